@@ -1,0 +1,255 @@
+//! An ordered set of JSON members: what a frame or a peer carries beyond what the protocol knows.
+
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use core::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+
+use crate::json::{Object, RawJson, push_string};
+
+/// Members of a JSON object, in order, each name once, each value as it was written.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fields(Vec<(Box<str>, RawJson)>);
+
+impl Fields {
+    /// No members.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The value of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&RawJson> {
+        self.0.iter().find(|(key, _)| **key == *name).map(|(_, value)| value)
+    }
+
+    /// The value of that name as a string; `None` also for values that are no strings.
+    #[must_use]
+    pub fn get_str(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.get(name)?.as_str()
+    }
+
+    /// Gives the name a value: in its place where there is one, else at the end.
+    pub fn set(&mut self, name: impl Into<Box<str>>, value: impl Into<RawJson>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(key, _)| *key == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// As [`set`](Self::set), for use in a chain.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<Box<str>>, value: impl Into<RawJson>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Takes the value of that name out.
+    pub fn remove(&mut self, name: &str) -> Option<RawJson> {
+        let at = self.0.iter().position(|(key, _)| **key == *name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Lays the members of `over` over these, as `Object.assign` does.
+    pub fn merge(&mut self, over: impl IntoIterator<Item = (Box<str>, RawJson)>) {
+        for (name, value) in over {
+            self.set(name, value);
+        }
+    }
+
+    /// The members, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawJson)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Appends the members as a JSON object.
+    pub fn push_json(&self, out: &mut String) {
+        out.push('{');
+        for (at, (name, value)) in self.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            push_string(out, name);
+            out.push(':');
+            out.push_str(value.text());
+        }
+        out.push('}');
+    }
+
+    /// The members as a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.push_json(&mut out);
+        out
+    }
+}
+
+/// Collects members that may repeat a name, as `JSON.parse` does: the last value counts, at the
+/// place of the first.
+///
+/// A hostile text has thousands of names, so beyond a few they are found by an index.
+#[derive(Default)]
+struct Collector {
+    fields: Fields,
+    index: BTreeMap<Box<str>, usize>,
+}
+
+impl Collector {
+    /// Up to so many names are compared one by one.
+    const FEW: usize = 16;
+
+    fn add(&mut self, name: &str, value: RawJson) {
+        let members = &mut self.fields.0;
+        if members.len() < Self::FEW {
+            return self.fields.set(name, value);
+        }
+        if self.index.is_empty() {
+            self.index.extend(members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)));
+        }
+        if let Some(&at) = self.index.get(name) {
+            members[at].1 = value;
+        } else {
+            self.index.insert(name.into(), members.len());
+            members.push((name.into(), value));
+        }
+    }
+}
+
+impl From<Object<'_>> for Fields {
+    /// Where a name occurs several times, the last value counts, at the place of the first, as in
+    /// `JSON.parse`. Names that no Rust string can hold are left out.
+    fn from(object: Object<'_>) -> Self {
+        let mut collector = Collector::default();
+        object.for_each(|member| {
+            if let Some(key) = member.key() {
+                collector.add(&key, RawJson::from(member.value));
+            }
+        });
+        collector.fields
+    }
+}
+
+impl IntoIterator for Fields {
+    type Item = (Box<str>, RawJson);
+    type IntoIter = alloc::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (name, value) in self.iter() {
+            map.key(&name);
+            // What is printed ends in logs.
+            if name == "token" {
+                map.value(&format_args!("…"))
+            } else {
+                map.value(value)
+            };
+        }
+        map.finish()
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut collector = Collector::default();
+                while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
+                    collector.add(&name, value);
+                }
+                Ok(collector.fields)
+            }
+        }
+
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::json::Json;
+
+    fn fields(text: &str) -> Fields {
+        Fields::from(Json::parse(text, 8).unwrap().as_object().unwrap())
+    }
+
+    #[test]
+    fn keep_order_and_spelling() {
+        let text = r#"{"b":1.0,"a":"\u00e9","0":[ 1 ]}"#;
+        assert_eq!(fields(text).to_json(), text);
+        assert_eq!(serde_json::from_str::<Fields>(text).unwrap(), fields(text));
+        assert_eq!(serde_json::to_string(&fields(text)).unwrap(), text);
+    }
+
+    #[test]
+    fn the_last_value_counts_at_the_first_place() {
+        let text = r#"{"a":1,"b":2,"\u0061":3}"#;
+        assert_eq!(fields(text).to_json(), r#"{"a":3,"b":2}"#);
+        assert_eq!(fields(r#"{"a\ud800":1,"b":2}"#).to_json(), r#"{"b":2}"#);
+    }
+
+    #[test]
+    fn many_names_are_told_apart_too() {
+        let members: Vec<_> = (0..100).map(|n| format!("\"k{}\":{n}", n % 40)).collect();
+        let fields = fields(&format!("{{{}}}", members.join(",")));
+        assert_eq!(fields.len(), 40);
+        assert_eq!(fields.get("k0").unwrap().text(), "80");
+        assert_eq!(fields.get("k39").unwrap().text(), "79");
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let printed = format!("{:?}", fields(r#"{"user":"a","token":"secret"}"#));
+        assert_eq!(printed, r#"{"user": "a", "token": …}"#);
+    }
+
+    #[test]
+    fn merge_as_object_assign_does() {
+        let mut peer = fields(r#"{"user":"a","name":"x"}"#);
+        peer.merge(fields(r#"{"rooms":[],"user":"b"}"#));
+        assert_eq!(peer.to_json(), r#"{"user":"b","name":"x","rooms":[]}"#);
+        assert_eq!(peer.remove("name").unwrap().text(), "\"x\"");
+        assert_eq!(peer.get_str("user").unwrap(), "b");
+        assert!(peer.get_str("rooms").is_none());
+    }
+}

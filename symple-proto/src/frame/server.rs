@@ -1,0 +1,167 @@
+//! What a server sends.
+
+use alloc::{string::String, vec::Vec};
+use core::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    PROTOCOL,
+    address::Address,
+    fields::Fields,
+    json::{RawJson, push_string},
+    name::{PeerId, RoomName, UserName},
+    record::PublicRecord,
+    status::Status,
+};
+
+use super::{
+    field::{Field, FrameError, frame, frames, require, take},
+    routed::{Command, Event, Message, Presence},
+};
+
+/// A peer as the server tells of it: in `welcome`, and as the `data` of presence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Whose session it is.
+    pub user: UserName,
+    /// Which one.
+    pub id: PeerId,
+    /// How it wants to be called.
+    pub name: Option<String>,
+    /// True while it is there.
+    pub online: bool,
+    /// Where it connects from; only the peer itself is told.
+    pub host: Option<String>,
+    /// Further members, as they were written.
+    pub extra: Fields,
+}
+
+impl Peer {
+    /// Where to send frames for it.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::new(self.user.clone(), self.id.clone())
+    }
+}
+
+impl TryFrom<&RawJson> for Peer {
+    type Error = FrameError;
+
+    fn try_from(raw: &RawJson) -> Result<Self, FrameError> {
+        let invalid = FrameError::Invalid { name: "peer", expected: Self::EXPECTED };
+        let mut fields = raw.get().as_object().map(Fields::from).ok_or(invalid)?;
+        Ok(Self {
+            user: require(&mut fields, "user")?,
+            id: require(&mut fields, "id")?,
+            name: take(&mut fields, "name")?,
+            online: take(&mut fields, "online")?.unwrap_or_default(),
+            host: take(&mut fields, "host")?,
+            extra: fields,
+        })
+    }
+}
+
+impl Field for Peer {
+    const EXPECTED: &'static str = "an object with user and id";
+
+    fn read(raw: &RawJson) -> Option<Self> {
+        Self::try_from(raw).ok()
+    }
+
+    fn write(&self) -> RawJson {
+        let mut fields = Fields::new();
+        fields.set("user", self.user.as_str());
+        fields.set("id", self.id.as_str());
+        fields.set("online", self.online);
+        if let Some(name) = &self.name {
+            fields.set("name", name.as_str());
+        }
+        if let Some(host) = &self.host {
+            fields.set("host", host.as_str());
+        }
+        fields.merge(self.extra.clone());
+        Field::write(&fields)
+    }
+}
+
+frame! {
+    /// `welcome`: the client is authenticated (R-A8).
+    Welcome = "welcome" {
+        /// [`PROTOCOL`]
+        protocol: String,
+        /// [`Status::OK`]
+        status: Status,
+        /// Who the client is now.
+        peer: Peer,
+        /// The rooms that it is in, its user's own first.
+        rooms: Vec<String>,
+    }
+}
+
+impl Welcome {
+    /// Appends a welcome to `out`; `peer` and `rooms` are JSON.
+    pub fn push(peer: &Fields, rooms: &[impl AsRef<str>], out: &mut String) {
+        out.push_str("{\"type\":\"welcome\",\"protocol\":");
+        push_string(out, PROTOCOL);
+        out.push_str(",\"status\":200,\"peer\":");
+        peer.push_json(out);
+        out.push_str(",\"rooms\":[");
+        for (at, room) in rooms.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            push_string(out, room.as_ref());
+        }
+        out.push_str("]}");
+    }
+}
+
+frame! {
+    /// `error`: something was refused (SPEC §7).
+    Error = "error" {
+        ? /// Why, as a number. The Node server leaves it out of some.
+        status: Status,
+        ? /// Why, for people.
+        message: String,
+    }
+}
+
+frame! {
+    /// `join:ok`: the client is in the room.
+    JoinOk = "join:ok" {
+        /// The room.
+        room: RoomName,
+    }
+}
+
+frame! {
+    /// `leave:ok`: the client is not in the room.
+    LeaveOk = "leave:ok" {
+        /// The room.
+        room: RoomName,
+    }
+}
+
+frames! {
+    /// A frame that a server sends.
+    ServerFrame { Welcome, Error, JoinOk, LeaveOk, Message, Presence, Command, Event, }
+}
+
+/// Appends an `error` frame.
+pub fn push_error(status: Status, message: &str, out: &mut String) {
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{{\"type\":\"error\",\"status\":{status},\"message\":");
+    push_string(out, message);
+    out.push('}');
+}
+
+/// Appends the presence that the server sends of a peer (R-P2, R-P3, R-P5); `from` is its address
+/// as a JSON string.
+pub fn push_presence(from: &str, record: &PublicRecord, online: bool, out: &mut String) {
+    out.push_str("{\"type\":\"presence\",\"from\":");
+    out.push_str(from);
+    out.push_str(",\"data\":");
+    record.push(online, out);
+    out.push('}');
+}

@@ -1,0 +1,150 @@
+//! Strings between their two spellings: with quotes and escapes, and plain.
+
+use alloc::{borrow::Cow, string::String};
+
+use crate::error::{DecodeError, Fault};
+
+/// Decodes a checked JSON string, quotes included. Borrows where there is no escape.
+///
+/// # Errors
+/// [`Fault::LoneSurrogate`]: JSON can spell half a character, a Rust string cannot hold it.
+///
+/// # Panics
+/// Never for a string that [`check`](super::check) accepted; for others the result is undefined,
+/// though safe.
+pub fn decode(quoted: &str) -> Result<Cow<'_, str>, DecodeError> {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    let Some(first) = inner.find('\\') else { return Ok(Cow::Borrowed(inner)) };
+    let mut out = String::with_capacity(inner.len());
+    let mut at = 0;
+    let mut next = Some(first);
+    while let Some(offset) = next {
+        let escape = at + offset;
+        out.push_str(&inner[at..escape]);
+        let (character, length) = decode_escape(&inner[escape..])
+            .ok_or_else(|| DecodeError::new(Fault::LoneSurrogate, escape + 1))?;
+        out.push(character);
+        at = escape + length;
+        next = inner[at..].find('\\');
+    }
+    out.push_str(&inner[at..]);
+    Ok(Cow::Owned(out))
+}
+
+/// The character that an escape at the start of `text` stands for, and the length of the escape.
+fn decode_escape(text: &str) -> Option<(char, usize)> {
+    let unit = |at: usize| u16::from_str_radix(text.get(at..at + 4)?, 16).ok();
+    match *text.as_bytes().get(1)? {
+        b'b' => Some(('\u{8}', 2)),
+        b'f' => Some(('\u{c}', 2)),
+        b'n' => Some(('\n', 2)),
+        b'r' => Some(('\r', 2)),
+        b't' => Some(('\t', 2)),
+        b'u' => {
+            let first = unit(2)?;
+            if let Some(character) = char::from_u32(u32::from(first)) {
+                return Some((character, 6));
+            }
+            if text.get(6..8) != Some("\\u") {
+                return None;
+            }
+            let character = char::decode_utf16([first, unit(8)?]).next()?.ok()?;
+            Some((character, 12))
+        }
+        other => Some((char::from(other), 2)),
+    }
+}
+
+/// Appends `text` as a JSON string with its quotes, spelled as `JSON.stringify` spells it.
+pub fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let short = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            0x08 => "\\b",
+            0x0c => "\\f",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0x00..0x20 => "",
+            _ => continue,
+        };
+        out.push_str(&text[plain..at]);
+        if short.is_empty() {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.push_str("\\u00");
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        } else {
+            out.push_str(short);
+        }
+        plain = at + 1;
+    }
+    out.push_str(&text[plain..]);
+    out.push('"');
+}
+
+/// `text` as a JSON string with its quotes.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn decodes_every_escape() {
+        for (quoted, expected) in [
+            (r#""""#, ""),
+            (r#""plain é""#, "plain é"),
+            (r#""\"\\\/\b\f\n\r\t""#, "\"\\/\u{8}\u{c}\n\r\t"),
+            (r#""\u0066rom""#, "from"),
+            (r#""caf\u00e9 \uD83D\ude00!""#, "café 😀!"),
+        ] {
+            assert_eq!(decode(quoted).unwrap(), expected, "{quoted}");
+        }
+    }
+
+    #[test]
+    fn refuses_half_a_character() {
+        for quoted in
+            [r#""\ud800""#, r#""\ud800x""#, r#""\ud800\n""#, r#""\ud800A""#, r#""\udc00""#]
+        {
+            assert_eq!(decode(quoted).unwrap_err().fault(), Fault::LoneSurrogate, "{quoted}");
+        }
+    }
+
+    #[test]
+    fn borrows_what_needs_no_decoding() {
+        assert!(matches!(decode(r#""abc""#), Ok(Cow::Borrowed("abc"))));
+    }
+
+    proptest! {
+        #[test]
+        fn quoting_and_decoding_are_inverse(text in any::<String>()) {
+            let quoted = quote(&text);
+            prop_assert_eq!(&quoted, &serde_json::to_string(&text).unwrap());
+            prop_assert_eq!(decode(&quoted).unwrap(), text);
+        }
+
+        #[test]
+        fn decodes_as_serde_json_does(units in prop::collection::vec(any::<u16>(), 0..6)) {
+            let quoted = format!(
+                "\"{}\"",
+                units.iter().map(|u| format!("\\u{u:04x}")).collect::<String>()
+            );
+            let theirs = serde_json::from_str::<String>(&quoted).ok();
+            prop_assert_eq!(decode(&quoted).ok().map(Cow::into_owned), theirs);
+        }
+    }
+}
