@@ -148,6 +148,26 @@ frames! {
     ServerFrame { Welcome, Error, JoinOk, LeaveOk, Message, Presence, Command, Event, }
 }
 
+impl JoinOk {
+    /// Appends a `join:ok` to `out`.
+    pub fn push(room: &str, out: &mut String) {
+        push_room_frame("{\"type\":\"join:ok\",\"room\":", room, out);
+    }
+}
+
+impl LeaveOk {
+    /// Appends a `leave:ok` to `out`.
+    pub fn push(room: &str, out: &mut String) {
+        push_room_frame("{\"type\":\"leave:ok\",\"room\":", room, out);
+    }
+}
+
+fn push_room_frame(start: &str, room: &str, out: &mut String) {
+    out.push_str(start);
+    push_string(out, room);
+    out.push('}');
+}
+
 /// Appends an `error` frame.
 pub fn push_error(status: Status, message: &str, out: &mut String) {
     // Writing to a string cannot fail.

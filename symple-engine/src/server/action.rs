@@ -1,0 +1,179 @@
+//! What the engine wants done.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::{fmt, ops::Deref};
+
+use bytes::Bytes;
+use symple_proto::{Address, CloseCode, Token};
+
+use super::{ConnId, RequestId};
+
+/// An encoded frame, shared by all its receivers: cloning it copies no text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// The bytes of the text: UTF-8.
+    #[must_use]
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The bytes of the text: UTF-8.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(Bytes::from(text))
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Self {
+        Self(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+/// What the driver must do. Actions are to be carried out in the order in which they come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action<'a> {
+    /// Queue the text for each of the connections, to be sent as one text frame.
+    Send {
+        /// The frame.
+        text: Text,
+        /// The receivers, each once.
+        to: &'a [ConnId],
+    },
+    /// Send a close frame behind what is queued and end the connection. What still arrives from
+    /// it may be handed in and is ignored, paused or not;
+    /// [`Input::Disconnected`](super::Input::Disconnected) answers when the connection is gone.
+    Close {
+        /// Which connection.
+        conn: ConnId,
+        /// The code of the close frame.
+        code: CloseCode,
+        /// The reason in the close frame; at most 123 bytes.
+        reason: &'static str,
+        /// Drop what is queued, but for a frame that has been sent in part: the receiver does not
+        /// read.
+        discard: bool,
+    },
+    /// The connection is authenticated: it may now send messages of up to
+    /// [`Limits::message`](symple_proto::Limits::message) bytes.
+    Admit {
+        /// Which connection.
+        conn: ConnId,
+    },
+    /// Read nothing more from the connection (R-L3, R-A11). What has been read may be handed in,
+    /// or held back until [`Action::Resume`].
+    Pause {
+        /// Which connection.
+        conn: ConnId,
+    },
+    /// Read from the connection again. A message that was refused as too big is to be tried
+    /// again: the limit may have been raised.
+    Resume {
+        /// Which connection.
+        conn: ConnId,
+    },
+    /// Look up the session behind a token (R-A4).
+    /// [`Input::SessionLoaded`](super::Input::SessionLoaded) answers.
+    LoadSession {
+        /// To be repeated in the answer.
+        request: RequestId,
+        /// Whose session.
+        token: Token,
+    },
+    /// Ask the host's hook (R-A5). [`Input::Authorized`](super::Input::Authorized) answers.
+    Authorize {
+        /// To be repeated in the answer.
+        request: RequestId,
+        /// Which connection it is about.
+        conn: ConnId,
+        /// The peer as it will be, a JSON object.
+        peer: Box<str>,
+        /// The `auth` frame, token included.
+        auth: Box<str>,
+    },
+    /// Something that the host may want to know; only with
+    /// [`Config::notices`](super::Config::notices).
+    Notice(Notice),
+}
+
+/// What the host may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A peer is online.
+    Online {
+        /// Who.
+        peer: Address,
+        /// Its rooms.
+        rooms: Vec<Box<str>>,
+    },
+    /// A peer is offline.
+    Offline {
+        /// Who.
+        peer: Address,
+        /// Why.
+        reason: OfflineReason,
+    },
+    /// A peer has joined a room.
+    Joined {
+        /// Who.
+        peer: Address,
+        /// Which room.
+        room: Box<str>,
+    },
+    /// A peer has left a room.
+    Left {
+        /// Who.
+        peer: Address,
+        /// Which room.
+        room: Box<str>,
+    },
+    /// An authentication has failed.
+    Refused {
+        /// Which connection.
+        conn: ConnId,
+        /// What it was told.
+        message: Box<str>,
+    },
+}
+
+/// Why a peer is offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OfflineReason {
+    /// The connection ended: closed by the client, cut, or silent for too long.
+    Disconnected,
+    /// The client sent `close`.
+    Closed,
+    /// The host kicked it.
+    Kicked,
+    /// It did not read what it was sent.
+    TooSlow,
+    /// It sent what no client may send.
+    ProtocolError,
+    /// The server shuts down.
+    Shutdown,
+}

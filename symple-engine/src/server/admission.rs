@@ -1,0 +1,383 @@
+//! From a connection to a peer (SPEC §3).
+
+use alloc::{
+    boxed::Box,
+    collections::VecDeque,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use symple_proto::{
+    CloseCode, Fields, FrameType, FrameView, PublicRecord, SessionRecord, Status, error::Fault,
+    frame::Welcome,
+};
+
+use super::{
+    Action, ConnId, Notice, RequestId, Server, SessionLookup, Verdict,
+    claim::{Claim, Refusal},
+    flow::PAUSED_BY_PENDING,
+    peer::{Peer, Reason},
+    registry::Session,
+    timers::Timer,
+};
+
+/// The length of a peer id: 103 random bits in digits and letters (R-F6).
+const ID_LEN: usize = 20;
+
+const FAILED: &str = "Authentication failed";
+
+/// An authentication that is being decided.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The question that is open.
+    pub(super) request: RequestId,
+    stage: Stage,
+    claim: Claim,
+    /// The id that the peer has or will have.
+    id: Box<str>,
+    /// The frame, for the hook.
+    auth: Box<str>,
+    /// What the client has sent meanwhile (R-A11), in order.
+    queue: VecDeque<Box<str>>,
+    queued_bytes: usize,
+}
+
+/// Who is being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Session,
+    Hook,
+}
+
+impl Server {
+    /// The first frame of a connection (R-F4).
+    pub(super) fn first_frame(&mut self, conn: ConnId, text: &str) {
+        let refusal = match FrameView::parse(text, self.config.limits.depth) {
+            Ok(frame) if frame.frame_type() == Ok(FrameType::Auth) => {
+                return self.authenticate(conn, &frame);
+            }
+            // Sound JSON of another kind is not garbage: it is just not `auth`.
+            Ok(_) => Refusal::unauthorized("Not authenticated"),
+            Err(error) if error.fault() == Fault::NotAnObject => {
+                Refusal::unauthorized("Not authenticated")
+            }
+            Err(error) => Refusal::bad_request(format!("Invalid frame: {error}")),
+        };
+        self.refuse(conn, &refusal);
+    }
+
+    /// An `auth` frame, of a stranger or of a peer (R-A1, R-A9).
+    pub(super) fn authenticate(&mut self, conn: ConnId, frame: &FrameView<'_>) {
+        let claim = match Claim::read(frame, &self.config) {
+            Ok(claim) => claim,
+            Err(refusal) => return self.refuse(conn, &refusal),
+        };
+        let id = match self.registry.peer(conn) {
+            Some(peer) => peer.id().into(),
+            None => self.new_id(),
+        };
+        if !self.config.proves() {
+            return self.admit(conn, &claim, &id);
+        }
+        let stage = if self.config.authentication { Stage::Session } else { Stage::Hook };
+        let pending = Pending {
+            request: RequestId(0),
+            stage,
+            claim,
+            id,
+            auth: frame.text().into(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+        };
+        self.ask(conn, Box::new(pending));
+    }
+
+    /// Asks who decides at this stage.
+    fn ask(&mut self, conn: ConnId, mut pending: Box<Pending>) {
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        pending.request = request;
+        self.requests.insert(request, conn);
+        if !self.config.auth_timeout.is_zero() {
+            self.timers.set(self.now + self.config.auth_timeout, Timer::Decision(request));
+        }
+        match (pending.stage, &pending.claim.token) {
+            (Stage::Session, Some(token)) => {
+                self.out.push(Action::LoadSession { request, token: token.clone() });
+            }
+            _ => {
+                pending.stage = Stage::Hook;
+                let host = self.host(conn);
+                self.out.push(Action::Authorize {
+                    request,
+                    conn,
+                    peer: pending.claim.peer(&pending.id, host.as_deref()).to_json().into(),
+                    auth: pending.auth.clone(),
+                });
+            }
+        }
+        let Some(connection) = self.registry.get_mut(conn) else { return };
+        match &mut connection.session {
+            Session::Online(peer) => peer.pending = Some(pending),
+            session => *session = Session::Authenticating(pending),
+        }
+    }
+
+    /// The authentication behind a question, unless its connection is gone (R-A10).
+    fn take_pending(&mut self, request: RequestId) -> Option<(ConnId, Box<Pending>)> {
+        let conn = self.requests.remove(&request)?;
+        let connection = self.registry.get_mut(conn)?;
+        match &mut connection.session {
+            Session::Online(peer) => peer.pending.take().map(|pending| (conn, pending)),
+            session @ Session::Authenticating(_) => {
+                match core::mem::replace(session, Session::AwaitingAuth) {
+                    Session::Authenticating(pending) => Some((conn, pending)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// What the look-up of a session has found (R-A4).
+    pub(super) fn session_loaded(&mut self, request: RequestId, found: SessionLookup<'_>) {
+        let Some((conn, mut pending)) = self.take_pending(request) else { return };
+        let merged = match found {
+            SessionLookup::Found(text) => match SessionRecord::parse(text) {
+                Ok(session) => pending.claim.merge_session(session),
+                Err(error) => Err(Refusal::unauthorized(format!("{FAILED}: {error}"))),
+            },
+            SessionLookup::Missing => {
+                Err(Refusal::unauthorized("Authentication failed: No session"))
+            }
+            SessionLookup::Unavailable => Err(Refusal::unavailable()),
+        };
+        match merged {
+            Ok(()) if self.config.hook => {
+                pending.stage = Stage::Hook;
+                self.ask(conn, pending);
+            }
+            merged => self.decided(conn, *pending, merged),
+        }
+    }
+
+    /// What the hook says (R-A5). It allows only by saying so (R-A12).
+    pub(super) fn authorized(&mut self, request: RequestId, verdict: Verdict) {
+        let Some((conn, mut pending)) = self.take_pending(request) else { return };
+        let merged = match verdict {
+            Verdict::Allow { rooms, peer } => pending.claim.merge_hook(&rooms, peer),
+            Verdict::Deny { message } => Err(match message {
+                Some(message) if !message.is_empty() => {
+                    Refusal::unauthorized(String::from(message))
+                }
+                _ => Refusal::unauthorized(FAILED),
+            }),
+        };
+        self.decided(conn, *pending, merged);
+    }
+
+    /// Nobody has decided in time: a hook that fails denies, a look-up that fails is unavailable.
+    pub(super) fn decision_timeout(&mut self, request: RequestId) {
+        let Some((conn, pending)) = self.take_pending(request) else { return };
+        let refusal = match pending.stage {
+            Stage::Session => Refusal::unavailable(),
+            Stage::Hook => Refusal::unauthorized(FAILED),
+        };
+        self.decided(conn, *pending, Err(refusal));
+    }
+
+    /// No `auth` in time (R-A2).
+    pub(super) fn auth_timeout(&mut self, conn: ConnId) {
+        if let Some(connection) = self.registry.get(conn)
+            && let Session::AwaitingAuth = connection.session
+        {
+            self.stats.refused += 1;
+            self.error(conn, Status::TIMEOUT, "Authentication timeout");
+            self.close(conn, CloseCode::AUTH_TIMEOUT, "Authentication timeout");
+        }
+    }
+
+    fn decided(&mut self, conn: ConnId, pending: Pending, merged: Result<(), Refusal>) {
+        match merged {
+            Ok(()) => self.admit(conn, &pending.claim, &pending.id),
+            Err(refusal) => self.refuse(conn, &refusal),
+        }
+        self.run_queue(conn, pending.queue);
+    }
+
+    /// Tells a client that it cannot come in, and closes; a peer stays who it was (R-A7, R-A9).
+    fn refuse(&mut self, conn: ConnId, refusal: &Refusal) {
+        self.stats.refused += 1;
+        self.notice(|| Notice::Refused { conn, message: (*refusal.message).into() });
+        self.error(conn, refusal.status, &refusal.message);
+        if self.registry.peer(conn).is_none() {
+            self.close(conn, refusal.code, "Authentication failed");
+        }
+    }
+
+    /// Lets a client in: a stranger becomes a peer, a peer is confirmed.
+    fn admit(&mut self, conn: ConnId, claim: &Claim, id: &str) {
+        if let Some(peer) = self.registry.peer(conn) {
+            if *peer.user() != *claim.user {
+                let refusal = Refusal {
+                    status: Status::FORBIDDEN,
+                    message: "Cannot authenticate as another user".into(),
+                    code: CloseCode::FORBIDDEN,
+                };
+                return self.refuse(conn, &refusal);
+            }
+            return self.confirm(conn, claim, id);
+        }
+        let host = self.host(conn);
+        let fields = claim.peer(id, host.as_deref());
+        let record = PublicRecord::of_peer(&fields, &claim.user, id);
+        let limit = self.config.limits.record;
+        if record.text().len() > limit {
+            let refusal = Refusal {
+                status: Status::TOO_LARGE,
+                message: format!("Peer data larger than {limit} bytes").into(),
+                code: CloseCode::UNAUTHORIZED,
+            };
+            return self.refuse(conn, &refusal);
+        }
+        self.unauthenticated -= 1;
+        self.out.push(Action::Admit { conn });
+        let peer = Peer::new(&claim.user, id, record, claim.token.clone());
+        self.go_online(conn, Box::new(peer), &fields, claim);
+    }
+
+    /// A new peer comes online (R-A8, R-P2, R-P3).
+    pub(super) fn go_online(
+        &mut self,
+        conn: ConnId,
+        peer: Box<Peer>,
+        fields: &Fields,
+        claim: &Claim,
+    ) {
+        self.stats.admitted += 1;
+        self.registry.set_online(conn, peer);
+        let own = core::iter::once((&*claim.user, Reason::Own));
+        let rooms: Vec<_> =
+            own.chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason))).collect();
+        self.welcome(conn, fields, &rooms);
+        self.arrive(conn, &rooms);
+        if let Some(peer) = self.registry.peer(conn) {
+            let peer = self.config.notices.then(|| peer.address());
+            if let Some(peer) = peer {
+                let rooms = rooms.iter().map(|(room, _)| (*room).into()).collect();
+                self.notice(|| Notice::Online { peer, rooms });
+            }
+        }
+    }
+
+    /// A peer has authenticated again (R-A9): it gets the rooms that it is assigned now, keeps
+    /// those that it has asked for, and is welcomed with the id that it has.
+    fn confirm(&mut self, conn: ConnId, claim: &Claim, id: &str) {
+        let Some(peer) = self.registry.peer(conn) else { return };
+        let claimed = |room: &str| claim.rooms.iter().any(|(name, _)| **name == *room);
+        let mut kept = Vec::new();
+        let mut lost = Vec::new();
+        for membership in &peer.memberships {
+            let name = self.registry.rooms.name(membership.room);
+            match membership.reason {
+                reason @ (Reason::Asked | Reason::Placed) if !claimed(name) => {
+                    kept.push((Box::<str>::from(name), reason));
+                }
+                Reason::Assigned if !claimed(name) => lost.push(membership.room),
+                _ => {}
+            }
+        }
+        let asked = |rooms: &[(Box<str>, Reason)]| {
+            rooms.iter().filter(|(_, reason)| *reason == Reason::Asked).count()
+        };
+        let limit = self.config.limits.rooms_per_peer;
+        if asked(&claim.rooms) > 0 && asked(&kept) + asked(&claim.rooms) > limit {
+            let message = format!("Too many rooms: the limit is {limit}");
+            return self.refuse(conn, &Refusal::bad_request(message));
+        }
+        if let Some(peer) = self.registry.peer_mut(conn) {
+            peer.token.clone_from(&claim.token);
+        }
+        let host = self.host(conn);
+        let fields = claim.peer(id, host.as_deref());
+        let own = core::iter::once((&*claim.user, Reason::Own));
+        let rooms: Vec<_> = own
+            .chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason)))
+            .chain(kept.iter().map(|(room, reason)| (&**room, *reason)))
+            .collect();
+        self.welcome(conn, &fields, &rooms);
+        self.enter(conn, &rooms);
+        for room in lost {
+            self.exit(conn, room);
+        }
+    }
+
+    fn welcome(&mut self, conn: ConnId, peer: &Fields, rooms: &[(&str, Reason)]) {
+        let rooms: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
+        let text = Self::write(256, |text| Welcome::push(peer, &rooms, text));
+        self.out.send_to(conn, text);
+    }
+
+    /// The client's address, as its peer has it.
+    fn host(&self, conn: ConnId) -> Option<String> {
+        self.registry.get(conn)?.address.map(|address| address.to_canonical().to_string())
+    }
+
+    /// A new peer id (R-F6).
+    pub(super) fn new_id(&mut self) -> Box<str> {
+        const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+        loop {
+            let mut bytes = [0; 16];
+            self.random.fill(&mut bytes);
+            let mut number = u128::from_le_bytes(bytes);
+            let mut id = String::with_capacity(ID_LEN);
+            for _ in 0..ID_LEN {
+                id.push(char::from(DIGITS[(number % 36) as usize]));
+                number /= 36;
+            }
+            if self.registry.find(&id).is_none() {
+                return id.into();
+            }
+        }
+    }
+
+    /// A text that must wait for a decision (R-A11). What has been read is kept; past the bound
+    /// nothing more is read.
+    pub(super) fn queue(&mut self, conn: ConnId, text: &str) {
+        let limit = self.config.limits.message_unauthenticated;
+        let Some(connection) = self.registry.get_mut(conn) else { return };
+        let pending = match &mut connection.session {
+            Session::Authenticating(pending) => pending,
+            Session::Online(peer) => match &mut peer.pending {
+                Some(pending) => pending,
+                None => return,
+            },
+            _ => return,
+        };
+        pending.queue.push_back(text.into());
+        // A frame costs more than its text.
+        pending.queued_bytes += text.len() + 64;
+        if pending.queued_bytes > limit {
+            self.pause(conn, PAUSED_BY_PENDING);
+        }
+    }
+
+    /// Handles what has waited; from the next `auth` on it waits again.
+    fn run_queue(&mut self, conn: ConnId, mut queue: VecDeque<Box<str>>) {
+        while let Some(peer) = self.registry.peer_mut(conn) {
+            if let Some(pending) = &mut peer.pending {
+                pending.queued_bytes = queue.iter().map(|text| text.len() + 64).sum();
+                pending.queue = queue;
+                if pending.queued_bytes > self.config.limits.message_unauthenticated {
+                    return;
+                }
+                break;
+            }
+            let Some(text) = queue.pop_front() else { break };
+            self.count_frame(conn);
+            self.frame(conn, &text);
+        }
+        self.resume(conn, PAUSED_BY_PENDING);
+    }
+}

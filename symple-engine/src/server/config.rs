@@ -1,0 +1,120 @@
+//! How a node is set up.
+
+use core::time::Duration;
+
+use symple_proto::Limits;
+
+/// How a node behaves. [`Config::default`] has the values of the specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Clients need a token with a session behind it (R-A4). Off.
+    pub authentication: bool,
+    /// The host's hook is asked about every authentication (R-A5). Off.
+    pub hook: bool,
+    /// Clients may join and leave rooms (R-R2, R-R3). On.
+    pub dynamic_rooms: bool,
+    /// Who may send to a room (R-M3).
+    pub room_send: RoomSend,
+    /// Who is told of whom (R-P7).
+    pub presence: PresenceMode,
+    /// How long a connection may take to send `auth`, and how long the decision about it may take
+    /// (R-A2). 10 s; zero is for ever.
+    pub auth_timeout: Duration,
+    /// What clients may send.
+    pub limits: Limits,
+    /// How many connections there may be (R-L2).
+    pub connections: ConnectionLimits,
+    /// How fast a peer may send (R-L3).
+    pub rate: Option<RateLimit>,
+    /// The host is told what happens, with [`Action::Notice`](super::Action::Notice). Off.
+    pub notices: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            authentication: false,
+            hook: false,
+            dynamic_rooms: true,
+            room_send: RoomSend::default(),
+            presence: PresenceMode::default(),
+            auth_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+            connections: ConnectionLimits::default(),
+            rate: Some(RateLimit::default()),
+            notices: false,
+        }
+    }
+}
+
+impl Config {
+    /// Who a client is must be proved: what it writes of its rooms does not count (R-A6).
+    pub(super) fn proves(&self) -> bool {
+        self.authentication || self.hook
+    }
+
+    /// Anyone may send to any room (R-M3).
+    pub(super) fn anyone_sends(&self) -> bool {
+        match self.room_send {
+            RoomSend::Auto => self.dynamic_rooms,
+            RoomSend::Anyone => true,
+            RoomSend::Members => false,
+        }
+    }
+}
+
+/// Who may send to a room (R-M3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoomSend {
+    /// Anyone where clients may join any room anyway, members where they may not.
+    #[default]
+    Auto,
+    /// Members of the room; others reach those members with whom they share another room.
+    Members,
+    /// Anyone, as with the Node server.
+    Anyone,
+}
+
+/// Who is told of whom (SPEC §6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PresenceMode {
+    /// Everything that keeps rosters right (R-P1).
+    #[default]
+    Full,
+    /// What the Node server does: online on authentication, offline on disconnect (R-P7).
+    Classic,
+}
+
+/// How many connections there may be (R-L2). Zero is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionLimits {
+    /// In all. No limit.
+    pub total: usize,
+    /// From one address. No limit.
+    pub per_address: usize,
+    /// That are not authenticated. 1024.
+    pub unauthenticated: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { total: 0, per_address: 0, unauthenticated: 1024 }
+    }
+}
+
+/// How fast a peer may send (R-L3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Frames a second, over time. 200; at least 1.
+    pub frames_per_second: u32,
+    /// Frames at once, after a time of silence. 400; at least 1.
+    pub burst: u32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { frames_per_second: 200, burst: 400 }
+    }
+}

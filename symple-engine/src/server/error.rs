@@ -1,0 +1,40 @@
+//! How a driver or a host can be wrong.
+
+use symple_proto::{DecodeError, EmissionError, NameError};
+use thiserror::Error;
+
+use super::ConnId;
+
+/// The engine was used in a way that makes no sense. What a *client* does wrong is never an
+/// error: it is told, or closed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No such connection: it was never opened, or is gone.
+    #[error("unknown connection {0:?}")]
+    UnknownConnection(ConnId),
+    /// The slot of a new connection is taken, or its generation is not new.
+    #[error("connection {0:?} is in use")]
+    ConnectionInUse(ConnId),
+    /// The host named a peer that is not online.
+    #[error("no such peer")]
+    UnknownPeer,
+    /// The host named a room that nobody is in.
+    #[error("no such room")]
+    UnknownRoom,
+    /// The host gave something that is no name.
+    #[error("the name {0}")]
+    Name(#[from] NameError),
+    /// The host emitted what is no emission.
+    #[error("cannot emit: {0}")]
+    Emission(#[from] EmissionError),
+    /// The host sent what is no frame.
+    #[error("cannot send: {0}")]
+    Frame(#[from] DecodeError),
+    /// The public record of a peer of the host's is over the limit, which is named.
+    #[error("the peer's public record is larger than {0} bytes")]
+    RecordTooLarge(usize),
+    /// The server shuts down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,135 @@
+//! Texts from clients, to the parts that decide about them (SPEC §2).
+
+use alloc::{format, string::String};
+
+use symple_proto::{
+    CloseCode, FrameType, FrameView, Status, check_room,
+    frame::{JoinOk, LeaveOk},
+};
+
+use super::{ConnId, EngineError, Notice, OfflineReason, Server, peer::Reason, registry::Session};
+
+/// How many characters of an unknown type are repeated in the answer.
+const MAX_ECHO: usize = 64;
+
+impl Server {
+    /// A text arrived.
+    pub(super) fn text(&mut self, conn: ConnId, text: &str) -> Result<(), EngineError> {
+        let connection = self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
+        match &connection.session {
+            Session::Closing => return Ok(()),
+            Session::AwaitingAuth => self.first_frame(conn, text),
+            Session::Authenticating(_) => self.queue(conn, text),
+            Session::Online(peer) if peer.pending.is_some() => self.queue(conn, text),
+            Session::Online(peer) => {
+                if !peer.of_host {
+                    self.count_frame(conn);
+                }
+                self.frame(conn, text);
+            }
+        }
+        self.stats.frames += 1;
+        Ok(())
+    }
+
+    /// A frame of a peer.
+    pub(super) fn frame(&mut self, conn: ConnId, text: &str) {
+        let frame = match FrameView::parse(text, self.config.limits.depth) {
+            Ok(frame) => frame,
+            Err(error) => return self.bad_request(conn, &format!("Invalid frame: {error}")),
+        };
+        match frame.frame_type() {
+            Ok(FrameType::Routed(kind)) => self.route(conn, &frame, kind),
+            Ok(FrameType::Join) => self.join_or_leave(conn, &frame, Self::join),
+            Ok(FrameType::Leave) => self.join_or_leave(conn, &frame, Self::leave),
+            Ok(FrameType::Auth) if self.registry.peer(conn).is_some_and(|peer| peer.of_host) => {
+                self.bad_request(conn, "Unknown type: auth");
+            }
+            Ok(FrameType::Auth) => self.authenticate(conn, &frame),
+            Ok(FrameType::Close) => {
+                self.end(conn, CloseCode::NORMAL, "Closed", OfflineReason::Closed);
+            }
+            Ok(FrameType::Unknown(name)) => {
+                let name: String = name.chars().take(MAX_ECHO).collect();
+                self.bad_request(conn, &format!("Unknown type: {name}"));
+            }
+            Err(error) => self.bad_request(conn, &format!("{error}")),
+        }
+    }
+
+    pub(super) fn bad_request(&mut self, conn: ConnId, message: &str) {
+        self.error(conn, Status::BAD_REQUEST, message);
+    }
+
+    /// `join` and `leave` ask for the same things first (R-R2, R-R3).
+    fn join_or_leave(
+        &mut self,
+        conn: ConnId,
+        frame: &FrameView<'_>,
+        act: impl FnOnce(&mut Self, ConnId, &str),
+    ) {
+        const WRONG_TYPE: &str = "must be a string";
+        if !self.config.dynamic_rooms {
+            return self.error(conn, Status::FORBIDDEN, "Dynamic rooms disabled");
+        }
+        let Some(room) = frame.room() else {
+            return self.bad_request(conn, "Missing room field");
+        };
+        let checked = match room.as_str() {
+            Some(Ok(room)) => check_room(&room).map(|()| room).map_err(|error| format!("{error}")),
+            Some(Err(error)) => Err(format!("{}", error.fault())),
+            None => Err(String::from(WRONG_TYPE)),
+        };
+        match checked {
+            Ok(room) => act(self, conn, &room),
+            Err(why) => self.bad_request(conn, &format!("Invalid room field: {why}")),
+        }
+    }
+
+    fn join(&mut self, conn: ConnId, room: &str) {
+        let Some(peer) = self.registry.peer(conn) else { return };
+        let inside =
+            self.registry.rooms.find(room).is_some_and(|room| peer.membership(room).is_some());
+        let limit = self.config.limits.rooms_per_peer;
+        // The room of the user is the user's, asked for or not (R-R1, R-R4).
+        let reason = if *peer.user() == *room { Reason::Own } else { Reason::Asked };
+        if !inside && reason == Reason::Asked && peer.asked_rooms() >= limit {
+            let message = format!("Too many rooms: the limit is {limit}");
+            return self.error(conn, Status::FORBIDDEN, &message);
+        }
+        self.put_in(conn, room, reason);
+    }
+
+    /// Confirms that a peer is in a room, and puts it there if it is not.
+    pub(super) fn put_in(&mut self, conn: ConnId, room: &str, reason: Reason) {
+        let text = Self::write(32 + room.len(), |text| JoinOk::push(room, text));
+        self.out.send_to(conn, text);
+        if self.enter(conn, &[(room, reason)]) {
+            self.room_notice(conn, room, |peer, room| Notice::Joined { peer, room });
+        }
+    }
+
+    /// Confirms that a peer is not in a room, and takes it out if it is.
+    pub(super) fn leave(&mut self, conn: ConnId, room: &str) {
+        let text = Self::write(32 + room.len(), |text| LeaveOk::push(room, text));
+        self.out.send_to(conn, text);
+        if let Some(index) = self.registry.rooms.find(room)
+            && self.exit(conn, index)
+        {
+            self.room_notice(conn, room, |peer, room| Notice::Left { peer, room });
+        }
+    }
+
+    fn room_notice(
+        &mut self,
+        conn: ConnId,
+        room: &str,
+        notice: impl FnOnce(symple_proto::Address, alloc::boxed::Box<str>) -> Notice,
+    ) {
+        if self.config.notices
+            && let Some(peer) = self.registry.peer(conn).map(super::peer::Peer::address)
+        {
+            self.notice(|| notice(peer, room.into()));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the host may do and see.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use symple_proto::{
+    Address, CloseCode, Emission, Fields, FrameView, PublicRecord, Recipient, Status, UserName,
+    check_room,
+};
+
+use super::{
+    ConnId, EngineError, HostCall, OfflineReason, Server, Text, Whom,
+    claim::Claim,
+    peer::{Peer, Reason},
+    registry::{Connection, Session},
+};
+use crate::Timestamp;
+
+/// A peer, as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Where to send frames for it.
+    pub address: Address,
+    /// What other peers know of it, a JSON object.
+    pub record: Box<str>,
+    /// The rooms that it is in.
+    pub rooms: Vec<Box<str>>,
+    /// Its connection.
+    pub conn: ConnId,
+}
+
+/// A room, as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: Box<str>,
+    /// How many peers are in it.
+    pub members: usize,
+}
+
+impl Server {
+    /// The peers that are online, in no order that means anything.
+    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
+        self.registry.peers().map(|(conn, peer)| PeerInfo {
+            address: peer.address(),
+            record: peer.record.text().into(),
+            rooms: peer
+                .memberships
+                .iter()
+                .map(|membership| self.registry.rooms.name(membership.room).into())
+                .collect(),
+            conn,
+        })
+    }
+
+    /// The rooms that have members, in no order that means anything.
+    pub fn rooms(&self) -> impl Iterator<Item = RoomInfo> {
+        let rooms = &self.registry.rooms;
+        rooms.iter().map(|room| RoomInfo {
+            name: rooms.name(room).into(),
+            members: rooms.members(room).len(),
+        })
+    }
+
+    /// The members of a room.
+    pub fn members(&self, room: &str) -> impl Iterator<Item = Address> {
+        let members = match self.registry.rooms.find(room) {
+            Some(room) => self.registry.rooms.members(room),
+            None => &[],
+        };
+        members.iter().filter_map(|member| self.registry.peer(member.conn).map(Peer::address))
+    }
+
+    pub(super) fn host_call(&mut self, call: HostCall<'_>) -> Result<usize, EngineError> {
+        match call {
+            HostCall::Emit { text } => self.emit(text),
+            HostCall::Send { peer, text } => {
+                let conn = self.find_peer(peer)?;
+                let frame = FrameView::parse(text, self.config.limits.depth)?;
+                self.out.send_to(conn, String::from(frame.text()));
+                Ok(1)
+            }
+            HostCall::Kick { whom, reason } => self.kick(whom, reason),
+            HostCall::Join { peer, room } => {
+                let conn = self.find_peer(peer)?;
+                check_room(room)?;
+                self.put_in(conn, room, Reason::Placed);
+                Ok(1)
+            }
+            HostCall::Leave { peer, room } => {
+                let conn = self.find_peer(peer)?;
+                self.leave(conn, room);
+                Ok(1)
+            }
+            HostCall::CloseRoom { room } => {
+                let index = self.registry.rooms.find(room).ok_or(EngineError::UnknownRoom)?;
+                let members: Vec<_> =
+                    self.registry.rooms.members(index).iter().map(|member| member.conn).collect();
+                for conn in &members {
+                    self.leave(*conn, room);
+                }
+                Ok(members.len())
+            }
+            HostCall::AddPeer { conn, user, peer, rooms } => {
+                self.add_peer(conn, &user, peer, rooms)
+            }
+        }
+    }
+
+    fn find_peer(&self, peer: &str) -> Result<ConnId, EngineError> {
+        let id = peer.rsplit_once('|').map_or(peer, |(_, id)| id);
+        self.registry.find(id).ok_or(EngineError::UnknownPeer)
+    }
+
+    /// Delivers a frame from a backend (R-S3).
+    fn emit(&mut self, text: &str) -> Result<usize, EngineError> {
+        let limits = &self.config.limits;
+        let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
+        let Self { registry, out, .. } = self;
+        match &emission.recipient {
+            Recipient::Session(id) => out.receivers().extend(registry.find(id)),
+            Recipient::Name(name) => match (registry.find(name), registry.rooms.find(name)) {
+                (Some(conn), _) => out.receivers().push(conn),
+                (None, Some(room)) => {
+                    registry.unmark_all();
+                    registry.push_unmarked_members(room, out.receivers());
+                }
+                (None, None) => {}
+            },
+            Recipient::Rooms(rooms) => {
+                registry.unmark_all();
+                rooms.for_each_str(|name| {
+                    if let Some(room) = registry.rooms.find(&name) {
+                        registry.push_unmarked_members(room, out.receivers());
+                    }
+                });
+            }
+            Recipient::Everyone => {}
+        }
+        Ok(out.send(|| Text::from(String::from(emission.text()))))
+    }
+
+    fn kick(&mut self, whom: Whom<'_>, reason: &str) -> Result<usize, EngineError> {
+        let kicked: Vec<_> = match whom {
+            Whom::Peer(peer) => [self.find_peer(peer)?].into(),
+            Whom::User(user) => self
+                .registry
+                .peers()
+                .filter_map(|(conn, peer)| (peer.user() == user).then_some(conn))
+                .collect(),
+        };
+        for conn in &kicked {
+            self.stats.kicked += 1;
+            self.error(*conn, Status::FORBIDDEN, reason);
+            self.end(*conn, CloseCode::KICKED, "Kicked", OfflineReason::Kicked);
+        }
+        Ok(kicked.len())
+    }
+
+    fn add_peer(
+        &mut self,
+        conn: ConnId,
+        user: &UserName,
+        peer: Fields,
+        rooms: &[String],
+    ) -> Result<usize, EngineError> {
+        if self.shutdown.is_some() {
+            return Err(EngineError::ShuttingDown);
+        }
+        for room in rooms {
+            check_room(room)?;
+        }
+        let fields = Fields::new().with("user", user.as_str());
+        let mut claim =
+            Claim { user: user.as_str().into(), peer: fields, rooms: Vec::new(), token: None };
+        let mut over = peer;
+        over.remove("user");
+        // Members with the wrong type are a fault of the host's; the name is the only one.
+        if claim.merge_hook(rooms, over).is_err() {
+            claim.peer.remove("name");
+        }
+        let id = self.new_id();
+        let fields = claim.peer(&id, None);
+        let record = PublicRecord::of_peer(&fields, &claim.user, &id);
+        if record.text().len() > self.config.limits.record {
+            return Err(EngineError::RecordTooLarge(self.config.limits.record));
+        }
+        let connection = Connection {
+            id: conn,
+            address: None,
+            session: Session::AwaitingAuth,
+            paused: 0,
+            full_at: Timestamp::ZERO,
+        };
+        if !self.registry.add(connection) {
+            return Err(EngineError::ConnectionInUse(conn));
+        }
+        let mut peer = Peer::new(&claim.user, &id, record, None);
+        peer.of_host = true;
+        self.go_online(conn, Box::new(peer), &fields, &claim);
+        Ok(1)
+    }
+}

@@ -1,0 +1,321 @@
+//! The machine itself: inputs to the parts that decide about them.
+
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use core::{fmt, net::IpAddr};
+
+use symple_proto::{CloseCode, Status, frame::push_error};
+
+use crate::Timestamp;
+
+use super::{
+    Action, Config, ConnId, EngineError, Input, Notice, OfflineReason, RequestId, Stats, Text,
+    TransportFault,
+    flow::PAUSED_BY_PENDING,
+    outbox::Outbox,
+    registry::{Connection, Registry, Session},
+    rooms::Keys,
+    shutdown::Shutdown,
+    timers::{Timer, Timers},
+};
+
+/// Where the engine gets its randomness: peer ids (R-F6) and the keys of its hash tables.
+///
+/// In production it must be the operating system's, or a generator that it has seeded; in tests a
+/// counter makes everything repeatable. Any `FnMut(&mut [u8])` will do.
+pub trait Random {
+    /// Fills all the bytes.
+    fn fill(&mut self, bytes: &mut [u8]);
+}
+
+impl<F: FnMut(&mut [u8])> Random for F {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self(bytes);
+    }
+}
+
+/// A node. See the [module](super) for how it is driven.
+pub struct Server {
+    pub(super) config: Config,
+    pub(super) random: Box<dyn Random + Send>,
+    pub(super) now: Timestamp,
+    pub(super) registry: Registry,
+    pub(super) timers: Timers,
+    pub(super) out: Outbox,
+    /// A list that is empty between inputs, kept for its memory.
+    pub(super) scratch: Vec<ConnId>,
+    /// Whose authentications are being decided.
+    pub(super) requests: BTreeMap<RequestId, ConnId>,
+    pub(super) last_request: u64,
+    /// Connections by address, where they are limited.
+    addresses: BTreeMap<IpAddr, usize>,
+    pub(super) connections: usize,
+    pub(super) unauthenticated: usize,
+    pub(super) shutdown: Option<Shutdown>,
+    pub(super) stats: Stats,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("now", &self.now).field("stats", &self.stats()).finish()
+    }
+}
+
+impl Server {
+    /// A node on which nobody is yet.
+    #[must_use]
+    pub fn new(config: Config, random: impl Random + Send + 'static) -> Self {
+        let mut random: Box<dyn Random + Send> = Box::new(random);
+        let mut key = || {
+            let mut bytes = [0; 8];
+            random.fill(&mut bytes);
+            u64::from_le_bytes(bytes)
+        };
+        let keys = Keys(key(), key());
+        Self {
+            config,
+            random,
+            now: Timestamp::ZERO,
+            registry: Registry::new(keys),
+            timers: Timers::default(),
+            out: Outbox::default(),
+            scratch: Vec::new(),
+            requests: BTreeMap::new(),
+            last_request: 0,
+            addresses: BTreeMap::new(),
+            connections: 0,
+            unauthenticated: 0,
+            shutdown: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// How the node is set up.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            connections: self.connections,
+            peers: self.registry.peer_count(),
+            rooms: self.registry.rooms.len(),
+            deliveries: self.out.deliveries,
+            ..self.stats
+        }
+    }
+
+    /// Takes one fact in. Time must not go back; where it does, it stands still.
+    ///
+    /// Afterwards [`poll_action`](Self::poll_action) is to be called until it has nothing more.
+    ///
+    /// # Errors
+    /// [`EngineError`]: the driver or the host is wrong, nothing has changed. What a client does
+    /// is never an error.
+    ///
+    /// For a [`HostCall`](super::HostCall) the answer is the number of peers that it reached.
+    pub fn handle(&mut self, now: Timestamp, input: Input<'_>) -> Result<usize, EngineError> {
+        self.now = self.now.max(now);
+        match input {
+            Input::Text { conn, text } => self.text(conn, text)?,
+            Input::Connected { conn, address } => self.connected(conn, address)?,
+            Input::Fault { conn, fault } => self.fault(conn, fault)?,
+            Input::Disconnected { conn } => self.disconnected(conn)?,
+            Input::SessionLoaded { request, session } => self.session_loaded(request, session),
+            Input::Authorized { request, verdict } => self.authorized(request, verdict),
+            Input::Timeout => self.timeout(),
+            Input::Shutdown { drain } => self.shut_down(drain),
+            Input::Host(call) => return self.host_call(call),
+        }
+        Ok(0)
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_action(&mut self) -> Option<Action<'_>> {
+        self.out.poll()
+    }
+
+    /// When [`Input::Timeout`] is wanted, unless another input comes first. To be asked again
+    /// after every input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    fn connected(&mut self, conn: ConnId, address: IpAddr) -> Result<(), EngineError> {
+        let connection = Connection {
+            id: conn,
+            address: Some(address),
+            session: Session::AwaitingAuth,
+            paused: 0,
+            full_at: Timestamp::ZERO,
+        };
+        if !self.registry.add(connection) {
+            return Err(EngineError::ConnectionInUse(conn));
+        }
+        self.stats.opened += 1;
+        self.connections += 1;
+        self.unauthenticated += 1;
+        let limits = &self.config.connections;
+        let over = |count: usize, limit: usize| limit > 0 && count > limit;
+        let from_there = if limits.per_address > 0 {
+            let count = self.addresses.entry(address).or_default();
+            *count += 1;
+            *count
+        } else {
+            0
+        };
+        if self.shutdown.is_some() {
+            self.close(conn, CloseCode::GOING_AWAY, "Server shutting down");
+        } else if over(self.connections, limits.total)
+            || over(self.unauthenticated, limits.unauthenticated)
+            || over(from_there, limits.per_address)
+        {
+            self.stats.over_capacity += 1;
+            self.error(conn, Status::UNAVAILABLE, "At capacity");
+            self.close(conn, CloseCode::AT_CAPACITY, "At capacity");
+        } else if !self.config.auth_timeout.is_zero() {
+            self.timers.set(self.now + self.config.auth_timeout, Timer::Auth(conn));
+        }
+        Ok(())
+    }
+
+    fn disconnected(&mut self, conn: ConnId) -> Result<(), EngineError> {
+        if self.registry.get(conn).is_none() {
+            return Err(EngineError::UnknownConnection(conn));
+        }
+        self.end_session(conn, OfflineReason::Disconnected, true);
+        if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {
+            self.connections -= 1;
+            if let Some(count) = self.addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    self.addresses.remove(&address);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, conn: ConnId, fault: TransportFault) -> Result<(), EngineError> {
+        let connection = self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
+        let limits = &self.config.limits;
+        match (&connection.session, fault) {
+            (Session::Closing, _) => {}
+            // It is too big for a stranger; who it comes from is being decided (R-A11).
+            (Session::Authenticating(_), TransportFault::TooBig { size })
+                if size <= limits.message as u64 =>
+            {
+                self.pause(conn, PAUSED_BY_PENDING);
+            }
+            (_, TransportFault::TooBig { .. }) => {
+                self.stats.too_big += 1;
+                self.error(conn, Status::TOO_LARGE, "Message too big");
+                self.end(conn, CloseCode::TOO_BIG, "Message too big", OfflineReason::ProtocolError);
+            }
+            (_, TransportFault::InvalidUtf8) => {
+                self.stats.protocol_errors += 1;
+                let reason = OfflineReason::ProtocolError;
+                self.end(conn, CloseCode::INVALID_DATA, "Invalid UTF-8", reason);
+            }
+            (_, TransportFault::Protocol) => {
+                self.stats.protocol_errors += 1;
+                let reason = OfflineReason::ProtocolError;
+                self.end(conn, CloseCode::PROTOCOL_ERROR, "Protocol error", reason);
+            }
+            (_, TransportFault::TooSlow) => {
+                self.stats.too_slow += 1;
+                self.end_session(conn, OfflineReason::TooSlow, true);
+                let (code, reason) = (CloseCode::TOO_SLOW, "Too slow");
+                self.out.push(Action::Close { conn, code, reason, discard: true });
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Auth(conn) => self.auth_timeout(conn),
+                Timer::Decision(request) => self.decision_timeout(request),
+                Timer::Refill(conn) => self.refilled(conn),
+                Timer::Drain => self.drain(),
+            }
+        }
+    }
+
+    /// Answers a connection with an `error` frame.
+    pub(super) fn error(&mut self, conn: ConnId, status: Status, message: &str) {
+        self.stats.errors += 1;
+        let mut text = String::with_capacity(48 + message.len());
+        push_error(status, message, &mut text);
+        self.out.send_to(conn, text);
+    }
+
+    /// Closes a connection that is no peer.
+    pub(super) fn close(&mut self, conn: ConnId, code: CloseCode, reason: &'static str) {
+        self.end(conn, code, reason, OfflineReason::Closed);
+    }
+
+    /// Ends a session, tells those who saw it, and closes the connection.
+    pub(super) fn end(
+        &mut self,
+        conn: ConnId,
+        code: CloseCode,
+        reason: &'static str,
+        why: OfflineReason,
+    ) {
+        self.end_session(conn, why, true);
+        self.out.push(Action::Close { conn, code, reason, discard: false });
+    }
+
+    /// Whatever the connection is at, nothing that it says counts any more. A peer goes offline,
+    /// and with `tell` those who share a room with it are told (R-P2).
+    pub(super) fn end_session(&mut self, conn: ConnId, why: OfflineReason, tell: bool) {
+        let Some(connection) = self.registry.get_mut(conn) else { return };
+        connection.paused = 0;
+        match &mut connection.session {
+            Session::Closing => {}
+            Session::AwaitingAuth => {
+                connection.session = Session::Closing;
+                self.unauthenticated -= 1;
+            }
+            Session::Authenticating(pending) => {
+                self.requests.remove(&pending.request);
+                connection.session = Session::Closing;
+                self.unauthenticated -= 1;
+            }
+            Session::Online(peer) => {
+                if let Some(pending) = &peer.pending {
+                    self.requests.remove(&pending.request);
+                }
+                self.go_offline(conn, tell);
+                if let Some(peer) = self.registry.set_offline(conn) {
+                    self.notice(|| Notice::Offline { peer: peer.address(), reason: why });
+                }
+            }
+        }
+    }
+
+    /// Tells the host, if it wants to know.
+    pub(super) fn notice(&mut self, notice: impl FnOnce() -> Notice) {
+        if self.config.notices {
+            self.out.push(Action::Notice(notice()));
+        }
+    }
+
+    /// True when a shutdown has closed every connection and all of them are gone.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.shutdown.is_some() && self.connections == 0
+    }
+
+    /// A text that was written for the occasion.
+    pub(super) fn write(capacity: usize, write: impl FnOnce(&mut String)) -> Text {
+        let mut text = String::with_capacity(capacity);
+        write(&mut text);
+        Text::from(text)
+    }
+}

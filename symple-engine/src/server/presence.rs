@@ -1,0 +1,146 @@
+//! Who is told of whom, so that rosters are right (SPEC §6).
+//!
+//! R-P1 holds because two peers are told of each other exactly when they begin to share a room,
+//! and told again exactly when they cease to.
+
+use alloc::{format, string::String};
+
+use symple_proto::{
+    FrameView, PublicRecord, Status, frame::push_presence, json::Kind, presence_data,
+};
+
+use super::{
+    ConnId, PresenceMode, Server, Text,
+    peer::{Peer, Reason},
+    rooms::RoomIndex,
+};
+
+/// The presence frame that the server sends of a peer.
+fn presence(peer: &Peer, online: bool) -> Text {
+    let mut text = String::with_capacity(48 + peer.quoted().len() + peer.record.text().len());
+    push_presence(peer.quoted(), &peer.record, online, &mut text);
+    Text::from(text)
+}
+
+impl Server {
+    /// Puts a new peer in its rooms and tells those who share one with it, and it of them (R-P2,
+    /// R-P3).
+    pub(super) fn arrive(&mut self, conn: ConnId, rooms: &[(&str, Reason)]) {
+        self.enter_telling(conn, rooms, true);
+    }
+
+    /// Puts a peer in rooms; those that begin to share a room with it and it itself are told of
+    /// each other (R-P3). True if there was a room that it was not in.
+    pub(super) fn enter(&mut self, conn: ConnId, rooms: &[(&str, Reason)]) -> bool {
+        self.enter_telling(conn, rooms, self.config.presence == PresenceMode::Full)
+    }
+
+    fn enter_telling(&mut self, conn: ConnId, rooms: &[(&str, Reason)], tell: bool) -> bool {
+        let mut found = core::mem::take(&mut self.scratch);
+        let mut entered = false;
+        // Marked rooms are those that the peer is in; marked connections have been found.
+        self.registry.mark_rooms_of(conn);
+        self.registry.unmark_all();
+        for (name, reason) in rooms {
+            let room = self.registry.rooms.find_or_add(name);
+            if self.registry.rooms.is_marked(room) {
+                self.registry.raise_reason(conn, room, *reason);
+                continue;
+            }
+            if tell {
+                self.registry.push_unmarked_strangers(room, &mut found);
+            }
+            self.registry.join(conn, room, *reason);
+            self.registry.rooms.mark(room);
+            entered = true;
+        }
+        if self.config.presence == PresenceMode::Full {
+            for other in &found {
+                if let Some(other) = self.registry.peer(*other) {
+                    self.out.send_to(conn, presence(other, true));
+                }
+            }
+        }
+        self.tell_all(conn, &found, true);
+        found.clear();
+        self.scratch = found;
+        entered
+    }
+
+    /// Takes a peer out of a room; those that cease to share a room with it and it itself are
+    /// told of each other (R-P3). False if it was not in it.
+    pub(super) fn exit(&mut self, conn: ConnId, room: RoomIndex) -> bool {
+        let membership = self.registry.peer(conn).and_then(|peer| peer.membership(room));
+        let Some(membership) = membership else { return false };
+        self.registry.leave(conn, membership);
+        if self.config.presence == PresenceMode::Full {
+            let mut lost = core::mem::take(&mut self.scratch);
+            self.registry.mark_rooms_of(conn);
+            self.registry.unmark_all();
+            self.registry.push_unmarked_strangers(room, &mut lost);
+            for other in &lost {
+                if let Some(other) = self.registry.peer(*other) {
+                    self.out.send_to(conn, presence(other, false));
+                }
+            }
+            self.tell_all(conn, &lost, false);
+            lost.clear();
+            self.scratch = lost;
+        }
+        true
+    }
+
+    /// Takes a peer out of all its rooms, and with `tell` tells those who shared one (R-P2).
+    pub(super) fn go_offline(&mut self, conn: ConnId, tell: bool) {
+        if tell {
+            let Self { registry, out, .. } = self;
+            registry.push_sharing(conn, out.receivers());
+            if let Some(peer) = registry.peer(conn) {
+                out.send(|| presence(peer, false));
+            }
+        }
+        self.registry.leave_all(conn);
+    }
+
+    /// Tells these of a peer.
+    fn tell_all(&mut self, conn: ConnId, whom: &[ConnId], online: bool) {
+        let Self { registry, out, .. } = self;
+        if let Some(peer) = registry.peer(conn) {
+            out.receivers().extend_from_slice(whom);
+            out.send(|| presence(peer, online));
+        }
+    }
+
+    /// Stores what a peer tells of itself (R-P4). The `data` to be relayed, if there is any.
+    ///
+    /// `Err` if the peer has been told that it cannot be stored.
+    pub(super) fn store_record(
+        &mut self,
+        conn: ConnId,
+        frame: &FrameView<'_>,
+    ) -> Result<Option<String>, ()> {
+        let Some(data) = frame.data().filter(|data| data.kind() != Kind::Null) else {
+            return Ok(None);
+        };
+        let Some(object) = data.as_object() else {
+            self.bad_request(conn, "Invalid data field: must be an object");
+            return Err(());
+        };
+        if let Some(name) = object.get("name")
+            && !matches!(name.kind(), Kind::String | Kind::Null)
+        {
+            self.bad_request(conn, "Invalid name field: must be a string");
+            return Err(());
+        }
+        let limit = self.config.limits.record;
+        let Some(peer) = self.registry.peer_mut(conn) else { return Err(()) };
+        let relayed = presence_data(object, peer.user(), peer.id());
+        if relayed.len() > limit {
+            let message = format!("Public record larger than {limit} bytes");
+            self.error(conn, Status::TOO_LARGE, &message);
+            return Err(());
+        }
+        peer.record = PublicRecord::of_presence(object, peer.user(), peer.id());
+        Ok(Some(relayed))
+    }
+}

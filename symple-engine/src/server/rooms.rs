@@ -1,0 +1,174 @@
+//! Rooms: names made small, members side by side.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::hash::BuildHasher;
+
+use hashbrown::{HashTable, hash_table::Entry};
+use siphasher::sip::SipHasher13;
+
+use super::ConnId;
+
+/// A room, by its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RoomIndex(u32);
+
+impl RoomIndex {
+    fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A keyed hash: clients choose the names of rooms and must not be able to choose collisions.
+#[derive(Clone, Debug)]
+pub(super) struct Keys(pub(super) u64, pub(super) u64);
+
+impl BuildHasher for Keys {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+/// A member of a room, as the room has it: all that a fan-out needs, in a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    /// To whom frames go.
+    pub(super) conn: ConnId,
+    /// Which of the member's memberships this is.
+    pub(super) membership: u32,
+}
+
+#[derive(Debug)]
+struct Room {
+    name: Box<str>,
+    members: Vec<Member>,
+    /// The last mark that was set; see [`Rooms::mark`].
+    mark: u32,
+}
+
+/// All rooms of the node. A room is there as long as it has members (R-R4).
+#[derive(Debug)]
+pub(super) struct Rooms {
+    rooms: Vec<Room>,
+    free: Vec<RoomIndex>,
+    names: HashTable<RoomIndex>,
+    keys: Keys,
+    mark: u32,
+}
+
+impl Rooms {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { rooms: Vec::new(), free: Vec::new(), names: HashTable::new(), keys, mark: 0 }
+    }
+
+    /// How many rooms have members.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<RoomIndex> {
+        let hash = self.keys.hash_one(name);
+        self.names.find(hash, |room| *self.rooms[room.at()].name == *name).copied()
+    }
+
+    /// The room of that name, made if there is none. Its first member must follow.
+    pub(super) fn find_or_add(&mut self, name: &str) -> RoomIndex {
+        let Self { rooms, free, names, keys, .. } = self;
+        let hash = keys.hash_one(name);
+        let entry = names.entry(
+            hash,
+            |room| *rooms[room.at()].name == *name,
+            |room| keys.hash_one(&*rooms[room.at()].name),
+        );
+        match entry {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let room = Room { name: name.into(), members: Vec::new(), mark: 0 };
+                let index = match free.pop() {
+                    Some(index) => {
+                        rooms[index.at()] = room;
+                        index
+                    }
+                    None => {
+                        rooms.push(room);
+                        RoomIndex(u32::try_from(rooms.len() - 1).expect("fewer rooms than 2^32"))
+                    }
+                };
+                entry.insert(index);
+                index
+            }
+        }
+    }
+
+    pub(super) fn name(&self, room: RoomIndex) -> &str {
+        &self.rooms[room.at()].name
+    }
+
+    pub(super) fn members(&self, room: RoomIndex) -> &[Member] {
+        &self.rooms[room.at()].members
+    }
+
+    /// Adds a member that is not there yet; its position.
+    pub(super) fn add(&mut self, room: RoomIndex, member: Member) -> u32 {
+        let members = &mut self.rooms[room.at()].members;
+        members.push(member);
+        u32::try_from(members.len() - 1).expect("fewer members than 2^32")
+    }
+
+    /// Takes the member at that position out; the one that now stands there instead, if any. The
+    /// last one takes the room with it.
+    pub(super) fn remove(&mut self, room: RoomIndex, position: u32) -> Option<Member> {
+        let Room { name, members, .. } = &mut self.rooms[room.at()];
+        members.swap_remove(position as usize);
+        if members.is_empty() {
+            let hash = self.keys.hash_one(&**name);
+            if let Ok(entry) = self.names.find_entry(hash, |index| *index == room) {
+                entry.remove();
+            }
+            *name = Box::default();
+            *members = Vec::new();
+            self.free.push(room);
+            return None;
+        }
+        // A room that was large does not keep its size for ever.
+        if members.len() < members.capacity() / 4 {
+            members.shrink_to(members.len() * 2);
+        }
+        members.get(position as usize).copied()
+    }
+
+    /// A member's membership has moved in its own list.
+    pub(super) fn set_membership(&mut self, room: RoomIndex, position: u32, membership: u32) {
+        self.rooms[room.at()].members[position as usize].membership = membership;
+    }
+
+    /// Unmarks all rooms.
+    pub(super) fn unmark_all(&mut self) {
+        self.mark = self.mark.wrapping_add(1);
+        if self.mark == 0 {
+            for room in &mut self.rooms {
+                room.mark = 0;
+            }
+            self.mark = 1;
+        }
+    }
+
+    /// Marks a room; false if it was marked already.
+    pub(super) fn mark(&mut self, room: RoomIndex) -> bool {
+        core::mem::replace(&mut self.rooms[room.at()].mark, self.mark) != self.mark
+    }
+
+    /// True if the room has been marked since all were unmarked.
+    pub(super) fn is_marked(&self, room: RoomIndex) -> bool {
+        self.rooms[room.at()].mark == self.mark
+    }
+
+    /// The rooms that have members, in the order of their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = RoomIndex> {
+        (0..)
+            .map(RoomIndex)
+            .zip(&self.rooms)
+            .filter_map(|(index, room)| (!room.members.is_empty()).then_some(index))
+    }
+}

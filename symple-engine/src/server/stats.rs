@@ -1,0 +1,39 @@
+//! What is counted.
+
+/// Counts since the start, and what there is now. Every refusal is counted (SPEC §8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections now, authenticated or not.
+    pub connections: usize,
+    /// Peers now.
+    pub peers: usize,
+    /// Rooms now.
+    pub rooms: usize,
+    /// Frames that arrived from clients.
+    pub frames: u64,
+    /// Frames that went out, counted once for each receiver.
+    pub deliveries: u64,
+    /// Connections that were opened.
+    pub opened: u64,
+    /// Authentications that succeeded.
+    pub admitted: u64,
+    /// Authentications that failed, timeouts included.
+    pub refused: u64,
+    /// Connections refused at capacity (R-L2).
+    pub over_capacity: u64,
+    /// Frames answered with an `error`.
+    pub errors: u64,
+    /// Direct and room deliveries that no permission allowed (R-M3, R-P6).
+    pub not_permitted: u64,
+    /// Times that a peer sent too fast and was not read from for a while (R-L3).
+    pub paused: u64,
+    /// Messages over the size limit (R-L1).
+    pub too_big: u64,
+    /// Connections closed because they did not read (R-L4).
+    pub too_slow: u64,
+    /// Connections closed for what was no WebSocket frame or no UTF-8.
+    pub protocol_errors: u64,
+    /// Peers kicked by the host.
+    pub kicked: u64,
+}

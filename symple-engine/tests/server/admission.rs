@@ -1,0 +1,596 @@
+//! From a connection to a peer: SPEC §3.
+
+use std::time::Duration;
+
+use crate::common::{ADDRESS, Node, config};
+use symple_engine::server::{
+    Config, HostCall, Input, SessionLookup, TransportFault, Verdict, Whom,
+};
+use symple_proto::Fields;
+
+const HOOK: fn() -> Config = || config(|config| config.hook = true);
+const SESSIONS: fn() -> Config = || config(|config| config.authentication = true);
+
+fn allow(rooms: &[&str]) -> Verdict {
+    Verdict::Allow { rooms: rooms.iter().map(ToString::to_string).collect(), peer: Fields::new() }
+}
+
+impl Node {
+    fn session(&mut self, session: SessionLookup<'_>) {
+        let request = self.requests.remove(0);
+        self.input(Input::SessionLoaded { request, session }).unwrap();
+    }
+
+    fn verdict(&mut self, verdict: Verdict) {
+        let request = self.requests.remove(0);
+        self.input(Input::Authorized { request, verdict }).unwrap();
+    }
+}
+
+/// R-F4: anything but `auth` is 401 and 4401; what cannot be parsed is 400 and 4400.
+#[test]
+fn the_first_frame_is_auth() {
+    for (text, message, code) in [
+        (r#"{"type":"message","to":"bob"}"#, "Not authenticated", 4401),
+        (r#"{"type":"join","room":"r"}"#, "Not authenticated", 4401),
+        (r#"{"type":"close"}"#, "Not authenticated", 4401),
+        (r#"{"type":"Auth","user":"a"}"#, "Not authenticated", 4401),
+        (r#"{"type":5}"#, "Not authenticated", 4401),
+        ("{}", "Not authenticated", 4401),
+        ("[]", "Not authenticated", 4401),
+        ("null", "Not authenticated", 4401),
+        ("5", "Not authenticated", 4401),
+        ("\"auth\"", "Not authenticated", 4401),
+        ("", "Invalid frame: unexpected end of JSON at byte 0", 4400),
+        ("{\"type\":", "Invalid frame: unexpected end of JSON at byte 8", 4400),
+        ("hello", "Invalid frame: invalid JSON: expected a value at byte 0", 4400),
+    ] {
+        let mut node = Node::new(Config::default());
+        node.auth(text);
+        let status = code - 4000;
+        assert_eq!(
+            node.seen(),
+            [
+                format!(
+                    r#"send [#0.7] {{"type":"error","status":{status},"message":"{message}"}}"#
+                ),
+                format!("close #0.7 {code} Authentication failed"),
+            ],
+            "{text}"
+        );
+    }
+}
+
+/// R-F5: depth costs nothing but the connection.
+#[test]
+fn a_deep_first_frame_is_refused() {
+    let mut node = Node::new(Config::default());
+    node.auth(&"[".repeat(100_000));
+    assert!(node.seen()[0].contains("nested deeper than 128 levels"));
+}
+
+/// R-A1, R-A7: one error, then 4401.
+#[test]
+fn a_failed_authentication_closes() {
+    let mut node = Node::new(Config::default());
+    let conn = node.auth(r#"{"type":"auth"}"#);
+    assert_eq!(
+        node.seen(),
+        [
+            r#"send [#0.7] {"type":"error","status":401,"message":"Missing user field"}"#,
+            "close #0.7 4401 Authentication failed",
+        ]
+    );
+    // R-A7: there is no second guess.
+    node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+    node.nothing();
+}
+
+/// R-A2
+#[test]
+fn who_says_nothing_is_closed_after_ten_seconds() {
+    let mut node = Node::new(Config::default());
+    node.connect();
+    node.pass(Duration::from_millis(9999));
+    node.nothing();
+    node.pass(Duration::from_millis(1));
+    assert_eq!(
+        node.seen(),
+        [
+            r#"send [#0.7] {"type":"error","status":408,"message":"Authentication timeout"}"#,
+            "close #0.7 4408 Authentication timeout",
+        ]
+    );
+    let mut node = Node::new(Config::default());
+    node.peer("alice", &[]);
+    node.pass(Duration::from_secs(60));
+    node.nothing();
+}
+
+/// R-A2: the timeout can be set, and turned off.
+#[test]
+fn the_timeout_is_configurable() {
+    let mut node = Node::new(config(|config| config.auth_timeout = Duration::from_secs(2)));
+    node.connect();
+    node.pass(Duration::from_secs(2));
+    assert_eq!(node.seen().len(), 2);
+    let mut node = Node::new(config(|config| config.auth_timeout = Duration::ZERO));
+    node.connect();
+    assert_eq!(node.server.poll_timeout(), None);
+}
+
+/// R-A8, R-F6: the welcome, to the letter; ids have 20 digits and letters.
+#[test]
+fn welcome() {
+    let mut node = Node::new(Config::default());
+    node.auth(
+        r#"{"type":"auth","user":"alice","name":"Alice","token":"t","rooms":["a","b","a","alice"],"data":{"n":1.0},"group":"staff"}"#,
+    );
+    assert_eq!(
+        node.seen(),
+        [
+            "Admit { conn: #0.7 }",
+            r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","data":{"n":1.0},"group":"staff","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","a","b"]}"#,
+        ]
+    );
+    let id = node.server.peers().next().unwrap().address.id;
+    assert_eq!(id.len(), 20);
+}
+
+/// R-F6: random bits of the injected source, digits and letters only, never the same.
+#[test]
+fn ids_are_made_of_random_bits() {
+    let mut state = 7_u64;
+    let random = move |bytes: &mut [u8]| {
+        for byte in bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (state >> 33) as u8;
+        }
+    };
+    let mut node = Node::new(Config::default());
+    node.server = symple_engine::server::Server::new(Config::default(), random);
+    for _ in 0..500 {
+        node.peer("alice", &[]);
+    }
+    let ids: std::collections::BTreeSet<_> =
+        node.server.peers().map(|peer| peer.address.id.to_string()).collect();
+    assert_eq!(ids.len(), 500);
+    assert!(ids.iter().all(|id| id.len() == 20));
+    let digits: std::collections::BTreeSet<_> = ids.iter().flat_map(|id| id.chars()).collect();
+    assert_eq!(digits.len(), 36);
+}
+
+/// R-A3: a token is ignored, whatever it is; rooms count.
+#[test]
+fn anonymous() {
+    for token in [r#""""#, "5", "null", "[]", r#""t""#] {
+        let mut node = Node::new(Config::default());
+        node.auth(&format!(r#"{{"type":"auth","user":"alice","token":{token},"rooms":["r"]}}"#));
+        let welcome = node.seen().remove(1);
+        assert!(welcome.contains(r#""rooms":["alice","r"]"#), "{welcome}");
+        assert!(!welcome.contains("token"), "{welcome}");
+    }
+    let mut node = Node::new(Config::default());
+    let rooms: Vec<_> = (0..10_000).map(|n| format!("r{n}")).collect();
+    let rooms = serde_json::to_string(&rooms).unwrap();
+    node.auth(&format!(r#"{{"type":"auth","user":"alice","rooms":{rooms}}}"#));
+    assert_eq!(
+        node.seen(),
+        [
+            r#"send [#0.7] {"type":"error","status":400,"message":"Too many rooms: the limit is 256"}"#,
+            "close #0.7 4400 Authentication failed",
+        ]
+    );
+}
+
+/// R-F5: names that mean something to JavaScript mean nothing here.
+#[test]
+fn keys_of_the_prototype_are_just_keys() {
+    let mut node = Node::new(Config::default());
+    node.auth(
+        r#"{"type":"auth","user":"hasOwnProperty","hasOwnProperty":1,"__proto__":{"user":"root"},"constructor":null}"#,
+    );
+    assert_eq!(
+        node.seen()[1],
+        r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"hasOwnProperty","hasOwnProperty":1,"__proto__":{"user":"root"},"constructor":null,"id":"2…","online":true,"name":"hasOwnProperty","host":"192.0.2.1"},"rooms":["hasOwnProperty"]}"#
+    );
+}
+
+/// R-A4: every answer of the session store.
+#[test]
+fn sessions() {
+    let frame = r#"{"type":"auth","user":"alice","token":"t","name":"Other","rooms":["x"]}"#;
+    let found = |text: &'static str| SessionLookup::Found(text);
+    let failed = |message: &str| {
+        [
+            format!(
+                r#"send [#0.7] {{"type":"error","status":401,"message":"Authentication failed: {message}"}}"#
+            ),
+            "close #0.7 4401 Authentication failed".into(),
+        ]
+    };
+    for (session, expected) in [
+        (SessionLookup::Missing, failed("No session")),
+        (found(""), failed("Session must be an object")),
+        (found("5"), failed("Session must be an object")),
+        (found("null"), failed("Session must be an object")),
+        (found("[]"), failed("Session must be an object")),
+        (found(r#"{"user":"alice""#), failed("Session must be an object")),
+        (found(r#"{"user":7}"#), failed("Invalid session")),
+        (
+            SessionLookup::Unavailable,
+            [
+                r#"send [#0.7] {"type":"error","status":503,"message":"Authentication unavailable"}"#.into(),
+                "close #0.7 4503 Authentication failed".into(),
+            ],
+        ),
+        (
+            found(r#"{"user":"bob","name":"Bob","rooms":["team-a",7,"design"]}"#),
+            [
+                "Admit { conn: #0.7 }".into(),
+                r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"bob","name":"Bob","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["bob","team-a","design"]}"#.into(),
+            ],
+        ),
+        (
+            found("{}"),
+            [
+                "Admit { conn: #0.7 }".into(),
+                r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Other","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice"]}"#.into(),
+            ],
+        ),
+    ] {
+        let mut node = Node::new(SESSIONS());
+        node.auth(frame);
+        assert_eq!(node.one(), "load session t");
+        node.session(session);
+        assert_eq!(node.seen(), expected, "{session:?}");
+    }
+}
+
+/// R-A4, R-A12: without a token nobody is asked.
+#[test]
+fn a_token_is_required() {
+    for frame in [
+        r#"{"type":"auth","user":"alice"}"#,
+        r#"{"type":"auth","user":"alice","token":""}"#,
+        r#"{"type":"auth","user":"alice","token":null}"#,
+    ] {
+        let mut node = Node::new(SESSIONS());
+        node.auth(frame);
+        let seen = node.seen();
+        assert!(seen[0].contains("Authentication failed: Missing token"), "{seen:?}");
+        assert_eq!(seen[1], "close #0.7 4401 Authentication failed");
+    }
+    let mut node = Node::new(SESSIONS());
+    node.auth(r#"{"type":"auth","token":"t"}"#);
+    assert!(node.seen()[0].contains("Missing user field"));
+}
+
+/// R-A4: the session's user is the peer's user everywhere, its room included.
+#[test]
+fn nobody_sits_in_the_room_of_a_claimed_user() {
+    let mut node = Node::new(SESSIONS());
+    let bob = node.auth(r#"{"type":"auth","user":"bob","token":"b"}"#);
+    node.session(SessionLookup::Found("{}"));
+    let mallory = node.auth(r#"{"type":"auth","user":"bob","token":"m"}"#);
+    node.session(SessionLookup::Found(r#"{"user":"mallory"}"#));
+    node.forget();
+    node.text(bob, r#"{"type":"message","to":"bob","data":"to my own"}"#);
+    node.nothing();
+    node.text(mallory, r#"{"type":"message","to":"mallory"}"#);
+    node.nothing();
+    assert_eq!(node.server.members("bob").count(), 1);
+    assert_eq!(node.server.members("mallory").count(), 1);
+}
+
+/// R-A5: the hook sees the peer as it will be and the whole frame; it gives rooms and members.
+#[test]
+fn hook() {
+    let mut node = Node::new(HOOK());
+    node.auth(r#"{"type":"auth","user":"alice","token":"t","rooms":["x"]}"#);
+    assert_eq!(
+        node.one(),
+        r#"authorize #0.7 peer {"user":"alice","id":"2…","online":true,"name":"alice","host":"192.0.2.1"} auth {"type":"auth","user":"alice","token":"t","rooms":["x"]}"#
+    );
+    let peer = Fields::new().with("name", "Alice").with("id", "forged").with("level", "7");
+    node.verdict(Verdict::Allow {
+        rooms: ["team", "", "all", "team"].map(Into::into).into(),
+        peer,
+    });
+    assert_eq!(
+        node.seen(),
+        [
+            "Admit { conn: #0.7 }",
+            r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","level":"7","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","team","all"]}"#,
+        ]
+    );
+}
+
+/// R-A5, R-A7
+#[test]
+fn a_hook_denies() {
+    for (message, told) in [
+        (Some("Invalid token"), "Invalid token"),
+        (Some(""), "Authentication failed"),
+        (None, "Authentication failed"),
+    ] {
+        let mut node = Node::new(HOOK());
+        node.auth(r#"{"type":"auth","user":"alice"}"#);
+        node.forget();
+        node.verdict(Verdict::Deny { message: message.map(Into::into) });
+        assert_eq!(
+            node.seen(),
+            [
+                format!(r#"send [#0.7] {{"type":"error","status":401,"message":"{told}"}}"#),
+                "close #0.7 4401 Authentication failed".into(),
+            ]
+        );
+    }
+}
+
+/// R-A5: the hook comes after the session; R-A6: rooms of both, none of the client's.
+#[test]
+fn session_and_hook() {
+    let mut node = Node::new(config(|config| {
+        config.authentication = true;
+        config.hook = true;
+    }));
+    node.auth(r#"{"type":"auth","user":"x","token":"t","rooms":["client"]}"#);
+    assert_eq!(node.one(), "load session t");
+    node.session(SessionLookup::Found(r#"{"user":"alice","rooms":["team"]}"#));
+    assert!(node.one().starts_with(r##"authorize #0.7 peer {"user":"alice","id":"2…""##));
+    node.verdict(allow(&["hook-room"]));
+    assert!(node.seen()[1].ends_with(r#""rooms":["alice","team","hook-room"]}"#));
+}
+
+/// R-A2, R-A4, R-A5: who never answers does not keep a client waiting for ever.
+#[test]
+fn a_decision_that_never_comes() {
+    for (config, message, code) in
+        [(SESSIONS(), "Authentication unavailable", 4503), (HOOK(), "Authentication failed", 4401)]
+    {
+        let mut node = Node::new(config);
+        node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
+        node.forget();
+        node.pass(Duration::from_secs(10));
+        let seen = node.seen();
+        assert!(seen[0].contains(message), "{seen:?}");
+        assert!(seen[1].contains(&code.to_string()), "{seen:?}");
+        node.session(SessionLookup::Found("{}"));
+        node.nothing();
+    }
+}
+
+/// R-A10: a result for a connection that is gone is dropped, also when its slot is in use again.
+#[test]
+fn a_late_result_is_dropped() {
+    let mut node = Node::new(HOOK());
+    let gone = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.disconnect(gone);
+    node.forget();
+    let conn = symple_engine::server::ConnId::new(gone.slot, gone.generation + 1);
+    node.input(Input::Connected { conn, address: ADDRESS }).unwrap();
+    node.verdict(allow(&[]));
+    node.nothing();
+    assert_eq!(node.server.peers().count(), 0);
+}
+
+/// R-A10: nor does it matter that the connection was told to go.
+#[test]
+fn a_result_for_a_connection_that_was_closed_is_dropped() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.input(Input::Fault { conn, fault: TransportFault::InvalidUtf8 }).unwrap();
+    node.forget();
+    node.verdict(allow(&[]));
+    node.nothing();
+}
+
+/// R-A11: what is sent meanwhile waits, in order, and is handled behind the welcome.
+#[test]
+fn frames_wait_for_the_decision() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.text(conn, r#"{"type":"join","room":"a"}"#);
+    node.text(conn, "nonsense");
+    node.text(conn, r#"{"type":"join","room":"b"}"#);
+    assert_eq!(node.seen().len(), 1);
+    node.verdict(allow(&[]));
+    let seen = node.seen();
+    assert!(seen[1].contains("welcome"));
+    assert!(seen[2].contains(r#"{"type":"join:ok","room":"a"}"#));
+    assert!(seen[3].contains("error"));
+    assert!(seen[4].contains(r#"{"type":"join:ok","room":"b"}"#));
+}
+
+/// R-A11: dropped when the first authentication fails.
+#[test]
+fn what_waited_for_nothing_is_dropped() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.text(conn, r#"{"type":"join","room":"a"}"#);
+    node.forget();
+    node.verdict(Verdict::Deny { message: None });
+    assert_eq!(node.seen().len(), 2);
+}
+
+/// R-A11: past the limit reading pauses; after the decision it goes on.
+#[test]
+fn so_much_waits_and_no_more() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.forget();
+    let text = format!(r#"{{"type":"message","to":"nobody","data":"{}"}}"#, "x".repeat(30_000));
+    node.text(conn, &text);
+    node.text(conn, &text);
+    node.nothing();
+    node.text(conn, &text);
+    assert_eq!(node.one(), "Pause { conn: #0.7 }");
+    node.verdict(allow(&[]));
+    assert_eq!(node.seen().last().unwrap(), "Resume { conn: #0.7 }");
+}
+
+/// R-A11, R-L1: a message too big for a stranger waits for the decision, unread.
+#[test]
+fn a_big_message_waits_unread() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.forget();
+    node.input(Input::Fault { conn, fault: TransportFault::TooBig { size: 500_000 } }).unwrap();
+    assert_eq!(node.one(), "Pause { conn: #0.7 }");
+    node.verdict(allow(&[]));
+    let seen = node.seen();
+    assert_eq!(seen.first().unwrap(), "Admit { conn: #0.7 }");
+    assert_eq!(seen.last().unwrap(), "Resume { conn: #0.7 }");
+}
+
+/// R-A11: a second `auth` among what waits is a re-authentication, and what follows it waits on.
+#[test]
+fn a_pipelined_second_auth_never_makes_two_peers() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+    node.text(conn, r#"{"type":"join","room":"a"}"#);
+    node.forget();
+    node.verdict(allow(&[]));
+    let seen = node.seen();
+    assert!(seen.last().unwrap().starts_with("authorize"), "{seen:?}");
+    assert_eq!(node.server.peers().count(), 1);
+    node.verdict(Verdict::Deny { message: None });
+    let seen = node.seen();
+    assert!(seen[0].contains("error"), "{seen:?}");
+    assert!(seen[1].contains("join:ok"), "{seen:?}");
+    assert_eq!(node.server.peers().count(), 1);
+}
+
+/// R-A9: the same user gets a new welcome with the same id; what its session gives now counts.
+#[test]
+fn authenticate_again() {
+    let mut node = Node::new(SESSIONS());
+    let conn = node.auth(r#"{"type":"auth","user":"alice","token":"t1"}"#);
+    node.session(SessionLookup::Found(r#"{"rooms":["a","b"]}"#));
+    node.text(conn, r#"{"type":"join","room":"mine"}"#);
+    node.forget();
+    node.text(conn, r#"{"type":"auth","user":"alice","token":"t2"}"#);
+    assert_eq!(node.one(), "load session t2");
+    node.session(SessionLookup::Found(r#"{"name":"Alice","rooms":["b","c"]}"#));
+    assert_eq!(
+        node.one(),
+        r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","b","c","mine"]}"#
+    );
+    let mut rooms = node.server.peers().next().unwrap().rooms;
+    rooms.sort();
+    assert_eq!(rooms.iter().map(|room| &**room).collect::<Vec<_>>(), ["alice", "b", "c", "mine"]);
+}
+
+/// R-A9: any failure is an error, and the peer stays who it was.
+#[test]
+fn a_failed_re_authentication_changes_nothing() {
+    let mut node = Node::new(SESSIONS());
+    let conn = node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
+    node.session(SessionLookup::Found(r#"{"rooms":["a"]}"#));
+    let before: Vec<_> = node.server.peers().collect();
+    for (frame, session, expected) in [
+        (r#"{"type":"auth"}"#, None, "Missing user field"),
+        (r#"{"type":"auth","user":"alice"}"#, None, "Authentication failed: Missing token"),
+        (
+            r#"{"type":"auth","user":"alice","token":"x"}"#,
+            Some(SessionLookup::Missing),
+            "Authentication failed: No session",
+        ),
+        (
+            r#"{"type":"auth","user":"alice","token":"x"}"#,
+            Some(SessionLookup::Unavailable),
+            "Authentication unavailable",
+        ),
+        (
+            r#"{"type":"auth","user":"bob","token":"x"}"#,
+            Some(SessionLookup::Found("{}")),
+            r#""status":403,"message":"Cannot authenticate as another user""#,
+        ),
+        (
+            r#"{"type":"auth","user":"alice","token":"x"}"#,
+            Some(SessionLookup::Found(r#"{"user":"bob"}"#)),
+            r#""status":403,"message":"Cannot authenticate as another user""#,
+        ),
+    ] {
+        node.forget();
+        node.text(conn, frame);
+        if let Some(session) = session {
+            node.forget();
+            node.session(session);
+        }
+        let seen = node.one();
+        assert!(seen.contains(expected), "{seen}");
+        assert_eq!(node.server.peers().collect::<Vec<_>>(), before);
+    }
+}
+
+/// R-A9: without anything to prove it is the same.
+#[test]
+fn authenticate_again_anonymously() {
+    let mut node = Node::new(Config::default());
+    let conn = node.peer("alice", &["a"]);
+    node.text(conn, r#"{"type":"auth","user":"alice","rooms":["b"]}"#);
+    assert!(node.one().ends_with(r#""rooms":["alice","b","a"]}"#));
+    node.text(conn, r#"{"type":"auth","user":"bob","rooms":["r"]}"#);
+    assert!(node.one().contains(r#""status":403"#));
+}
+
+/// R-L2: at capacity a connection is told so and closed.
+#[test]
+fn capacity() {
+    let refused = |conn: &str| {
+        [
+            format!(r#"send [{conn}] {{"type":"error","status":503,"message":"At capacity"}}"#),
+            format!("close {conn} 1013 At capacity"),
+        ]
+    };
+    let mut node = Node::new(config(|config| config.connections.total = 1));
+    let conn = node.peer("alice", &[]);
+    node.connect();
+    assert_eq!(node.seen(), refused("#1.7"));
+    node.disconnect(conn);
+    node.disconnect(symple_engine::server::ConnId::new(1, 7));
+    node.connect();
+    node.nothing();
+
+    let mut node = Node::new(config(|config| config.connections.per_address = 1));
+    node.peer("alice", &[]);
+    node.connect_from("192.0.2.2".parse().unwrap());
+    node.nothing();
+    node.connect();
+    assert_eq!(node.seen(), refused("#2.7"));
+    assert_eq!(node.server.stats().over_capacity, 1);
+
+    let mut node = Node::new(config(|config| config.connections.unauthenticated = 1));
+    node.peer("alice", &[]);
+    node.connect();
+    node.nothing();
+    node.connect();
+    assert_eq!(node.seen(), refused("#2.7"));
+}
+
+/// R-L6: a peer that is too much is refused.
+#[test]
+fn a_large_peer_is_refused() {
+    let mut node = Node::new(Config::default());
+    node.auth(&format!(r#"{{"type":"auth","user":"alice","data":"{}"}}"#, "x".repeat(16_384)));
+    let seen = node.seen();
+    assert!(seen[0].contains(r#""status":413,"message":"Peer data larger than 16384 bytes""#));
+    assert_eq!(seen[1], "close #0.7 4401 Authentication failed");
+}
+
+/// R-A9: a kick during a re-authentication ends both.
+#[test]
+fn a_kick_during_a_re_authentication() {
+    let mut node = Node::new(HOOK());
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.verdict(allow(&[]));
+    node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+    node.host(HostCall::Kick { whom: Whom::User("alice"), reason: "bye" }).unwrap();
+    node.forget();
+    node.verdict(allow(&["r"]));
+    node.nothing();
+    assert_eq!(node.server.rooms().count(), 0);
+}

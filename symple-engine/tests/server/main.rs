@@ -1,0 +1,14 @@
+//! The server machine, from outside. Every test names the rules that it is about.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod admission;
+mod common;
+mod host;
+mod limits;
+mod model;
+mod presence;
+mod rooms;
+mod routing;
+mod shutdown;
+mod snapshots;
