@@ -95,6 +95,11 @@ impl Server {
         &self.config
     }
 
+    /// Whether the host is told what happens ([`Config::notices`]), from now on.
+    pub fn set_notices(&mut self, wanted: bool) {
+        self.config.notices = wanted;
+    }
+
     /// What has been counted.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -1,0 +1,85 @@
+//! What reaches the engine's thread from elsewhere.
+
+use std::{sync::Arc, time::Duration};
+
+use async_channel::Sender;
+use rustls::ServerConfig;
+use symple_engine::server::{
+    ConnId, EngineError, HostCall, PeerInfo, RequestId, RoomInfo, SessionLookup, Stats, Text,
+    Verdict, Whom,
+};
+use symple_proto::{Address, Fields, UserName};
+
+use crate::hook::UpgradeDecision;
+
+/// Where an answer goes; a channel for one.
+pub(crate) type Reply<T> = Sender<T>;
+
+/// What the host asks of the engine, as [`HostCall`] but owned.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Emit { text: String },
+    Send { peer: String, text: String },
+    KickPeer { peer: String, reason: String },
+    KickUser { user: String, reason: String },
+    Join { peer: String, room: String },
+    Leave { peer: String, room: String },
+    CloseRoom { room: String },
+}
+
+impl Call {
+    pub(crate) fn as_host_call(&self) -> HostCall<'_> {
+        match self {
+            Self::Emit { text } => HostCall::Emit { text },
+            Self::Send { peer, text } => HostCall::Send { peer, text },
+            Self::KickPeer { peer, reason } => HostCall::Kick { whom: Whom::Peer(peer), reason },
+            Self::KickUser { user, reason } => HostCall::Kick { whom: Whom::User(user), reason },
+            Self::Join { peer, room } => HostCall::Join { peer, room },
+            Self::Leave { peer, room } => HostCall::Leave { peer, room },
+            Self::CloseRoom { room } => HostCall::CloseRoom { room },
+        }
+    }
+}
+
+/// What a look-up of a session found, as [`SessionLookup`] but owned.
+#[derive(Clone, Debug)]
+pub(crate) enum Session {
+    Unavailable,
+}
+
+impl Session {
+    pub(crate) fn as_lookup(&self) -> SessionLookup<'_> {
+        match self {
+            Self::Unavailable => SessionLookup::Unavailable,
+        }
+    }
+}
+
+/// What reaches the engine's thread.
+pub(crate) enum Command {
+    /// The host asks the engine for something.
+    Call(Call, Reply<Result<usize, EngineError>>),
+    Peers(Reply<Vec<PeerInfo>>),
+    Rooms(Reply<Vec<RoomInfo>>),
+    Members(String, Reply<Vec<Address>>),
+    Stats(Reply<Stats>),
+    /// A peer of the host's own comes, speaks and goes.
+    AddPeer {
+        user: UserName,
+        peer: Fields,
+        rooms: Vec<String>,
+        frames: Sender<Text>,
+        reply: Reply<Result<ConnId, EngineError>>,
+    },
+    PeerText(ConnId, String),
+    PeerGone(ConnId),
+    /// What was asked has been answered.
+    SessionLoaded(RequestId, Session),
+    Authorized(RequestId, Verdict),
+    UpgradeDecided(ConnId, UpgradeDecision),
+    /// New connections use these keys.
+    Tls(Arc<ServerConfig>),
+    Shutdown(Duration),
+    /// End now, whoever is still there.
+    Stop,
+}

@@ -1,0 +1,176 @@
+//! How a server is set up.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+/// How a server behaves. [`Config::default`] has the values of the specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// What happens: authentication, rooms, presence, limits.
+    pub engine: symple_engine::server::Config,
+    /// The only path for WebSocket (R-T2); any, without one.
+    pub path: Option<String>,
+    /// The origins that browsers may connect from (R-T5); any, if empty.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// The proxies that may tell a client's address (R-T6). None.
+    pub trusted_proxies: Vec<IpNet>,
+    /// After so long without a byte from it a client is pinged (R-T3). 25 s, up to a fifth less by
+    /// chance; zero is never.
+    pub ping_interval: Duration,
+    /// After so long without an answer to a ping a connection is dropped (R-T3). 10 s; zero is
+    /// never.
+    pub pong_timeout: Duration,
+    /// How long the HTTP upgrade may take, TLS included (R-L5). 10 s.
+    pub upgrade_timeout: Duration,
+    /// How long a closing handshake may take (R-L5). 5 s.
+    pub close_timeout: Duration,
+    /// How many bytes may wait for a client to read them (R-L4). 4 MiB.
+    pub outbound_limit: usize,
+    /// How long they may wait without any progress (R-L4). 10 s.
+    pub outbound_timeout: Duration,
+    /// How many events may wait for the host to read them; past that the oldest are lost, and the
+    /// host is told how many. 1024.
+    pub event_backlog: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            engine: symple_engine::server::Config::default(),
+            path: None,
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            upgrade_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            outbound_limit: 4 * 1024 * 1024,
+            outbound_timeout: Duration::from_secs(10),
+            event_backlog: 1024,
+        }
+    }
+}
+
+impl Config {
+    /// Checks what types cannot.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err(ConfigError::Path);
+        }
+        if self.outbound_limit < self.engine.limits.message {
+            return Err(ConfigError::OutboundLimit);
+        }
+        if self.engine.authentication && !self.engine.hook {
+            return Err(ConfigError::NothingToAuthenticateWith);
+        }
+        Ok(())
+    }
+}
+
+/// Why a server cannot be set up like this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A path that does not begin with `/`.
+    #[error("the path must begin with '/'")]
+    Path,
+    /// A single message would be too much for its receiver.
+    #[error("the outbound limit must not be less than the message limit")]
+    OutboundLimit,
+    /// Sessions are asked for, and there is nothing that has them (R-S1).
+    #[error("authentication needs Redis or a hook")]
+    NothingToAuthenticateWith,
+}
+
+/// An origin that is allowed, or the hosts of many (R-T5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    /// This origin, as browsers write it: scheme, host, and port where it is not the usual one.
+    Exact(String),
+    /// The hosts below this one, written `*.example.com`, with any scheme and port.
+    Below(String),
+}
+
+/// Why a text is no [`OriginPattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("an origin is written https://example.com or *.example.com")]
+pub struct OriginError;
+
+impl OriginPattern {
+    /// True if it allows this origin.
+    #[must_use]
+    pub fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact.eq_ignore_ascii_case(origin),
+            Self::Below(domain) => {
+                let Some((_, authority)) = origin.split_once("://") else { return false };
+                let host = authority.rsplit_once(':').map_or(authority, |(host, port)| {
+                    // The colons of an IPv6 address are no ports.
+                    if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority }
+                });
+                host.len()
+                    .checked_sub(domain.len())
+                    .and_then(|at| host.split_at_checked(at))
+                    .is_some_and(|(sub, rest)| {
+                        rest.eq_ignore_ascii_case(domain) && sub.len() > 1 && sub.ends_with('.')
+                    })
+            }
+        }
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        if let Some(domain) = text.strip_prefix("*.") {
+            let valid = !domain.is_empty() && !domain.contains(['/', ':', '*']);
+            return if valid { Ok(Self::Below(domain.into())) } else { Err(OriginError) };
+        }
+        let valid = text.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*'])
+        });
+        if valid { Ok(Self::Exact(text.into())) } else { Err(OriginError) }
+    }
+}
+
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(origin) => f.write_str(origin),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_read_and_written() {
+        for text in ["https://example.com", "http://localhost:3000", "*.example.com"] {
+            assert_eq!(text.parse::<OriginPattern>().unwrap().to_string(), text);
+        }
+        for text in ["", "example.com", "*", "*.", "https://", "https://a/b", "*.a:80", "null"] {
+            assert_eq!(text.parse::<OriginPattern>(), Err(OriginError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_config_is_checked() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check()
+        };
+        assert_eq!(with(|c| c.path = Some("ws".into())), Err(ConfigError::Path));
+        assert_eq!(with(|c| c.outbound_limit = 1000), Err(ConfigError::OutboundLimit));
+        let no_redis = with(|c| c.engine.authentication = true);
+        assert_eq!(no_redis, Err(ConfigError::NothingToAuthenticateWith));
+    }
+}

@@ -1,0 +1,273 @@
+//! One connection: its bytes, its phase, its deadlines.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use symple_engine::{Timestamp, server::ConnId};
+use tungstenite::protocol::frame::coding::Control;
+
+use crate::{
+    config::Config,
+    decode::Decoder,
+    io::Io,
+    out::{Buffers, OutQueue},
+    ready::SlotWaker,
+    runtime::Socket,
+    upgrade::Upgrade,
+};
+
+/// What a connection is at.
+///
+/// ```text
+/// Handshake ──► Deciding ──► Open ──► Closing
+///     │            │          │
+///     └────────────┴──────────┴─────► Ending
+/// ```
+///
+/// Whatever it is at, it may [end](Conn::ended).
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The HTTP request is being read.
+    Handshake,
+    /// The host is being asked whether it may become a WebSocket connection.
+    Deciding(Box<Upgrade>),
+    /// WebSocket.
+    Open,
+    /// A close frame is on its way; the client's is awaited.
+    Closing,
+    /// What is queued is written, then nothing more.
+    Ending {
+        /// Then the client's end is awaited, so that nothing that is under way to it is lost.
+        linger: bool,
+    },
+}
+
+/// What a look at the deadlines asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// The connection is to be dropped.
+    Drop,
+    /// The client does not read (R-L4).
+    TooSlow,
+    /// The client is silent and is to be pinged (R-T3).
+    Ping,
+}
+
+/// A connection.
+pub(crate) struct Conn<S> {
+    pub(crate) id: ConnId,
+    pub(crate) io: Io<S>,
+    pub(crate) socket_address: SocketAddr,
+    pub(crate) waker: Arc<SlotWaker>,
+    task: Waker,
+    pub(crate) phase: Phase,
+    /// The client's address, once it is known.
+    pub(crate) address: IpAddr,
+    /// Bytes that make no whole frame or request yet, or wait while nothing is to be read.
+    pub(crate) partial: Vec<u8>,
+    pub(crate) decoder: Decoder,
+    pub(crate) out: OutQueue,
+    /// The engine knows it.
+    pub(crate) known: bool,
+    /// It may send large messages.
+    pub(crate) admitted: bool,
+    /// Nothing is to be read.
+    pub(crate) paused: bool,
+    /// A message was too big and has been reported.
+    pub(crate) stuck: bool,
+    /// It is in the list of those that are to be flushed.
+    pub(crate) dirty: bool,
+    /// When its queue went over the limit: the number of an input.
+    pub(crate) over_limit_since: u64,
+    /// Its socket is broken, or has nothing more to do.
+    pub(crate) ended: bool,
+    /// When it entered its phase; unless that is [`Phase::Open`].
+    pub(crate) since: Timestamp,
+    /// When anything was last read.
+    pub(crate) heard: Timestamp,
+    /// When it was pinged, if it has not been heard since.
+    pub(crate) pinged: Option<Timestamp>,
+    /// When something was last written, or the queue began to fill.
+    pub(crate) moved: Timestamp,
+    /// When its deadlines will be looked at.
+    pub(crate) scheduled: Timestamp,
+}
+
+impl<S: Socket> Conn<S> {
+    pub(crate) fn new(
+        id: ConnId,
+        io: Io<S>,
+        socket_address: SocketAddr,
+        waker: Arc<SlotWaker>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            io,
+            socket_address,
+            task: Waker::from(Arc::clone(&waker)),
+            waker,
+            phase: Phase::Handshake,
+            address: socket_address.ip(),
+            partial: Vec::new(),
+            decoder: Decoder::default(),
+            out: OutQueue::default(),
+            known: false,
+            admitted: false,
+            paused: false,
+            stuck: false,
+            dirty: false,
+            over_limit_since: 0,
+            ended: false,
+            since: now,
+            heard: now,
+            pinged: None,
+            moved: now,
+            scheduled: Timestamp::MAX,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// True if what the client sends is of interest, or at least its end is.
+    pub(crate) fn wants_input(&self) -> bool {
+        match self.phase {
+            _ if self.ended => false,
+            Phase::Handshake | Phase::Closing => true,
+            Phase::Open => !self.paused && !self.stuck,
+            Phase::Ending { linger } => linger,
+            Phase::Deciding(_) => false,
+        }
+    }
+
+    /// True if an answer is under way, behind which nothing comes.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. }) && !self.out.is_empty()
+    }
+
+    pub(crate) fn poll_read(&mut self, buf: &mut [u8]) -> Poll<std::io::Result<usize>> {
+        self.io.poll_read(&mut Context::from_waker(&self.task), buf)
+    }
+
+    /// Queues a text frame.
+    pub(crate) fn push_text(&mut self, text: &Bytes, now: Timestamp, buffers: &mut Buffers) {
+        if self.out.is_empty() {
+            self.moved = now;
+        }
+        self.out.push_text(text, buffers);
+    }
+
+    /// Queues a control frame.
+    pub(crate) fn push_control(
+        &mut self,
+        control: Control,
+        payload: &[u8],
+        now: Timestamp,
+        buffers: &mut Buffers,
+    ) {
+        if self.out.is_empty() {
+            self.moved = now;
+        }
+        self.out.push_control(control, payload, buffers);
+    }
+
+    /// Writes what is queued, as far as the socket takes it. True if the connection is broken, or
+    /// has nothing more to do.
+    #[must_use]
+    pub(crate) fn flush(&mut self, now: Timestamp, buffers: &mut Buffers) -> bool {
+        let mut cx = Context::from_waker(&self.task);
+        while !self.out.is_empty() {
+            let written = if self.out.is_scattered() {
+                let (pieces, count) = self.out.pieces();
+                self.io.poll_write_vectored(&mut cx, &pieces[..count])
+            } else {
+                self.io.poll_write(&mut cx, self.out.front())
+            };
+            match written {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    self.out.advance(count, buffers);
+                    self.moved = now;
+                }
+                Poll::Ready(_) => {
+                    self.out.clear(buffers);
+                    return true;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        match (self.io.poll_flush(&mut cx), &self.phase) {
+            (Poll::Ready(Err(_)), _) => true,
+            (Poll::Ready(Ok(())), Phase::Ending { linger }) => {
+                // Without waiting TCP says goodbye when the socket is dropped; TLS never does.
+                let shut = (*linger || self.io.is_tls()).then(|| self.io.poll_shutdown(&mut cx));
+                !linger || matches!(shut, Some(Poll::Ready(Err(_))))
+            }
+            _ => false,
+        }
+    }
+
+    /// How long this connection may be silent before it is pinged. Connections that were opened
+    /// at the same time are not pinged at the same time.
+    fn ping_interval(&self, config: &Config) -> Duration {
+        let id = u64::from(self.id.slot) << 32 | u64::from(self.id.generation);
+        // The golden ratio spreads what is near.
+        let spread = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+        let less = config.ping_interval / 5;
+        config.ping_interval - less.mul_f64(f64::from(spread) / f64::from(u32::MAX))
+    }
+
+    /// When the deadlines must be looked at next.
+    pub(crate) fn deadline(&self, config: &Config) -> Timestamp {
+        let after = |start: Timestamp, duration: Duration| {
+            if duration.is_zero() { Timestamp::MAX } else { start + duration }
+        };
+        match self.phase {
+            _ if self.ended => Timestamp::MAX,
+            Phase::Handshake | Phase::Deciding(_) => after(self.since, config.upgrade_timeout),
+            Phase::Closing | Phase::Ending { .. } => after(self.since, config.close_timeout),
+            Phase::Open => {
+                let alive = match self.pinged {
+                    _ if config.ping_interval.is_zero() => Timestamp::MAX,
+                    Some(pinged) => after(pinged, config.pong_timeout),
+                    None => self.heard + self.ping_interval(config),
+                };
+                if self.out.is_empty() {
+                    alive
+                } else {
+                    alive.min(after(self.moved, config.outbound_timeout))
+                }
+            }
+        }
+    }
+
+    /// Looks at the deadlines.
+    pub(crate) fn check(&mut self, config: &Config, now: Timestamp) -> Due {
+        if self.paused {
+            // Who is not listened to cannot be heard.
+            self.heard = now;
+            self.pinged = None;
+        }
+        if self.deadline(config) > now {
+            return Due::Nothing;
+        }
+        match self.phase {
+            Phase::Open if !self.out.is_empty() && self.moved + config.outbound_timeout <= now => {
+                Due::TooSlow
+            }
+            Phase::Open if self.pinged.is_none() => {
+                self.pinged = Some(now);
+                Due::Ping
+            }
+            _ => Due::Drop,
+        }
+    }
+}

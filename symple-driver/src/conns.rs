@@ -1,0 +1,356 @@
+//! The connections of a thread, and what can be done to them.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+
+use http::HeaderMap;
+use symple_engine::{
+    Timestamp,
+    server::{ConnId, Text},
+};
+use symple_proto::CloseCode;
+use tungstenite::protocol::frame::coding::Control;
+
+use crate::{
+    config::Config,
+    conn::{Conn, Phase},
+    out::Buffers,
+    runtime::Socket,
+    upgrade::Upgrade,
+};
+
+/// What stands in a slot.
+pub(crate) enum Entry<S> {
+    /// A connection with a socket.
+    Conn(Box<Conn<S>>),
+    /// A peer of the host's own; where its frames go.
+    Virtual(ConnId, async_channel::Sender<Text>),
+}
+
+/// All connections of a thread, by slot.
+pub(crate) struct Conns<S> {
+    pub(crate) config: Arc<Config>,
+    entries: Vec<Option<Entry<S>>>,
+    /// Those that have something to be written.
+    dirty: Vec<ConnId>,
+    /// Those that did not take what they were sent.
+    pub(crate) overflowed: Vec<ConnId>,
+    /// Peers of the host's own that the engine has closed.
+    pub(crate) closed_virtuals: Vec<ConnId>,
+    /// Those that have ended.
+    pub(crate) ended: Vec<ConnId>,
+    timers: BinaryHeap<Reverse<(Timestamp, ConnId)>>,
+    pub(crate) buffers: Buffers,
+    pub(crate) now: Timestamp,
+    /// The number of the input that is being handled.
+    pub(crate) input: u64,
+    /// Connections that are not WebSocket yet.
+    pub(crate) handshakes: usize,
+    /// Connections with a socket.
+    pub(crate) sockets: usize,
+}
+
+impl<S: Socket> Conns<S> {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            entries: Vec::new(),
+            dirty: Vec::new(),
+            overflowed: Vec::new(),
+            closed_virtuals: Vec::new(),
+            ended: Vec::new(),
+            timers: BinaryHeap::new(),
+            buffers: Buffers::default(),
+            now: Timestamp::ZERO,
+            input: 0,
+            handshakes: 0,
+            sockets: 0,
+        }
+    }
+
+    pub(crate) fn insert(&mut self, id: ConnId, entry: Entry<S>) {
+        let slot = id.slot as usize;
+        if slot >= self.entries.len() {
+            self.entries.resize_with(slot + 1, || None);
+        }
+        if let Entry::Conn(_) = entry {
+            self.handshakes += 1;
+            self.sockets += 1;
+        }
+        self.entries[slot] = Some(entry);
+        self.schedule(id);
+    }
+
+    pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Conn<S>> {
+        self.in_slot(id.slot).filter(|conn| conn.id == id)
+    }
+
+    pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Conn<S>> {
+        match self.entries.get_mut(slot as usize)? {
+            Some(Entry::Conn(conn)) => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// Takes a connection out; dropping it closes its socket.
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Box<Conn<S>>> {
+        self.get(id)?;
+        match self.entries.get_mut(id.slot as usize)?.take()? {
+            Entry::Conn(mut conn) => {
+                self.sockets -= 1;
+                self.leave_handshake(&conn.phase);
+                conn.out.clear(&mut self.buffers);
+                Some(conn)
+            }
+            Entry::Virtual(..) => None,
+        }
+    }
+
+    /// Takes a peer of the host's own out; true if it was there.
+    pub(crate) fn remove_virtual(&mut self, id: ConnId) -> bool {
+        let Some(entry) = self.entries.get_mut(id.slot as usize) else { return false };
+        let found = matches!(entry, Some(Entry::Virtual(found, _)) if *found == id);
+        if found {
+            *entry = None;
+        }
+        found
+    }
+
+    /// Ends the connections that are not WebSocket yet, and those that never will be.
+    pub(crate) fn end_handshakes(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            if let Entry::Conn(conn) = entry
+                && !conn.known
+                && !std::mem::replace(&mut conn.ended, true)
+            {
+                self.ended.push(conn.id);
+            }
+        }
+    }
+
+    /// The connection's socket is broken, or has nothing more to do.
+    pub(crate) fn end(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id)
+            && !std::mem::replace(&mut conn.ended, true)
+        {
+            self.ended.push(id);
+        }
+    }
+
+    fn leave_handshake(&mut self, phase: &Phase) {
+        if let Phase::Handshake | Phase::Deciding(_) = phase {
+            self.handshakes -= 1;
+        }
+    }
+
+    /// A connection leaves its phase for another one.
+    pub(crate) fn enter(&mut self, id: ConnId, phase: Phase) {
+        let now = self.now;
+        let Some(conn) = self.get(id) else { return };
+        if let Phase::Handshake | Phase::Deciding(_) = phase {
+            // The time that the upgrade may take goes on.
+            conn.phase = phase;
+            return;
+        }
+        let before = std::mem::replace(&mut conn.phase, phase);
+        conn.since = now;
+        self.leave_handshake(&before);
+        self.schedule(id);
+    }
+
+    /// Looks at the deadlines of a connection in time, if that is not arranged already.
+    pub(crate) fn schedule(&mut self, id: ConnId) {
+        let config = Arc::clone(&self.config);
+        let Some(conn) = self.get(id) else { return };
+        let deadline = conn.deadline(&config);
+        if deadline < conn.scheduled {
+            conn.scheduled = deadline;
+            self.timers.push(Reverse((deadline, id)));
+        }
+    }
+
+    /// When deadlines must be looked at.
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// A connection whose deadlines must be looked at.
+    pub(crate) fn pop_due(&mut self) -> Option<ConnId> {
+        while self.next_timer()? <= self.now {
+            let Reverse((at, id)) = self.timers.pop()?;
+            if let Some(conn) = self.get(id)
+                && conn.scheduled == at
+            {
+                conn.scheduled = Timestamp::MAX;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// To be flushed when everything that is ready has been handled.
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id)
+            && !std::mem::replace(&mut conn.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    /// Writes to every connection that has something to be written, once.
+    pub(crate) fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            self.flush(id);
+        }
+        self.dirty = dirty;
+    }
+
+    /// Writes what is queued for a connection.
+    pub(crate) fn flush(&mut self, id: ConnId) {
+        let Self { entries, buffers, now, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        if conn.id != id || conn.ended {
+            return;
+        }
+        conn.dirty = false;
+        if conn.flush(*now, buffers) {
+            self.end(id);
+        } else if !conn.out.is_empty() {
+            self.schedule(id);
+        }
+    }
+
+    /// Queues a text for each of the connections.
+    pub(crate) fn send(&mut self, text: &Text, to: &[ConnId]) {
+        let bytes = text.as_bytes();
+        for id in to {
+            match self.entries.get_mut(id.slot as usize) {
+                Some(Some(Entry::Conn(conn))) if conn.id == *id => {
+                    if !conn.is_open() || conn.ended {
+                        continue;
+                    }
+                    if conn.out.len() > self.config.outbound_limit
+                        && conn.over_limit_since != self.input
+                    {
+                        // R-L4: what one input causes may go over the limit; the next may not add
+                        // to it, unless the socket has room by now.
+                        if conn.flush(self.now, &mut self.buffers) {
+                            conn.ended = true;
+                            self.ended.push(*id);
+                            continue;
+                        }
+                        if conn.out.len() > self.config.outbound_limit {
+                            self.overflowed.push(*id);
+                            continue;
+                        }
+                    }
+                    conn.push_text(bytes, self.now, &mut self.buffers);
+                    if conn.out.len() > self.config.outbound_limit {
+                        conn.over_limit_since = self.input;
+                    }
+                    if !conn.dirty {
+                        conn.dirty = true;
+                        self.dirty.push(*id);
+                    }
+                }
+                // The host reads from a queue that is bounded like any other.
+                Some(Some(Entry::Virtual(found, frames)))
+                    if found == id && frames.try_send(text.clone()).is_err() =>
+                {
+                    self.overflowed.push(*id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a control frame to a connection.
+    pub(crate) fn control(&mut self, id: ConnId, control: Control, payload: &[u8]) {
+        let Self { entries, buffers, now, .. } = self;
+        if let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize)
+            && conn.id == id
+        {
+            conn.push_control(control, payload, *now, buffers);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Answers a client's close frame, and ends behind the answer.
+    pub(crate) fn answer_close(&mut self, id: ConnId, code: Option<CloseCode>) {
+        let code = code.map(|code| code.0.to_be_bytes());
+        self.control(id, Control::Close, code.as_ref().map_or(&[], |code| code));
+        self.enter(id, Phase::Ending { linger: false });
+    }
+
+    /// Sends a close frame behind what is queued (SPEC §7).
+    pub(crate) fn close(&mut self, id: ConnId, code: CloseCode, reason: &str, discard: bool) {
+        if self.remove_virtual(id) {
+            return self.closed_virtuals.push(id);
+        }
+        let Self { entries, buffers, now, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        if conn.id != id || !conn.is_open() {
+            return;
+        }
+        if discard {
+            conn.out.discard(buffers);
+        }
+        let mut payload = Vec::with_capacity(2 + reason.len());
+        payload.extend_from_slice(&code.0.to_be_bytes());
+        payload.extend_from_slice(reason.as_bytes());
+        conn.push_control(Control::Close, &payload, *now, buffers);
+        conn.paused = false;
+        // Where a frame could not be read, the one behind it cannot be found: neither can the
+        // client's close frame.
+        let lost = std::mem::take(&mut conn.stuck);
+        if lost {
+            conn.partial = Vec::new();
+        }
+        self.enter(id, if lost { Phase::Ending { linger: true } } else { Phase::Closing });
+        self.mark_dirty(id);
+    }
+
+    /// It may send large messages (R-L1).
+    pub(crate) fn admit(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            conn.admitted = true;
+        }
+    }
+
+    pub(crate) fn pause(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            conn.paused = true;
+        }
+    }
+
+    pub(crate) fn resume(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(conn) = self.get(id) {
+            conn.paused = false;
+            conn.stuck = false;
+            conn.heard = now;
+            std::task::Wake::wake_by_ref(&conn.waker);
+        }
+    }
+
+    /// Answers an upgrade with 101: from now on it is a WebSocket connection.
+    pub(crate) fn accept(&mut self, id: ConnId, upgrade: &Upgrade, headers: &HeaderMap) {
+        let Some(conn) = self.get(id) else { return };
+        conn.out.push_raw(&upgrade.response(headers));
+        conn.address = upgrade.address;
+        conn.known = true;
+        self.enter(id, Phase::Open);
+        self.mark_dirty(id);
+        // What came behind the request.
+        self.resume(id);
+    }
+
+    /// Answers a request with something else than an upgrade, and ends.
+    pub(crate) fn respond(&mut self, id: ConnId, response: &[u8]) {
+        let Some(conn) = self.get(id) else { return };
+        conn.partial = Vec::new();
+        conn.out.push_raw(response);
+        self.enter(id, Phase::Ending { linger: true });
+        self.mark_dirty(id);
+    }
+}

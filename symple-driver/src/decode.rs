@@ -1,0 +1,323 @@
+//! From bytes to messages: WebSocket frames as a server reads them (RFC 6455 §5).
+//!
+//! The header is tungstenite's business. What is done here is done here for the sake of memory: a
+//! connection that has sent nothing in part holds no buffer, and a message that arrived in one
+//! piece is never copied.
+
+use std::ops::Range;
+
+use symple_engine::server::TransportFault;
+use symple_proto::CloseCode;
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{self, Control, Data, OpCode},
+};
+
+/// The parts of a message that comes in several frames.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    fragments: Option<Vec<u8>>,
+}
+
+/// What stands at the start of the bytes.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Decoded {
+    /// Not all of a frame yet.
+    Incomplete,
+    /// A message in one piece: where its payload stands, unmasked.
+    Message(Range<usize>),
+    /// The last fragment of a message: its payload.
+    Assembled(Vec<u8>),
+    /// A fragment that is not the last.
+    Fragment,
+    /// A ping: where its payload stands, unmasked.
+    Ping(Range<usize>),
+    /// A pong.
+    Pong,
+    /// A close frame; the code that it has.
+    Close(Option<CloseCode>),
+    /// What no client may send.
+    Fault(TransportFault),
+}
+
+impl Decoder {
+    /// Reads the frame at the start of `bytes` and unmasks its payload there. A message may have
+    /// `limit` bytes. The number of bytes that are done with.
+    pub(crate) fn decode(&mut self, bytes: &mut [u8], limit: usize) -> (usize, Decoded) {
+        const FAULT: (usize, Decoded) = (0, Decoded::Fault(TransportFault::Protocol));
+        let mut cursor = std::io::Cursor::new(&*bytes);
+        let (header, length) = match FrameHeader::parse(&mut cursor) {
+            Ok(Some(found)) => found,
+            Ok(None) => return (0, Decoded::Incomplete),
+            Err(_) => return FAULT,
+        };
+        let FrameHeader { is_final, rsv1, rsv2, rsv3, opcode, mask } = header;
+        // No extension gives the reserved bits a meaning; clients must mask (§5.1, §5.2).
+        let (Some(mask), false) = (mask, rsv1 || rsv2 || rsv3) else { return FAULT };
+        let in_fragments = self.fragments.is_some();
+        match opcode {
+            OpCode::Control(_) if !is_final || length > 125 => return FAULT,
+            OpCode::Data(Data::Continue) if !in_fragments => return FAULT,
+            OpCode::Data(Data::Text | Data::Binary) if in_fragments => return FAULT,
+            OpCode::Data(_) => {
+                let before = self.fragments.as_ref().map_or(0, Vec::len) as u64;
+                let size = before.saturating_add(length);
+                if size > limit as u64 {
+                    return (0, Decoded::Fault(TransportFault::TooBig { size }));
+                }
+            }
+            OpCode::Control(_) => {}
+        }
+        // The limit has been checked, so this is no more than a usize holds.
+        let start = header.len(length);
+        let Some(end) = usize::try_from(length).ok().and_then(|length| start.checked_add(length))
+        else {
+            return FAULT;
+        };
+        let Some(payload) = bytes.get_mut(start..end) else { return (0, Decoded::Incomplete) };
+        unmask(payload, mask);
+        let decoded = match opcode {
+            OpCode::Control(Control::Ping) => Decoded::Ping(start..end),
+            OpCode::Control(Control::Close) => close(payload),
+            OpCode::Control(_) => Decoded::Pong,
+            OpCode::Data(Data::Continue) => {
+                let mut message = self.fragments.take().unwrap_or_default();
+                message.extend_from_slice(payload);
+                if is_final {
+                    Decoded::Assembled(message)
+                } else {
+                    self.fragments = Some(message);
+                    Decoded::Fragment
+                }
+            }
+            OpCode::Data(_) if is_final => Decoded::Message(start..end),
+            OpCode::Data(_) => {
+                self.fragments = Some(payload.to_vec());
+                Decoded::Fragment
+            }
+        };
+        (end, decoded)
+    }
+}
+
+/// Reads the payload of a close frame (§5.5.1, §7.4.1).
+fn close(payload: &[u8]) -> Decoded {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() {
+            Decoded::Close(None)
+        } else {
+            Decoded::Fault(TransportFault::Protocol)
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !coding::CloseCode::from(code).is_allowed() {
+        Decoded::Fault(TransportFault::Protocol)
+    } else if std::str::from_utf8(reason).is_err() {
+        Decoded::Fault(TransportFault::InvalidUtf8)
+    } else {
+        Decoded::Close(Some(CloseCode(code)))
+    }
+}
+
+/// Takes the mask off, eight bytes at a time.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let wide = u64::from_ne_bytes([
+        mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
+    ]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tungstenite::{
+        Message,
+        protocol::{Role, WebSocket, frame::CloseFrame},
+    };
+
+    use super::*;
+
+    /// A frame as a client sends it.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [0x12, 0x34, 0x56, 0x78];
+        let mut bytes = vec![first];
+        match payload.len() {
+            length @ 0..126 => bytes.push(0x80 | length as u8),
+            length @ 126..65_536 => {
+                bytes.push(0x80 | 126);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            length => {
+                bytes.push(0x80 | 127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        bytes.extend(mask);
+        bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Decoded {
+        Decoder::default().decode(&mut bytes.to_vec(), 1000).1
+    }
+
+    #[test]
+    fn what_clients_send() {
+        assert_eq!(decode(&frame(0x81, b"hello")), Decoded::Message(6..11));
+        assert_eq!(decode(&frame(0x82, b"hello")), Decoded::Message(6..11));
+        assert_eq!(decode(&frame(0x81, &[b'x'; 200])), Decoded::Message(8..208));
+        assert_eq!(decode(&frame(0x89, b"ping")), Decoded::Ping(6..10));
+        assert_eq!(decode(&frame(0x8a, b"pong")), Decoded::Pong);
+        assert_eq!(decode(&frame(0x88, b"")), Decoded::Close(None));
+        assert_eq!(decode(&frame(0x88, b"\x03\xe8bye")), Decoded::Close(Some(CloseCode::NORMAL)));
+        let mut bytes = frame(0x81, b"hello");
+        Decoder::default().decode(&mut bytes, 1000);
+        assert_eq!(&bytes[6..], b"hello");
+    }
+
+    /// RFC 6455 §5.2, §5.4, §5.5, §7.4
+    #[test]
+    fn what_no_client_may_send() {
+        let protocol = Decoded::Fault(TransportFault::Protocol);
+        for (what, bytes) in [
+            ("unmasked", b"\x81\x05hello".to_vec()),
+            ("reserved bit 1", frame(0xc1, b"x")),
+            ("reserved bit 2", frame(0xa1, b"x")),
+            ("reserved bit 3", frame(0x91, b"x")),
+            ("reserved data opcode", frame(0x83, b"x")),
+            ("reserved control opcode", frame(0x8b, b"x")),
+            ("continuation of nothing", frame(0x80, b"x")),
+            ("fragmented ping", frame(0x09, b"x")),
+            ("long ping", frame(0x89, &[0; 126])),
+            ("close with one byte", frame(0x88, b"\x03")),
+            ("close with 999", frame(0x88, b"\x03\xe7")),
+            ("close with 1005", frame(0x88, b"\x03\xed")),
+            ("close with 1006", frame(0x88, b"\x03\xee")),
+        ] {
+            assert_eq!(decode(&bytes), protocol, "{what}");
+        }
+        assert_eq!(
+            decode(&frame(0x88, b"\x03\xe8\xff")),
+            Decoded::Fault(TransportFault::InvalidUtf8)
+        );
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.decode(&mut frame(0x01, b"a"), 10).1, Decoded::Fragment);
+        assert_eq!(decoder.decode(&mut frame(0x81, b"b"), 10).1, protocol);
+    }
+
+    /// R-L1: refused at the header, whatever it claims.
+    #[test]
+    fn too_big_is_noticed_at_the_header() {
+        let claim = |size: u64| {
+            let mut bytes = vec![0x81, 0xff];
+            bytes.extend(size.to_be_bytes());
+            bytes.extend([0; 4]);
+            Decoder::default().decode(&mut bytes, 1000)
+        };
+        for size in [1001, 1 << 62, u64::MAX] {
+            assert_eq!(claim(size), (0, Decoded::Fault(TransportFault::TooBig { size })));
+        }
+        assert_eq!(claim(1000), (0, Decoded::Incomplete));
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.decode(&mut frame(0x01, &[b'x'; 600]), 1000).1, Decoded::Fragment);
+        assert_eq!(
+            decoder.decode(&mut frame(0x80, &[b'x'; 401]), 1000).1,
+            Decoded::Fault(TransportFault::TooBig { size: 1001 })
+        );
+    }
+
+    #[test]
+    fn fragments_with_a_ping_between() {
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.decode(&mut frame(0x01, b"he"), 10).1, Decoded::Fragment);
+        assert_eq!(decoder.decode(&mut frame(0x89, b"?"), 10).1, Decoded::Ping(6..7));
+        assert_eq!(decoder.decode(&mut frame(0x00, b"ll"), 10).1, Decoded::Fragment);
+        assert_eq!(
+            decoder.decode(&mut frame(0x80, b"o"), 10).1,
+            Decoded::Assembled(b"hello".into())
+        );
+        assert!(decoder.fragments.is_none());
+    }
+
+    /// Where a client writes.
+    #[derive(Debug, Default)]
+    struct Wire(Vec<u8>);
+
+    impl std::io::Write for Wire {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl std::io::Read for Wire {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    proptest! {
+        /// What tungstenite's client writes is read as it was meant, in whatever pieces it comes.
+        #[test]
+        fn reads_what_a_client_writes(
+            messages in prop::collection::vec(prop_oneof![
+                ".{0,300}".prop_map(Message::text::<String>),
+                prop::collection::vec(any::<u8>(), 0..125).prop_map(|data| Message::Ping(data.into())),
+                prop::collection::vec(any::<u8>(), 0..400).prop_map(Message::binary::<Vec<u8>>),
+            ], 1..10),
+            pieces in prop::collection::vec(1..200_usize, 1..50),
+        ) {
+            let mut client = WebSocket::from_raw_socket(Wire::default(), Role::Client, None);
+            for message in &messages {
+                client.write(message.clone()).unwrap();
+            }
+            client.close(Some(CloseFrame { code: 1000.into(), reason: "bye".into() })).unwrap();
+            let wire = std::mem::take(&mut client.get_mut().0);
+
+            let mut decoder = Decoder::default();
+            let (mut buffer, mut seen, mut code) = (Vec::new(), Vec::new(), None);
+            let mut sent = 0;
+            let mut pieces = pieces.into_iter().cycle();
+            while sent < wire.len() {
+                let piece = pieces.next().unwrap().min(wire.len() - sent);
+                buffer.extend_from_slice(&wire[sent..sent + piece]);
+                sent += piece;
+                loop {
+                    let (used, decoded) = decoder.decode(&mut buffer, 100_000);
+                    match decoded {
+                        Decoded::Incomplete => break,
+                        Decoded::Message(range) | Decoded::Ping(range) => {
+                            seen.push(buffer[range].to_vec());
+                        }
+                        Decoded::Close(found) => code = found,
+                        other => prop_assert!(false, "{:?}", other),
+                    }
+                    buffer.drain(..used);
+                }
+            }
+            let expected: Vec<_> =
+                messages.into_iter().map(|message| message.into_data().to_vec()).collect();
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(code, Some(CloseCode::NORMAL));
+            prop_assert!(buffer.is_empty());
+        }
+
+        #[test]
+        fn never_panics(mut bytes in any::<Vec<u8>>(), limit in 0..2000_usize) {
+            let mut decoder = Decoder::default();
+            while let (used @ 1.., _) = decoder.decode(&mut bytes, limit) {
+                bytes.drain(..used);
+            }
+        }
+    }
+}

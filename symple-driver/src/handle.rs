@@ -1,0 +1,264 @@
+//! What the host can do to a server that runs.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_broadcast::InactiveReceiver;
+use async_channel::{Receiver, Sender};
+use rustls::ServerConfig;
+use symple_engine::server::{ConnId, EngineError, PeerInfo, RoomInfo, Stats, Text};
+use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
+use thiserror::Error;
+
+use crate::{
+    command::{Call, Command, Reply},
+    event::{Event, Events},
+    hub::Status,
+};
+
+/// How many frames may wait for the host to take them from a peer of its own.
+const VIRTUAL_BACKLOG: usize = 4096;
+
+/// Why the host cannot have what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The server has ended.
+    #[error("the server has ended")]
+    Ended,
+    /// The engine says no.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Access to a server from anywhere; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) events: InactiveReceiver<Event>,
+    pub(crate) status: Arc<Status>,
+}
+
+impl Handle {
+    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Command) -> Result<T, HandleError> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.commands.send(question(reply)).await.map_err(|_| HandleError::Ended)?;
+        answer.recv().await.map_err(|_| HandleError::Ended)
+    }
+
+    async fn call(&self, call: Call) -> Result<usize, HandleError> {
+        Ok(self.ask(|reply| Command::Call(call, reply)).await??)
+    }
+
+    /// Delivers a frame to where its `to` says, as it stands and without asking for permissions
+    /// (R-S3); how many peers it reached.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also for a text that is no frame, or has no `to`.
+    pub async fn emit(&self, frame: impl Into<String>) -> Result<usize, HandleError> {
+        self.call(Call::Emit { text: frame.into() }).await
+    }
+
+    /// Delivers a frame to one session, named by its id or its full address, as it stands.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if there is no such session.
+    pub async fn send(
+        &self,
+        peer: impl Into<String>,
+        frame: impl Into<String>,
+    ) -> Result<(), HandleError> {
+        self.call(Call::Send { peer: peer.into(), text: frame.into() }).await.map(drop)
+    }
+
+    /// Closes a session, named by its id or its full address, with `error` 403 and code 4409; it
+    /// is told why.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if there is no such session.
+    pub async fn kick_peer(
+        &self,
+        peer: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<(), HandleError> {
+        let call = Call::KickPeer { peer: peer.into(), reason: reason.into() };
+        self.call(call).await.map(drop)
+    }
+
+    /// Closes all sessions of a user, as [`kick_peer`](Self::kick_peer) does one; how many.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn kick_user(
+        &self,
+        user: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<usize, HandleError> {
+        self.call(Call::KickUser { user: user.into(), reason: reason.into() }).await
+    }
+
+    /// Puts a session in a room, whatever clients may do themselves.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if there is no such session, or the room has no name.
+    pub async fn join(
+        &self,
+        peer: impl Into<String>,
+        room: impl Into<String>,
+    ) -> Result<(), HandleError> {
+        self.call(Call::Join { peer: peer.into(), room: room.into() }).await.map(drop)
+    }
+
+    /// Takes a session out of a room.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if there is no such session.
+    pub async fn leave(
+        &self,
+        peer: impl Into<String>,
+        room: impl Into<String>,
+    ) -> Result<(), HandleError> {
+        self.call(Call::Leave { peer: peer.into(), room: room.into() }).await.map(drop)
+    }
+
+    /// Takes all members out of a room; how many there were.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if nobody is in it.
+    pub async fn close_room(&self, room: impl Into<String>) -> Result<usize, HandleError> {
+        self.call(Call::CloseRoom { room: room.into() }).await
+    }
+
+    /// The peers that are online.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, HandleError> {
+        self.ask(Command::Peers).await
+    }
+
+    /// The rooms that have members.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn rooms(&self) -> Result<Vec<RoomInfo>, HandleError> {
+        self.ask(Command::Rooms).await
+    }
+
+    /// The members of a room.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn members(&self, room: impl Into<String>) -> Result<Vec<Address>, HandleError> {
+        let room = room.into();
+        self.ask(|reply| Command::Members(room, reply)).await
+    }
+
+    /// What has been counted.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn stats(&self) -> Result<Stats, HandleError> {
+        self.ask(Command::Stats).await
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        let events = Events(self.events.activate_cloned());
+        self.status.watched.store(true, Ordering::Relaxed);
+        events
+    }
+
+    /// Uses other keys for the TLS of new connections. Without effect on a server that began
+    /// without TLS.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn set_tls(&self, config: Arc<ServerConfig>) -> Result<(), HandleError> {
+        self.commands.send(Command::Tls(config)).await.map_err(|_| HandleError::Ended)
+    }
+
+    /// Begins a shutdown (SPEC §12) and returns; [`Server::wait`](crate::Server::wait) tells when
+    /// it is done. A second one can only be more urgent.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]: it is done already.
+    pub async fn shutdown(&self, drain: Duration) -> Result<(), HandleError> {
+        self.commands.send(Command::Shutdown(drain)).await.map_err(|_| HandleError::Ended)
+    }
+
+    /// Adds a peer of the host's own: a bot, a bridge. Others see it, send to it and hear from it
+    /// as they do from any peer.
+    ///
+    /// `peer` is what is known of it: `name`, and what the application wants.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if its public record is too large, or a room has no name.
+    pub async fn add_peer(
+        &self,
+        user: UserName,
+        peer: Fields,
+        rooms: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<VirtualPeer, HandleError> {
+        let (sender, frames) = async_channel::bounded(VIRTUAL_BACKLOG);
+        let rooms = rooms.into_iter().map(Into::into).collect();
+        let conn = self
+            .ask(|reply| Command::AddPeer { user, peer, rooms, frames: sender, reply })
+            .await??;
+        let mut peer = VirtualPeer { conn, commands: self.commands.clone(), frames, peer: None };
+        // The first frame is the welcome, which tells who it is.
+        let welcome = peer.recv().await.ok_or(HandleError::Ended)?;
+        if let Ok(ServerFrame::Welcome(welcome)) = ServerFrame::parse(&welcome) {
+            peer.peer = Some(welcome.peer);
+        }
+        Ok(peer)
+    }
+}
+
+/// A peer of the host's own. It leaves when it is dropped.
+///
+/// What it is sent must be taken with [`recv`](Self::recv): past 4096 frames it is closed as a
+/// client would be that does not read (R-L4).
+#[derive(Debug)]
+pub struct VirtualPeer {
+    conn: ConnId,
+    commands: Sender<Command>,
+    frames: Receiver<Text>,
+    peer: Option<Peer>,
+}
+
+impl VirtualPeer {
+    /// Who it is.
+    ///
+    /// # Panics
+    /// Never: the server welcomes its peers with what they are.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.peer.as_ref().expect("the welcome of a server can be read")
+    }
+
+    /// The next frame that it is sent; none when it was kicked, or the server has ended.
+    pub async fn recv(&mut self) -> Option<Text> {
+        self.frames.recv().await.ok()
+    }
+
+    /// Sends a frame as a client would: `message`, `presence`, `command`, `event`, `join`,
+    /// `leave`, `close`. What is wrong with it comes back as an `error` frame.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn send(&self, frame: impl Into<String>) -> Result<(), HandleError> {
+        let command = Command::PeerText(self.conn, frame.into());
+        self.commands.send(command).await.map_err(|_| HandleError::Ended)
+    }
+}
+
+impl Drop for VirtualPeer {
+    fn drop(&mut self) {
+        // Should there be no room, the server notices at the next frame that nobody takes it.
+        let _ = self.commands.try_send(Command::PeerGone(self.conn));
+    }
+}

@@ -1,0 +1,177 @@
+//! What the host is asked: whether a request may become a connection, and a connection a peer.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use symple_engine::server::Verdict;
+use symple_proto::{Fields, Json, json::MAX_DEPTH};
+
+use crate::upgrade::Request;
+
+/// A client that wants to come in (R-A5).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AuthRequest {
+    /// The peer as it will be: the members of its `auth` frame and its session, its `id` and its
+    /// `user`.
+    pub peer: Fields,
+    /// The `auth` frame, `token` included.
+    pub auth: Fields,
+    /// The request that its connection began with.
+    pub request: Arc<Request>,
+}
+
+impl AuthRequest {
+    pub(crate) fn new(peer: &str, auth: &str, request: Arc<Request>) -> Self {
+        let fields = |text| {
+            let json = Json::parse(text, MAX_DEPTH).ok();
+            json.and_then(Json::as_object).map(Fields::from).unwrap_or_default()
+        };
+        Self { peer: fields(peer), auth: fields(auth), request }
+    }
+
+    /// Who the client is, as far as is known.
+    #[must_use]
+    pub fn user(&self) -> String {
+        self.peer.get_str("user").unwrap_or_default().into_owned()
+    }
+
+    /// The token of the `auth` frame; none if it is empty.
+    #[must_use]
+    pub fn token(&self) -> Option<String> {
+        self.auth.get_str("token").filter(|token| !token.is_empty()).map(Into::into)
+    }
+}
+
+/// What a hook says of a client (R-A5).
+#[derive(Clone, Debug)]
+pub struct AuthDecision(pub(crate) Verdict);
+
+impl AuthDecision {
+    /// It may come in.
+    #[must_use]
+    pub fn allow() -> Self {
+        Self(Verdict::Allow { rooms: Vec::new(), peer: Fields::new() })
+    }
+
+    /// It may not; it is told why. Without a message it is told `Authentication failed`.
+    #[must_use]
+    pub fn deny(message: impl Into<String>) -> Self {
+        Self(Verdict::Deny { message: Some(message.into().into()) })
+    }
+
+    /// Where it is allowed: the rooms that it is put in, beside its user's own.
+    #[must_use]
+    pub fn rooms(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        if let Verdict::Allow { rooms, .. } = &mut self.0 {
+            rooms.extend(names.into_iter().map(Into::into));
+        }
+        self
+    }
+
+    /// Where it is allowed: members that go over those of the peer, `user` and `name` among them.
+    #[must_use]
+    pub fn peer(mut self, fields: Fields) -> Self {
+        if let Verdict::Allow { peer, .. } = &mut self.0 {
+            peer.merge(fields);
+        }
+        self
+    }
+}
+
+/// What an authentication hook may return: a decision, or a result that is one. An error denies;
+/// it is logged, and the client is not told of it (R-A5, R-A12).
+pub trait IntoAuthDecision {
+    /// The decision.
+    fn into_decision(self) -> AuthDecision;
+}
+
+impl IntoAuthDecision for AuthDecision {
+    fn into_decision(self) -> AuthDecision {
+        self
+    }
+}
+
+impl<E: fmt::Display> IntoAuthDecision for Result<AuthDecision, E> {
+    fn into_decision(self) -> AuthDecision {
+        self.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the authentication hook failed");
+            AuthDecision(Verdict::Deny { message: None })
+        })
+    }
+}
+
+/// What a hook says of a request to be upgraded.
+#[derive(Clone, Debug)]
+pub struct UpgradeDecision(pub(crate) Result<HeaderMap, Rejection>);
+
+/// An answer that is no upgrade.
+#[derive(Clone, Debug)]
+pub(crate) struct Rejection {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl UpgradeDecision {
+    /// It becomes a WebSocket connection.
+    #[must_use]
+    pub fn accept() -> Self {
+        Self(Ok(HeaderMap::new()))
+    }
+
+    /// It is answered with this status and text, and ends. A status below 400 becomes 403.
+    #[must_use]
+    pub fn reject(status: StatusCode, body: impl Into<String>) -> Self {
+        let refuses = status.is_client_error() || status.is_server_error();
+        let status = if refuses { status } else { StatusCode::FORBIDDEN };
+        Self(Err(Rejection { status, headers: HeaderMap::new(), body: body.into() }))
+    }
+
+    /// A header of the answer, of either kind. Those that make the handshake cannot be set.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        let headers = match &mut self.0 {
+            Ok(headers) => headers,
+            Err(rejection) => &mut rejection.headers,
+        };
+        headers.append(name, value);
+        self
+    }
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A function that is asked for an answer.
+pub(crate) type Hook<Q, A> = Arc<dyn Fn(Q) -> Boxed<A> + Send + Sync>;
+
+/// The functions of the host's.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) authenticate: Option<Hook<AuthRequest, AuthDecision>>,
+    pub(crate) upgrade: Option<Hook<Arc<Request>, UpgradeDecision>>,
+}
+
+impl Hooks {
+    pub(crate) fn set_authenticate<F, D>(
+        &mut self,
+        hook: impl Fn(AuthRequest) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoAuthDecision,
+    {
+        self.authenticate = Some(Arc::new(move |request| {
+            let decision = hook(request);
+            Box::pin(async move { decision.await.into_decision() })
+        }));
+    }
+
+    pub(crate) fn set_upgrade<F>(
+        &mut self,
+        hook: impl Fn(Arc<Request>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = UpgradeDecision> + Send + 'static,
+    {
+        self.upgrade = Some(Arc::new(move |request| Box::pin(hook(request))));
+    }
+}

@@ -1,0 +1,348 @@
+//! The engine and its surroundings: inputs in, actions carried out.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_channel::Sender;
+use http::HeaderMap;
+use symple_engine::server::{
+    Action, ConnId, EngineError, HostCall, Input, RequestId, Server, Text, TransportFault, Verdict,
+};
+use symple_proto::{Fields, UserName};
+
+use crate::{
+    command::{Command, Session},
+    config::Config,
+    conn::Phase,
+    conns::{Conns, Entry},
+    event::Event,
+    hook::{AuthRequest, Hooks, Rejection, UpgradeDecision},
+    runtime::{Runtime, Socket},
+    shard::Upstream,
+    upgrade::{Policy, Request, Upgrade, response},
+};
+
+/// What is known of the server on every thread.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    /// Nobody may come in any more.
+    pub(crate) draining: AtomicBool,
+    /// Everything that must be reachable is.
+    pub(crate) ready: AtomicBool,
+    /// Somebody listens to events.
+    pub(crate) watched: AtomicBool,
+    /// It has ended as it should.
+    pub(crate) finished: AtomicBool,
+}
+
+/// The slots that connections are named by.
+#[derive(Debug, Default)]
+struct Slots {
+    generations: Vec<u32>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    fn take(&mut self) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.generations.push(0);
+            u32::try_from(self.generations.len() - 1).expect("fewer connections than 2^32")
+        });
+        let generation = &mut self.generations[slot as usize];
+        *generation = generation.wrapping_add(1);
+        ConnId::new(slot, *generation)
+    }
+
+    fn give(&mut self, id: ConnId) {
+        self.free.push(id.slot);
+    }
+}
+
+/// The engine and its surroundings.
+pub(crate) struct Hub<R> {
+    runtime: R,
+    config: Arc<Config>,
+    pub(crate) engine: Server,
+    hooks: Hooks,
+    slots: Slots,
+    /// By slot: the requests of connections, where there is a hook that may ask for them.
+    requests: Vec<Option<Arc<Request>>>,
+    /// Those that began with a request that is not finished, the oldest first; and others.
+    handshakes: VecDeque<ConnId>,
+    commands: Sender<Command>,
+    events: async_broadcast::Sender<Event>,
+    pub(crate) status: Arc<Status>,
+}
+
+impl<R: Runtime> Hub<R> {
+    pub(crate) fn new(
+        runtime: R,
+        config: Arc<Config>,
+        hooks: Hooks,
+        engine: Server,
+        commands: Sender<Command>,
+        events: async_broadcast::Sender<Event>,
+        status: Arc<Status>,
+    ) -> Self {
+        Self {
+            runtime,
+            config,
+            engine,
+            hooks,
+            slots: Slots::default(),
+            requests: Vec::new(),
+            handshakes: VecDeque::new(),
+            commands,
+            events,
+            status,
+        }
+    }
+
+    /// A name for a connection that begins now.
+    ///
+    /// There may be only so many that are not WebSocket yet (R-L2): those that take longest give
+    /// way.
+    pub(crate) fn new_connection(&mut self, conns: &mut Conns<R::Socket>) -> ConnId {
+        let limit = self.config.engine.connections.unauthenticated;
+        while let Some(oldest) = self.handshakes.front().copied() {
+            let waits = conns.get(oldest).is_some_and(|conn| !conn.known && !conn.ended);
+            if waits && (limit == 0 || conns.handshakes < limit) {
+                break;
+            }
+            self.handshakes.pop_front();
+            if waits {
+                conns.end(oldest);
+                break;
+            }
+        }
+        let id = self.slots.take();
+        self.handshakes.push_back(id);
+        id
+    }
+
+    /// Hands a fact to the engine and carries out what it wants done.
+    pub(crate) fn input(
+        &mut self,
+        conns: &mut Conns<R::Socket>,
+        input: Input<'_>,
+    ) -> Result<usize, EngineError> {
+        conns.input += 1;
+        let result = self.engine.handle(conns.now, input);
+        self.carry_out(conns);
+        result
+    }
+
+    /// As [`input`](Self::input), for facts about connections: the engine and the driver agree on
+    /// which there are.
+    fn fact(&mut self, conns: &mut Conns<R::Socket>, input: Input<'_>) {
+        if let Err(error) = self.input(conns, input) {
+            tracing::error!(%error, "the engine does not know what it is told of");
+            debug_assert!(false, "{error}");
+        }
+    }
+
+    fn carry_out(&mut self, conns: &mut Conns<R::Socket>) {
+        loop {
+            while let Some(action) = self.engine.poll_action() {
+                match action {
+                    Action::Send { text, to } => conns.send(&text, to),
+                    Action::Close { conn, code, reason, discard } => {
+                        conns.close(conn, code, reason, discard);
+                    }
+                    Action::Admit { conn } => conns.admit(conn),
+                    Action::Pause { conn } => conns.pause(conn),
+                    Action::Resume { conn } => conns.resume(conn),
+                    Action::Authorize { request, conn, peer, auth } => {
+                        let from = self.requests.get(conn.slot as usize).cloned().flatten();
+                        self.authorize(request, &peer, &auth, from);
+                    }
+                    Action::LoadSession { request, .. } => {
+                        let answer = Command::SessionLoaded(request, Session::Unavailable);
+                        let _ = self.commands.try_send(answer);
+                    }
+                    Action::Notice(notice) => {
+                        if let Some(event) = Event::new(notice) {
+                            // A full backlog loses its oldest event; nobody to listen is no fault.
+                            let _ = self.events.try_broadcast(event);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            // R-L4: whoever did not take what it was sent is closed, before anything else happens.
+            let input = if let Some(conn) = conns.overflowed.pop() {
+                Input::Fault { conn, fault: TransportFault::TooSlow }
+            } else if let Some(conn) = conns.closed_virtuals.pop() {
+                self.slots.give(conn);
+                Input::Disconnected { conn }
+            } else {
+                return;
+            };
+            if let Err(error) = self.engine.handle(conns.now, input) {
+                tracing::debug!(%error, "gone already");
+            }
+        }
+    }
+
+    /// Asks the host's hook, on the host's runtime. Whatever becomes of it, there is an answer.
+    fn authorize(&self, request: RequestId, peer: &str, auth: &str, from: Option<Arc<Request>>) {
+        let deny = Command::Authorized(request, Verdict::Deny { message: None });
+        let (Some(hook), Some(from)) = (self.hooks.authenticate.clone(), from) else {
+            let _ = self.commands.try_send(deny);
+            return;
+        };
+        let question = AuthRequest::new(peer, auth, from);
+        let answer = async move { Command::Authorized(request, hook(question).await.0) };
+        self.ask(answer, deny);
+    }
+
+    fn ask(&self, answer: impl Future<Output = Command> + Send + 'static, otherwise: Command) {
+        let commands = self.commands.clone();
+        self.runtime.spawn(async move {
+            let mut otherwise = Otherwise(Some((commands.clone(), otherwise)));
+            let answer = answer.await;
+            otherwise.0 = None;
+            let _ = commands.send(answer).await;
+        });
+    }
+
+    fn accept(
+        &mut self,
+        conns: &mut Conns<R::Socket>,
+        id: ConnId,
+        upgrade: Box<Upgrade>,
+        headers: &HeaderMap,
+    ) {
+        let address = upgrade.address;
+        conns.accept(id, &upgrade, headers);
+        if let Some(request) = upgrade.request
+            && self.hooks.authenticate.is_some()
+        {
+            let slot = id.slot as usize;
+            if slot >= self.requests.len() {
+                self.requests.resize(slot + 1, None);
+            }
+            self.requests[slot] = Some(Arc::new(request));
+        }
+        self.fact(conns, Input::Connected { conn: id, address });
+    }
+
+    /// The host's hook has decided about an upgrade.
+    pub(crate) fn upgrade_decided(
+        &mut self,
+        conns: &mut Conns<R::Socket>,
+        id: ConnId,
+        decision: UpgradeDecision,
+    ) {
+        let Some(conn) = conns.get(id).filter(|conn| matches!(conn.phase, Phase::Deciding(_)))
+        else {
+            return;
+        };
+        match decision.0 {
+            Ok(headers) => {
+                let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
+                if let Phase::Deciding(upgrade) = phase {
+                    self.accept(conns, id, upgrade, &headers);
+                }
+            }
+            Err(Rejection { status, headers, body }) => {
+                conns.respond(id, &response(status, &headers, &body, true));
+            }
+        }
+    }
+
+    /// Takes in a peer of the host's own.
+    pub(crate) fn add_peer(
+        &mut self,
+        conns: &mut Conns<R::Socket>,
+        user: UserName,
+        peer: Fields,
+        rooms: &[String],
+        frames: Sender<Text>,
+    ) -> Result<ConnId, EngineError> {
+        let conn = self.slots.take();
+        conns.insert(conn, Entry::Virtual(conn, frames));
+        let call = HostCall::AddPeer { conn, user, peer, rooms };
+        match self.input(conns, Input::Host(call)) {
+            Ok(_) => Ok(conn),
+            Err(error) => {
+                conns.remove_virtual(conn);
+                self.slots.give(conn);
+                Err(error)
+            }
+        }
+    }
+
+    /// A peer of the host's own leaves.
+    pub(crate) fn remove_peer(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
+        if conns.remove_virtual(conn) {
+            self.fact(conns, Input::Disconnected { conn });
+            self.slots.give(conn);
+        }
+    }
+}
+
+/// Sends an answer when it is dropped: the host's function has panicked, or its runtime is gone.
+struct Otherwise(Option<(Sender<Command>, Command)>);
+
+impl Drop for Otherwise {
+    fn drop(&mut self) {
+        if let Some((commands, answer)) = self.0.take() {
+            tracing::warn!("a hook has ended without an answer");
+            let _ = commands.try_send(answer);
+        }
+    }
+}
+
+impl<R: Runtime> Upstream<R::Socket> for Hub<R>
+where
+    R::Socket: Socket,
+{
+    fn policy(&self) -> Policy<'_> {
+        Policy {
+            path: self.config.path.as_deref(),
+            allowed_origins: &self.config.allowed_origins,
+            trusted_proxies: &self.config.trusted_proxies,
+            keep_request: self.hooks.authenticate.is_some() || self.hooks.upgrade.is_some(),
+            draining: self.status.draining.load(Ordering::Relaxed),
+            ready: self.status.ready.load(Ordering::Relaxed),
+        }
+    }
+
+    fn upgrade(&mut self, conns: &mut Conns<R::Socket>, id: ConnId, upgrade: Box<Upgrade>) {
+        let (Some(hook), Some(request)) = (self.hooks.upgrade.clone(), upgrade.request.clone())
+        else {
+            return self.accept(conns, id, upgrade, &HeaderMap::new());
+        };
+        conns.enter(id, Phase::Deciding(upgrade));
+        let request = Arc::new(request);
+        let answer = async move { Command::UpgradeDecided(id, hook(request).await) };
+        let refuse = UpgradeDecision::reject(http::StatusCode::INTERNAL_SERVER_ERROR, "");
+        self.ask(answer, Command::UpgradeDecided(id, refuse));
+    }
+
+    fn text(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, text: &str) {
+        self.fact(conns, Input::Text { conn, text });
+    }
+
+    fn fault(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, fault: TransportFault) {
+        self.fact(conns, Input::Fault { conn, fault });
+    }
+
+    fn disconnected(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
+        if let Some(request) = self.requests.get_mut(conn.slot as usize) {
+            *request = None;
+        }
+        self.fact(conns, Input::Disconnected { conn });
+    }
+
+    fn removed(&mut self, id: ConnId) {
+        self.slots.give(id);
+    }
+}

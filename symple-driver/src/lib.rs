@@ -1,0 +1,41 @@
+//! A Symple v4 server on any async runtime: what its adapters share.
+//!
+//! Applications do not use this crate but an adapter: `symple-tokio` or `symple-async-std`. An
+//! adapter says how its runtime has sockets, timers and tasks ([`runtime::Runtime`]); everything
+//! else is here, once: HTTP and the upgrade, WebSocket framing over buffers that exist only while
+//! they hold something, TLS, keepalive, outbound queues and their limits, hooks, events, the
+//! host's calls. What *happens* is decided below, in `symple-engine`.
+//!
+//! One thread has the engine and the sockets, so nothing is locked. Whenever sockets are ready,
+//! all that can be read is read and handed to the engine, what it wants sent is queued, and then
+//! each connection that has something to be written is written to once: under load, many frames
+//! share one write.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod config;
+mod conn;
+mod conns;
+mod decode;
+mod event;
+mod handle;
+mod hook;
+
+mod hub;
+mod io;
+mod node;
+mod out;
+mod ready;
+pub mod runtime;
+mod server;
+mod shard;
+pub mod tls;
+mod upgrade;
+
+pub use config::{Config, ConfigError, OriginError, OriginPattern};
+pub use event::{Event, Events};
+pub use handle::{Handle, HandleError, VirtualPeer};
+pub use hook::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision};
+pub use server::{Crashed, Server, ServerBuilder, StartError};
+pub use upgrade::Request;

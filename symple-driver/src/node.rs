@@ -1,0 +1,181 @@
+//! The future that is the server: everything that is ready, in order, and then writing.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_channel::Receiver;
+use futures_core::Stream;
+use rustls::ServerConfig;
+use symple_engine::{Timestamp, server::Input};
+
+use crate::{
+    command::Command,
+    hub::Hub,
+    runtime::{Listener, Runtime},
+    shard::Shard,
+};
+
+/// How many connections are accepted before others have their turn.
+const ACCEPTS: usize = 64;
+/// How many commands are carried out before others have their turn.
+const COMMANDS: usize = 256;
+/// How long nothing is accepted when the system has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a shutdown may take beyond its drain and the closing handshakes.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// A server, as a future that ends with it.
+pub(crate) struct Node<R: Runtime> {
+    pub(crate) hub: Hub<R>,
+    pub(crate) shard: Shard<R>,
+    pub(crate) listeners: Vec<R::Listener>,
+    pub(crate) commands: Pin<Box<Receiver<Command>>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Nothing is accepted before this.
+    pub(crate) accept_after: Timestamp,
+    /// The server ends then, whoever is still there.
+    pub(crate) ends_at: Option<Timestamp>,
+}
+
+impl<R: Runtime> Future for Node<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let node = &mut *Pin::into_inner(self);
+        node.shard.begin(cx);
+        node.hub.engine.set_notices(node.hub.status.watched.load(Ordering::Relaxed));
+        let mut again = node.poll_commands(cx);
+        node.shard.poll_ready(&mut node.hub);
+        again |= node.poll_accept(cx);
+        node.shard.poll_deadlines(&mut node.hub);
+        while node.hub.engine.poll_timeout().is_some_and(|at| at <= node.shard.conns.now) {
+            let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
+        }
+        node.shard.finish(&mut node.hub);
+        let now = node.shard.conns.now;
+        if let Some(ends_at) = node.ends_at
+            && (ends_at <= now || node.is_empty())
+        {
+            return Poll::Ready(());
+        }
+        let paused = (node.accept_after > now).then_some(node.accept_after);
+        let next = [node.hub.engine.poll_timeout(), node.ends_at, paused];
+        again |= node.shard.poll_timer(cx, next.into_iter().flatten().min());
+        if again {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Node<R> {
+    /// Nobody is left.
+    fn is_empty(&self) -> bool {
+        self.hub.engine.is_shut_down() && self.shard.conns.sockets == 0
+    }
+
+    /// True if there is more.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self { hub, shard, listeners, tls, .. } = self;
+        if self.accept_after > shard.conns.now {
+            return false;
+        }
+        for listener in listeners {
+            for accepted in 0.. {
+                if accepted == ACCEPTS {
+                    return true;
+                }
+                match listener.poll_accept(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok((socket, address))) => {
+                        let id = hub.new_connection(&mut shard.conns);
+                        shard.open(id, socket, address, tls.clone(), hub);
+                    }
+                    Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
+                    Poll::Ready(Err(error)) => {
+                        tracing::warn!(%error, "cannot accept connections");
+                        self.accept_after = shard.conns.now + ACCEPT_PAUSE;
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// True if there are more.
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..COMMANDS {
+            match self.commands.as_mut().poll_next(cx) {
+                Poll::Ready(Some(command)) => self.command(command),
+                Poll::Ready(None) | Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    fn command(&mut self, command: Command) {
+        let Self { hub, shard, .. } = self;
+        let conns = &mut shard.conns;
+        // Whoever asked may have stopped waiting for the answer: that is no fault.
+        match command {
+            Command::Call(call, reply) => {
+                let _ = reply.try_send(hub.input(conns, Input::Host(call.as_host_call())));
+            }
+            Command::Peers(reply) => drop(reply.try_send(hub.engine.peers().collect())),
+            Command::Rooms(reply) => drop(reply.try_send(hub.engine.rooms().collect())),
+            Command::Members(room, reply) => {
+                let _ = reply.try_send(hub.engine.members(&room).collect());
+            }
+            Command::Stats(reply) => drop(reply.try_send(hub.engine.stats())),
+            Command::AddPeer { user, peer, rooms, frames, reply } => {
+                let added = hub.add_peer(conns, user, peer, &rooms, frames);
+                if let Err(unwanted) = reply.try_send(added)
+                    && let Ok(conn) = unwanted.into_inner()
+                {
+                    hub.remove_peer(conns, conn);
+                }
+            }
+            Command::PeerText(conn, text) => {
+                let _ = hub.input(conns, Input::Text { conn, text: &text });
+            }
+            Command::PeerGone(conn) => hub.remove_peer(conns, conn),
+            Command::SessionLoaded(request, session) => {
+                let session = session.as_lookup();
+                let _ = hub.input(conns, Input::SessionLoaded { request, session });
+            }
+            Command::Authorized(request, verdict) => {
+                let _ = hub.input(conns, Input::Authorized { request, verdict });
+            }
+            Command::UpgradeDecided(conn, decision) => hub.upgrade_decided(conns, conn, decision),
+            Command::Tls(config) => self.tls = Some(config),
+            Command::Shutdown(drain) => {
+                hub.status.draining.store(true, Ordering::Relaxed);
+                conns.end_handshakes();
+                let ends_at = conns.now + drain + conns.config.close_timeout + SLACK;
+                self.ends_at = Some(self.ends_at.map_or(ends_at, |before| before.min(ends_at)));
+                let _ = hub.input(conns, Input::Shutdown { drain });
+            }
+            Command::Stop => self.ends_at = Some(Timestamp::ZERO),
+        }
+    }
+}
+
+impl<R: Runtime> Drop for Node<R> {
+    fn drop(&mut self) {
+        // Whoever waits for an answer learns that there will be none.
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
+    }
+}
+
+/// True for errors of a connection that was gone before it was accepted.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

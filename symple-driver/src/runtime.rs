@@ -1,0 +1,98 @@
+//! What a server needs of an async runtime, and all that it needs.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+/// An async runtime.
+///
+/// The server has threads of its own, on each of which it runs one future to its end; sockets and
+/// timers belong to the thread that made them. The host's hooks run where the host's runtime runs
+/// its tasks.
+pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
+    /// A listening TCP socket.
+    type Listener: Listener<Socket = Self::Socket>;
+    /// A connected TCP socket.
+    type Socket: Socket;
+    /// A timer.
+    type Timer: Timer;
+
+    /// The runtime that calls this.
+    ///
+    /// # Errors
+    /// It is not called from a task, or otherwise within such a runtime.
+    fn current() -> io::Result<Self>;
+
+    /// Runs a future on this thread, with sockets and timers, until it is ready.
+    ///
+    /// # Errors
+    /// The runtime cannot be started on this thread.
+    fn run(&self, future: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
+
+    /// Runs a future on the host's runtime.
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static);
+
+    /// Takes a listening socket that does not block. Called on a thread of the server's.
+    ///
+    /// # Errors
+    /// The socket cannot be registered.
+    fn listener(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
+
+    /// A timer that is not set. Called on a thread of the server's.
+    fn timer(&self) -> Self::Timer;
+}
+
+/// A listening TCP socket.
+pub trait Listener: Send + Unpin + 'static {
+    /// What it accepts.
+    type Socket: Socket;
+
+    /// Accepts a connection.
+    ///
+    /// # Errors
+    /// What the operating system reports: of one connection, or that there are too many.
+    fn poll_accept(&mut self, cx: &mut Context<'_>)
+    -> Poll<io::Result<(Self::Socket, SocketAddr)>>;
+}
+
+/// A connected TCP socket.
+pub trait Socket: Send + Unpin + 'static {
+    /// Reads what is there; zero bytes at the end.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes as much as fits now.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes as much of several buffers as fits now.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Ends the direction towards the client.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A timer.
+pub trait Timer: Send + Unpin + 'static {
+    /// Ready from `deadline` on; until then the task is woken when it has come. Another deadline
+    /// replaces the one before.
+    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()>;
+}

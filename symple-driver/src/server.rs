@@ -1,0 +1,332 @@
+//! A server: how it is made, how it ends.
+
+use std::{
+    future::Future,
+    io,
+    marker::PhantomData,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use async_channel::Receiver;
+use rand::{
+    Rng as _, SeedableRng as _,
+    rngs::{StdRng, SysRng},
+};
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use symple_engine::{Timestamp, server::Server as Engine};
+use thiserror::Error;
+
+use crate::{
+    command::Command,
+    config::{Config, ConfigError},
+    event::Events,
+    handle::Handle,
+    hook::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
+    hub::{Hub, Status},
+    node::Node,
+    runtime::Runtime,
+    shard::Shard,
+    upgrade::Request,
+};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How many commands may wait for the engine.
+const COMMANDS: usize = 1024;
+
+/// Why a server cannot be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// It is set up in a way that makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Which.
+        address: String,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// There is no address to listen on.
+    #[error("there is no address to listen on")]
+    NoAddress,
+    /// The server's thread, its runtime or a listener cannot be started, or there is no
+    /// randomness.
+    #[error("cannot start: {0}")]
+    Start(#[source] io::Error),
+}
+
+/// A server that is being set up.
+#[must_use = "a builder does nothing until it is started"]
+pub struct ServerBuilder<R> {
+    runtime: PhantomData<R>,
+    config: Config,
+    addresses: Vec<String>,
+    listeners: Vec<TcpListener>,
+    hooks: Hooks,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl<R: Runtime> Default for ServerBuilder<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Runtime> ServerBuilder<R> {
+    /// A server with the values of the specification, and nowhere to listen yet.
+    pub fn new() -> Self {
+        Self {
+            runtime: PhantomData,
+            config: Config::default(),
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            hooks: Hooks::default(),
+            tls: None,
+        }
+    }
+
+    /// Sets everything that is no hook.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes what has been set.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Listens on an address, `host:port`; port 0 is any that is free. May be called several
+    /// times. A name that has several addresses is listened on at all of them.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Listens on a socket that is bound already.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Asks the host about every client that wants to come in (R-A5). The function runs on the
+    /// host's runtime; it allows only by saying so.
+    pub fn authenticate<F, D>(
+        mut self,
+        hook: impl Fn(AuthRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoAuthDecision + 'static,
+    {
+        self.hooks.set_authenticate(hook);
+        self
+    }
+
+    /// Asks the host about every request to be upgraded to WebSocket. The function runs on the
+    /// host's runtime.
+    pub fn on_upgrade<F>(mut self, hook: impl Fn(Arc<Request>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = UpgradeDecision> + Send + 'static,
+    {
+        self.hooks.set_upgrade(hook);
+        self
+    }
+
+    /// Encrypts all connections. [`tls::load`](crate::tls::load) reads the usual files.
+    pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Starts the server, on threads of its own. To be called within the runtime that is to run
+    /// the hooks.
+    ///
+    /// # Errors
+    /// [`StartError`]: then nothing has been started.
+    pub fn start(self) -> Result<Server, StartError> {
+        let Self { mut config, addresses, mut listeners, hooks, tls, .. } = self;
+        let runtime = R::current().map_err(StartError::Start)?;
+        config.engine.hook = hooks.authenticate.is_some();
+        config.check()?;
+        // Without a store the hook alone decides (R-S1).
+        config.engine.authentication = false;
+        for address in addresses {
+            let bound = listen(&address);
+            listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);
+        }
+        if listeners.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let local_addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(StartError::Start)?;
+
+        let mut random = StdRng::try_from_rng(&mut SysRng)
+            .map_err(|error| StartError::Start(io::Error::other(error)))?;
+        let engine =
+            Engine::new(config.engine.clone(), move |bytes: &mut [u8]| random.fill_bytes(bytes));
+        let (commands, received) = async_channel::bounded(COMMANDS);
+        let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
+        events.set_overflow(true);
+        let inactive = inactive.deactivate();
+        let status = Arc::new(Status::default());
+        status.ready.store(true, Ordering::Relaxed);
+
+        let (config, hub_status) = (Arc::new(config), Arc::clone(&status));
+        let hub_commands = commands.clone();
+        let (started, start) = std::sync::mpsc::sync_channel(1);
+        let (ended, end) = async_channel::bounded::<()>(1);
+        let (future_runtime, finished) = (runtime.clone(), Arc::clone(&status));
+        let node = async move {
+            let runtime = future_runtime;
+            let listeners = listeners
+                .into_iter()
+                .map(|listener| {
+                    listener.set_nonblocking(true)?;
+                    runtime.listener(listener)
+                })
+                .collect::<io::Result<Vec<_>>>();
+            let listeners = match listeners {
+                Ok(listeners) => listeners,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            let node = Node {
+                shard: Shard::new(&runtime, Arc::clone(&config)),
+                hub: Hub::new(runtime, config, hooks, engine, hub_commands, events, hub_status),
+                listeners,
+                commands: Box::pin(received),
+                tls,
+                accept_after: Timestamp::ZERO,
+                ends_at: None,
+            };
+            let _ = started.send(Ok(()));
+            node.await;
+            finished.finished.store(true, Ordering::Relaxed);
+            drop(ended);
+        };
+        thread::Builder::new()
+            .name("symple".into())
+            .spawn(move || {
+                if let Err(error) = runtime.run(node) {
+                    tracing::error!(%error, "the runtime cannot be started");
+                }
+            })
+            .map_err(StartError::Start)?;
+        match start.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(StartError::Start(error)),
+            Err(_) => {
+                let error = io::Error::other("the runtime cannot be started on its thread");
+                return Err(StartError::Start(error));
+            }
+        }
+        let handle = Handle { commands, events: inactive, status };
+        Ok(Server { handle, local_addresses, end })
+    }
+}
+
+/// A thread of the server's has panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the server has crashed")]
+pub struct Crashed;
+
+/// Listens at all addresses of a name.
+fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in address.to_socket_addrs()? {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A server that is restarted does not wait for the connections of the one before.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        if let SocketAddr::V6(address) = address {
+            // All addresses are those of IPv4, too.
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        // Accepted sockets have it from the listener: what is written is written for a reason.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        listeners.push(socket.into());
+    }
+    Ok(listeners)
+}
+
+/// A server that runs. It ends when it is dropped, at once and without goodbye; see
+/// [`shutdown`](Self::shutdown).
+#[derive(Debug)]
+#[must_use = "a server ends when it is dropped"]
+pub struct Server {
+    handle: Handle,
+    local_addresses: Vec<SocketAddr>,
+    end: Receiver<()>,
+}
+
+impl Server {
+    /// The addresses that it listens on.
+    #[must_use]
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.local_addresses
+    }
+
+    /// The first address that it listens on.
+    ///
+    /// # Panics
+    /// Never: a server without an address does not start.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_addresses[0]
+    }
+
+    /// Access from anywhere.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.handle.events()
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// [`Crashed`]: not by a shutdown.
+    pub async fn wait(&self) -> Result<(), Crashed> {
+        let _ = self.end.recv().await;
+        let finished = self.handle.status.finished.load(Ordering::Relaxed);
+        if finished { Ok(()) } else { Err(Crashed) }
+    }
+
+    /// Tells every peer, closes every connection, all at once or spread over `drain`, and waits
+    /// until they are gone (SPEC §12): not longer than the drain and the time for closing
+    /// handshakes.
+    ///
+    /// # Errors
+    /// [`Crashed`]: it had ended before.
+    pub async fn shutdown(&self, drain: Duration) -> Result<(), Crashed> {
+        // One that has ended already need not be told.
+        let _ = self.handle.shutdown(drain).await;
+        self.wait().await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that has no room for it is busy, and has other handles to be ended by.
+        let _ = self.handle.commands.try_send(Command::Stop);
+    }
+}

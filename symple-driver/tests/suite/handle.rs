@@ -1,0 +1,152 @@
+//! What the host can do to a server that runs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{client::Client, start};
+use crate::adapter::{
+    EngineError, Event, HandleError, OfflineReason, VirtualPeer, block_on,
+    proto::{Address, Fields, UserName},
+};
+
+/// R-S3
+#[test]
+fn emit_and_send() {
+    let server = start(|_| {});
+    let handle = server.handle();
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let text = r#"{"type":"message","from":"backend","to":"r","data":1.0}"#;
+    assert_eq!(block_on(handle.emit(text)), Ok(1));
+    assert_eq!(alice.recv_text(), text);
+    let text = r#"{"type":"event","name":"hello"}"#;
+    block_on(handle.send(alice.address(), text)).unwrap();
+    assert_eq!(alice.recv_text(), text);
+    let error = block_on(handle.send("nobody|x", text));
+    assert_eq!(error, Err(HandleError::Engine(EngineError::UnknownPeer)));
+    assert!(block_on(handle.emit("nonsense")).is_err());
+}
+
+/// SPEC §7: 4409
+#[test]
+fn kick_and_move() {
+    let server = start(|config| config.engine.dynamic_rooms = false);
+    let handle = server.handle();
+    let mut alice = Client::join(&server, "alice", &[]);
+    let mut bob = Client::join(&server, "bob", &["r"]);
+    block_on(handle.join(alice.address(), "r")).unwrap();
+    assert_eq!(alice.recv(), json!({ "type": "join:ok", "room": "r" }));
+    assert_eq!(alice.recv()["from"], bob.address());
+    assert_eq!(bob.recv()["from"], alice.address());
+    assert_eq!(block_on(handle.members("r")).unwrap().len(), 2);
+    assert_eq!(block_on(handle.close_room("r")), Ok(2));
+    assert_eq!(bob.recv_type("leave:ok"), json!({ "type": "leave:ok", "room": "r" }));
+    block_on(handle.kick_peer(alice.address(), "Enough")).unwrap();
+    assert_eq!(alice.refused(), (403, "Enough".into(), 4409));
+    assert_eq!(block_on(handle.kick_user("bob", "You too")), Ok(1));
+    assert_eq!(bob.refused(), (403, "You too".into(), 4409));
+    assert!(block_on(handle.peers()).unwrap().is_empty());
+    assert!(block_on(handle.rooms()).unwrap().is_empty());
+}
+
+#[test]
+fn events() {
+    let server = start(|_| {});
+    let mut events = server.events();
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let peer: Address = alice.address().parse().unwrap();
+    alice.send(&json!({ "type": "join", "room": "s" }));
+    alice.send(&json!({ "type": "leave", "room": "s" }));
+    alice.send(&json!({ "type": "close" }));
+    assert_eq!(alice.closed(), 1000);
+    let mut bad = Client::connect(&server);
+    bad.send(&json!({ "type": "auth" }));
+    for expected in [
+        Event::Online { peer: peer.clone(), rooms: vec!["alice".into(), "r".into()] },
+        Event::Joined { peer: peer.clone(), room: "s".into() },
+        Event::Left { peer: peer.clone(), room: "s".into() },
+        Event::Offline { peer, reason: OfflineReason::Closed },
+        Event::Refused { message: "Missing user field".into() },
+    ] {
+        assert_eq!(block_on(events.next()).unwrap(), expected);
+    }
+    block_on(server.shutdown(Duration::ZERO)).unwrap();
+    assert_eq!(block_on(events.next()), None);
+}
+
+/// Whoever does not read events loses the oldest, and is told so.
+#[test]
+fn events_that_are_not_read() {
+    let server = start(|config| config.event_backlog = 2);
+    let mut events = server.events();
+    let mut alice = Client::join(&server, "alice", &[]);
+    for n in 0..5 {
+        alice.send(&json!({ "type": "join", "room": format!("r{n}") }));
+        assert_eq!(alice.recv()["type"], "join:ok");
+    }
+    assert_eq!(block_on(events.next()), Some(Event::Lost(4)));
+    let Some(Event::Joined { room, .. }) = block_on(events.next()) else { panic!() };
+    assert_eq!(&*room, "r3");
+}
+
+/// A peer of the host's own: seen, addressed, heard, and gone when it is dropped.
+#[test]
+fn virtual_peers() {
+    let server = start(|_| {});
+    let handle = server.handle();
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let user = UserName::new("bot").unwrap();
+    let fields = Fields::new().with("name", "Bot");
+    let mut bot = block_on(handle.add_peer(user, fields, ["r"])).unwrap();
+    let presence = alice.recv();
+    assert_eq!(presence["data"]["name"], "Bot");
+    assert_eq!(presence["from"], bot.peer().address().to_string());
+    let next = |bot: &mut VirtualPeer| -> Value {
+        serde_json::from_str(&block_on(bot.recv()).unwrap()).unwrap()
+    };
+    assert_eq!(next(&mut bot)["from"], alice.address());
+
+    alice.send(&json!({ "type": "message", "to": "bot", "data": "ping" }));
+    assert_eq!(next(&mut bot)["data"], "ping");
+    block_on(bot.send(r#"{"type":"message","to":"alice","data":"pong"}"#)).unwrap();
+    let answer = alice.recv();
+    assert_eq!((&answer["data"], &answer["from"]), (&json!("pong"), &presence["from"]));
+    block_on(bot.send("nonsense")).unwrap();
+    assert_eq!(next(&mut bot)["status"], 400);
+    drop(bot);
+    assert_eq!(alice.recv()["data"]["online"], false);
+
+    let user = UserName::new("bot").unwrap();
+    let mut bot = block_on(handle.add_peer(user, Fields::new(), ["r"])).unwrap();
+    alice.recv_type("presence");
+    block_on(handle.kick_user("bot", "Enough")).unwrap();
+    next(&mut bot);
+    assert_eq!(next(&mut bot)["message"], "Enough");
+    assert!(block_on(bot.recv()).is_none());
+    assert_eq!(alice.recv()["data"]["online"], false);
+}
+
+/// R-L4: a peer of the host's own that does not read is closed like any other.
+#[test]
+fn a_virtual_peer_that_does_not_read() {
+    let server = start(|config| config.engine.rate = None);
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let user = UserName::new("bot").unwrap();
+    let bot = block_on(server.handle().add_peer(user, Fields::new(), ["r"])).unwrap();
+    alice.recv_type("presence");
+    for n in 0..5_000 {
+        alice.send(&json!({ "type": "message", "to": "r", "n": n }));
+    }
+    assert_eq!(alice.recv()["data"]["online"], false);
+    drop(bot);
+    alice.hears_nothing();
+}
+
+#[test]
+fn a_server_that_has_ended() {
+    let server = start(|_| {});
+    let handle = server.handle();
+    drop(server);
+    while block_on(handle.stats()).is_ok() {}
+    assert_eq!(block_on(handle.emit("{}")), Err(HandleError::Ended));
+}

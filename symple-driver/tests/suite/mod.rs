@@ -1,0 +1,28 @@
+//! End to end: a server on a runtime, and clients on sockets that block.
+//!
+//! The file is compiled once for each adapter, beside a module `adapter` that has its
+//! `ServerBuilder` and a `block_on`.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod client;
+mod handle;
+mod hooks;
+mod hostile;
+mod limits;
+mod messaging;
+mod shutdown;
+mod tls;
+mod transport;
+
+use crate::adapter::{Config, Server, ServerBuilder, block_on};
+
+/// A server at an address of its own.
+pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Server {
+    start_with(|builder| builder.configure(change))
+}
+
+/// A server at an address of its own, with whatever a builder can do.
+pub(crate) fn start_with(build: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Server {
+    block_on(async { build(ServerBuilder::new().bind("127.0.0.1:0")).start() }).unwrap()
+}
