@@ -1,0 +1,59 @@
+//! A Symple v4 server for tokio: realtime messaging and presence over WebSocket.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use symple_tokio::{AuthDecision, Event, ServerBuilder};
+//!
+//! # async fn rooms_of(_: &str) -> Result<Vec<String>, std::io::Error> { Ok(vec![]) }
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = ServerBuilder::new()
+//!         .bind("127.0.0.1:4500")
+//!         .configure(|config| config.engine.dynamic_rooms = false)
+//!         .authenticate(|request| async move {
+//!             match request.token() {
+//!                 Some(token) => rooms_of(&token).await.map(|rooms| AuthDecision::allow().rooms(rooms)),
+//!                 None => Ok(AuthDecision::deny("A token, please")),
+//!             }
+//!         })
+//!         .start()?;
+//!
+//!     let mut events = server.events();
+//!     let handle = server.handle();
+//!     tokio::spawn(async move {
+//!         while let Some(event) = events.next().await {
+//!             if let Event::Online { peer, .. } = event {
+//!                 let hello = format!(r#"{{"type":"event","name":"hello","to":"{peer}"}}"#);
+//!                 let _ = handle.emit(hello).await;
+//!             }
+//!         }
+//!     });
+//!
+//!     tokio::signal::ctrl_c().await?;
+//!     server.shutdown(Duration::ZERO).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The server has a thread of its own; the hooks run on the runtime that started it. All of it
+//! but tokio's sockets and timers is `symple-driver`, and what happens is decided in
+//! `symple-engine`, so the same server runs on other runtimes.
+
+#![forbid(unsafe_code)]
+
+mod runtime;
+
+pub use runtime::{Listener, Socket, Timer, Tokio};
+pub use symple_driver::{
+    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Event, Events, Handle, HandleError,
+    IntoAuthDecision, OriginError, OriginPattern, Request, Server, StartError, UpgradeDecision,
+    VirtualPeer, tls,
+};
+pub use symple_engine::server::{
+    ConnectionLimits, EngineError, OfflineReason, PeerInfo, PresenceMode, RateLimit, RoomInfo,
+    RoomSend, Stats, Text,
+};
+pub use symple_proto as proto;
+
+/// A server that is being set up.
+pub type ServerBuilder = symple_driver::ServerBuilder<Tokio>;

@@ -1,0 +1,119 @@
+//! tokio's sockets and timers.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use symple_driver::runtime;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net,
+    runtime::{Builder, Handle},
+    task, time,
+};
+
+/// tokio, as a server sees it.
+#[derive(Clone, Debug)]
+pub struct Tokio {
+    /// Where the host's tasks run.
+    host: Handle,
+}
+
+impl runtime::Runtime for Tokio {
+    type Listener = Listener;
+    type Socket = Socket;
+    type Timer = Timer;
+
+    fn current() -> io::Result<Self> {
+        let host = Handle::try_current().map_err(io::Error::other)?;
+        Ok(Self { host })
+    }
+
+    fn run(&self, future: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            // One task runs at a time; when it has run, sockets are looked at before it runs
+            // again.
+            .event_interval(2)
+            .build()?;
+        // Woken from its own thread, a task costs no system call; the future of `block_on` would.
+        // It shares the thread with nobody, so it need not yield.
+        runtime
+            .block_on(async { task::spawn(task::unconstrained(future)).await })
+            .map_err(io::Error::other)
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.host.spawn(future);
+    }
+
+    fn listener(&self, listener: std::net::TcpListener) -> io::Result<Listener> {
+        net::TcpListener::from_std(listener).map(Listener)
+    }
+
+    fn timer(&self) -> Timer {
+        Timer(None)
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener(net::TcpListener);
+
+impl runtime::Listener for Listener {
+    type Socket = Socket;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
+        let (socket, address) = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(Ok((Socket(socket), address)))
+    }
+}
+
+/// A connected TCP socket.
+#[derive(Debug)]
+pub struct Socket(net::TcpStream);
+
+impl runtime::Socket for Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A timer, made when it is first set.
+#[derive(Debug)]
+pub struct Timer(Option<Pin<Box<time::Sleep>>>);
+
+impl runtime::Timer for Timer {
+    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let deadline = time::Instant::from_std(deadline);
+        let sleep = self.0.get_or_insert_with(|| Box::pin(time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx)
+    }
+}

@@ -1,0 +1,20 @@
+//! The suite of all adapters, on tokio.
+
+/// What the suite needs of an adapter.
+mod adapter {
+    use std::{future::Future, sync::LazyLock};
+
+    pub(crate) use symple_tokio::*;
+    use tokio::runtime::Runtime;
+
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| Runtime::new().expect("a runtime can be started"));
+
+    /// Runs a future to its end, within the runtime.
+    pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+        RUNTIME.block_on(future)
+    }
+}
+
+#[path = "../../symple-driver/tests/suite/mod.rs"]
+mod suite;
