@@ -37,5 +37,6 @@ pub use config::{Config, ConfigError, OriginError, OriginPattern};
 pub use event::{Event, Events};
 pub use handle::{Handle, HandleError, VirtualPeer};
 pub use hook::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision};
+pub use rustls;
 pub use server::{Crashed, Server, ServerBuilder, StartError};
 pub use upgrade::Request;

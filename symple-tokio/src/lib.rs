@@ -47,7 +47,7 @@ pub use runtime::{Listener, Socket, Timer, Tokio};
 pub use symple_driver::{
     AuthDecision, AuthRequest, Config, ConfigError, Crashed, Event, Events, Handle, HandleError,
     IntoAuthDecision, OriginError, OriginPattern, Request, Server, StartError, UpgradeDecision,
-    VirtualPeer, tls,
+    VirtualPeer, rustls, tls,
 };
 pub use symple_engine::server::{
     ConnectionLimits, EngineError, OfflineReason, PeerInfo, PresenceMode, RateLimit, RoomInfo,

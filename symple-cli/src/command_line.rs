@@ -1,0 +1,65 @@
+//! The command line, made from the table of settings.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::settings::SETTINGS;
+
+/// The command line of the program.
+pub(crate) fn command() -> Command {
+    Command::new("symple")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Realtime messaging and presence over WebSocket (symple/4)")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("serve")
+                .about("Runs a server")
+                .long_about(
+                    "Runs a server until SIGTERM or SIGINT; a second signal ends it at once. \
+                     SIGHUP reads the TLS files again.",
+                )
+                .args(settings())
+                .after_help(PRECEDENCE),
+        )
+        .subcommand(
+            Command::new("check-config")
+                .about("Prints the settings that a server would run with, and where they come from")
+                .args(settings())
+                .after_help(PRECEDENCE),
+        )
+}
+
+const PRECEDENCE: &str = "A flag wins over the environment, the environment over a file .env in \
+                          the current folder.";
+
+/// A flag for each setting.
+fn settings() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().map(|setting| {
+        let default = match setting.default {
+            "" => String::new(),
+            default => format!("; default {default}"),
+        };
+        let arg = Arg::new(setting.name)
+            .long(setting.name)
+            .value_name(setting.value)
+            .help(format!("{} [env {}{default}]", setting.help, setting.env.join(", ")))
+            .help_heading(setting.group)
+            .action(ArgAction::Set);
+        if setting.value == "BOOL" {
+            // `--authentication` alone means what it says.
+            arg.num_args(0..=1).default_missing_value("true")
+        } else {
+            arg
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,69 @@
+//! The program `symple`: a Symple v4 server for messaging and presence.
+
+#![forbid(unsafe_code)]
+
+mod check_config;
+mod command_line;
+mod logging;
+mod serve;
+mod settings;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::ArgMatches;
+use settings::{Settings, Source, read_dot_env};
+
+/// What was asked for cannot be done as it was asked for.
+const USAGE: u8 = 2;
+
+/// Why the program ends before it has done what it was asked for.
+struct Failure {
+    /// One line, for people.
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// It was asked for in a way that makes no sense.
+    fn usage(problem: impl std::fmt::Display) -> Self {
+        Self { message: problem.to_string(), code: USAGE }
+    }
+
+    /// Something went wrong on the way.
+    fn crash(problem: impl std::fmt::Display) -> Self {
+        Self { message: problem.to_string(), code: 1 }
+    }
+}
+
+fn main() -> ExitCode {
+    let matches = match command_line::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let result = match matches.subcommand() {
+        Some(("serve", flags)) => {
+            read_settings(flags).and_then(|(settings, _)| serve::run(&settings))
+        }
+        Some(("check-config", flags)) => read_settings(flags)
+            .and_then(|(settings, source)| check_config::run(&settings, &source)),
+        _ => Err(Failure::usage("there is no such command")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("symple: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The settings, and where they come from.
+fn read_settings(flags: &ArgMatches) -> Result<(Settings, Source), Failure> {
+    let dot_env = read_dot_env(Path::new(".env")).map_err(Failure::usage)?;
+    let source = Source::collect(flags, |name| std::env::var(name).ok(), &dot_env);
+    let settings = Settings::read(&source).map_err(Failure::usage)?;
+    Ok((settings, source))
+}

@@ -1,0 +1,225 @@
+//! `symple serve`
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use symple_tokio::{Config, Handle, Server, ServerBuilder, StartError, rustls, tls};
+
+use crate::{Failure, logging, settings::Settings};
+
+/// The addresses to listen on.
+pub(crate) fn addresses(settings: &Settings) -> Vec<String> {
+    let port = settings.port;
+    if settings.hosts.is_empty() {
+        return vec![format!("[::]:{port}")];
+    }
+    let bracket = |host: &String| host.contains(':') && !host.starts_with('[');
+    settings
+        .hosts
+        .iter()
+        .map(
+            |host| {
+                if bracket(host) { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+            },
+        )
+        .collect()
+}
+
+/// Checks what can be checked without listening.
+pub(crate) fn check(settings: &Settings) -> Result<Option<TlsConfig>, Failure> {
+    if settings.config.engine.authentication {
+        return Err(Failure::usage("authentication needs Redis (redis-url)"));
+    }
+    let files = settings.tls.as_ref();
+    files.map(|files| tls::load(&files.certificate, &files.key)).transpose().map_err(Failure::usage)
+}
+
+type TlsConfig = Arc<rustls::ServerConfig>;
+
+/// Runs a server until it is told to end.
+pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
+    let tls = check(settings)?;
+    logging::init(settings.log_format);
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::crash)?;
+    runtime.block_on(async {
+        let server = start(settings, tls.as_ref())?;
+        greet(settings, &server);
+        let signals = Signals::new().map_err(Failure::crash)?;
+        signals.obey(&server, settings).await
+    })
+}
+
+fn start(settings: &Settings, tls: Option<&TlsConfig>) -> Result<Server, Failure> {
+    let start = |addresses: Vec<String>| {
+        let mut builder = ServerBuilder::new().config(settings.config.clone());
+        if let Some(tls) = tls {
+            builder = builder.tls(Arc::clone(tls));
+        }
+        addresses.into_iter().fold(builder, ServerBuilder::bind).start()
+    };
+    let started = match start(addresses(settings)) {
+        // A machine without IPv6 has other addresses.
+        Err(StartError::Bind { error, .. })
+            if settings.hosts.is_empty() && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            start(vec![format!("0.0.0.0:{}", settings.port)])
+        }
+        started => started,
+    };
+    started.map_err(|error| match error {
+        StartError::Start(_) => Failure::crash(error),
+        _ => Failure::usage(error),
+    })
+}
+
+/// Says where the server listens and what it is like; and, where anyone may be anyone, says so.
+fn greet(settings: &Settings, server: &Server) {
+    let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
+    let path = settings.config.path.as_deref().unwrap_or("");
+    let urls: Vec<_> = server
+        .local_addresses()
+        .iter()
+        .map(|address| format!("{scheme}://{address}{path}"))
+        .collect();
+    tracing::info!(
+        "symple {} listens on {} ({})",
+        env!("CARGO_PKG_VERSION"),
+        urls.join(", "),
+        describe(&settings.config)
+    );
+    let public: Vec<_> = server
+        .local_addresses()
+        .iter()
+        .filter(|address| !is_loopback(address))
+        .map(ToString::to_string)
+        .collect();
+    if !public.is_empty() && !settings.config.engine.authentication {
+        tracing::warn!(
+            "ANYONE WHO CAN REACH {} CAN BE ANY USER AND JOIN ANY ROOM: authentication is off. \
+             Listen on 127.0.0.1 only (--host 127.0.0.1), or turn authentication on.",
+            public.join(", ")
+        );
+    }
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// What kind of server it is, in a few words.
+fn describe(config: &Config) -> String {
+    let engine = &config.engine;
+    let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
+    let clients = if engine.authentication { "sessions" } else { "anonymous" };
+    let rate = match engine.rate {
+        Some(rate) => format!("{} frames/s per peer", rate.frames_per_second),
+        None => "no rate limit".into(),
+    };
+    format!("{clients}, {rooms}, {rate}")
+}
+
+/// A server for many connections needs many descriptors: as many as it may have.
+fn raise_descriptor_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+
+        let mut limit = getrlimit(Resource::Nofile);
+        if limit.current < limit.maximum {
+            limit.current = limit.maximum;
+            if let Err(error) = setrlimit(Resource::Nofile, limit) {
+                tracing::warn!(%error, "cannot raise the limit on descriptors");
+            }
+        }
+    }
+}
+
+/// Reads certificate and key again.
+async fn reload_tls(settings: &Settings, handle: &Handle) {
+    let Some(files) = &settings.tls else { return };
+    match tls::load(&files.certificate, &files.key) {
+        Ok(config) => {
+            if handle.set_tls(config).await.is_ok() {
+                tracing::info!("new connections use the certificate that was read just now");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+    }
+}
+
+/// What a signal asks for.
+enum Wish {
+    End,
+    ReloadTls,
+}
+
+/// The signals that a server obeys.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hang_up.recv() => Wish::ReloadTls,
+            _ = self.terminate.recv() => Wish::End,
+            _ = self.interrupt.recv() => Wish::End,
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> Wish {
+        // Without the signal there is no wish.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Wish::End
+    }
+
+    /// Waits until the server has ended, and ends it when that is wished (SPEC §12).
+    async fn obey(mut self, server: &Server, settings: &Settings) -> Result<(), Failure> {
+        let mut ending = false;
+        loop {
+            let wish = tokio::select! {
+                ended = server.wait() => return ended.map_err(Failure::crash),
+                wish = self.next() => wish,
+            };
+            match wish {
+                Wish::ReloadTls => reload_tls(settings, &server.handle()).await,
+                Wish::End if ending => return Err(Failure::crash("ended by a second signal")),
+                Wish::End => {
+                    ending = true;
+                    tracing::info!("shutting down");
+                    // One that has ended already need not be told.
+                    let _ = server.handle().shutdown(settings.drain).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Every setting, once: `--help`, `check-config` and the README are made from this.
+
+/// A setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The flag, without its dashes.
+    pub(crate) name: &'static str,
+    /// The environment variables, the first that is set counts.
+    pub(crate) env: &'static [&'static str],
+    /// What a value looks like.
+    pub(crate) value: &'static str,
+    /// The value where none is given, as it would be written; empty for none.
+    pub(crate) default: &'static str,
+    /// What it is for.
+    pub(crate) help: &'static str,
+    /// Under which heading it stands.
+    pub(crate) group: &'static str,
+}
+
+const LISTENING: &str = "Listening";
+const CLIENTS: &str = "Who may connect, and what for";
+const TLS: &str = "TLS";
+const LIMITS: &str = "Limits";
+const RUNNING: &str = "Running";
+
+macro_rules! setting {
+    ($group:expr, $name:literal, [$($env:literal),+], $value:literal, $default:expr, $help:literal) => {
+        Setting {
+            name: $name,
+            env: &[$($env),+],
+            value: $value,
+            default: $default,
+            help: $help,
+            group: $group,
+        }
+    };
+}
+
+/// Every setting, in the order in which people read about them.
+pub(crate) const SETTINGS: &[Setting] = &[
+    setting!(LISTENING, "port", ["PORT", "SYMPLE_PORT"], "PORT", "4500", "The port to listen on"),
+    setting!(
+        LISTENING,
+        "host",
+        ["SYMPLE_HOST"],
+        "HOST,…",
+        "",
+        "The addresses to listen on; all of the machine's if none is given"
+    ),
+    setting!(
+        LISTENING,
+        "path",
+        ["SYMPLE_PATH"],
+        "PATH",
+        "",
+        "The only path for WebSocket, such as /ws; any if none is given"
+    ),
+    setting!(
+        CLIENTS,
+        "authentication",
+        ["SYMPLE_AUTHENTICATION"],
+        "BOOL",
+        "false",
+        "Clients need a token with a session behind it"
+    ),
+    setting!(
+        CLIENTS,
+        "dynamic-rooms",
+        ["SYMPLE_DYNAMIC_ROOMS"],
+        "BOOL",
+        "true",
+        "Clients may join and leave rooms"
+    ),
+    setting!(
+        CLIENTS,
+        "room-send",
+        ["SYMPLE_ROOM_SEND"],
+        "auto|members|anyone",
+        "auto",
+        "Who may send to a room; auto: anyone with dynamic rooms, members without"
+    ),
+    setting!(
+        CLIENTS,
+        "presence",
+        ["SYMPLE_PRESENCE"],
+        "full|classic",
+        "full",
+        "Who is told of whom; classic: as the Node server does, on connect and disconnect only"
+    ),
+    setting!(
+        CLIENTS,
+        "allowed-origins",
+        ["SYMPLE_ALLOWED_ORIGINS"],
+        "ORIGIN,…",
+        "",
+        "The origins that browsers may connect from, such as https://example.com or \
+         *.example.com; any if none is given"
+    ),
+    setting!(
+        CLIENTS,
+        "trusted-proxies",
+        ["SYMPLE_TRUSTED_PROXIES"],
+        "CIDR,…",
+        "",
+        "The proxies that may tell a client's address, such as 10.0.0.0/8"
+    ),
+    setting!(
+        TLS,
+        "ssl-enabled",
+        ["SYMPLE_SSL_ENABLED"],
+        "BOOL",
+        "false",
+        "Encrypt connections; needs a certificate and a key, which are read again on SIGHUP"
+    ),
+    setting!(
+        TLS,
+        "ssl-cert",
+        ["SYMPLE_SSL_CERT"],
+        "FILE",
+        "",
+        "The certificate chain, in PEM form"
+    ),
+    setting!(TLS, "ssl-key", ["SYMPLE_SSL_KEY"], "FILE", "", "The private key, in PEM form"),
+    setting!(
+        LIMITS,
+        "rate-limit",
+        ["SYMPLE_RATE_LIMIT"],
+        "FRAMES/S",
+        "200",
+        "How many frames a second a peer may send; 0 is no limit"
+    ),
+    setting!(
+        LIMITS,
+        "rate-burst",
+        ["SYMPLE_RATE_BURST"],
+        "FRAMES",
+        "400",
+        "How many frames a peer may send at once"
+    ),
+    setting!(
+        LIMITS,
+        "max-message-size",
+        ["SYMPLE_MAX_MESSAGE_SIZE"],
+        "BYTES",
+        "1048576",
+        "The largest message of an authenticated client"
+    ),
+    setting!(
+        LIMITS,
+        "outbound-limit",
+        ["SYMPLE_OUTBOUND_LIMIT"],
+        "BYTES",
+        "4194304",
+        "How much may wait for a client that does not read"
+    ),
+    setting!(
+        LIMITS,
+        "max-connections",
+        ["SYMPLE_MAX_CONNECTIONS"],
+        "COUNT",
+        "0",
+        "How many connections there may be; 0 is no limit"
+    ),
+    setting!(
+        LIMITS,
+        "max-connections-per-address",
+        ["SYMPLE_MAX_CONNECTIONS_PER_ADDRESS"],
+        "COUNT",
+        "0",
+        "How many there may be from one address; 0 is no limit"
+    ),
+    setting!(
+        LIMITS,
+        "max-unauthenticated",
+        ["SYMPLE_MAX_UNAUTHENTICATED"],
+        "COUNT",
+        "1024",
+        "How many may not be authenticated yet; 0 is no limit"
+    ),
+    setting!(
+        LIMITS,
+        "max-rooms-per-peer",
+        ["SYMPLE_MAX_ROOMS_PER_PEER"],
+        "COUNT",
+        "256",
+        "How many rooms a client may be in by its own wish"
+    ),
+    setting!(
+        LIMITS,
+        "auth-timeout",
+        ["SYMPLE_AUTH_TIMEOUT"],
+        "SECONDS",
+        "10",
+        "How long a client may take to authenticate; 0 is for ever"
+    ),
+    setting!(
+        LIMITS,
+        "ping-interval",
+        ["SYMPLE_PING_INTERVAL"],
+        "SECONDS",
+        "25",
+        "After how much silence a client is pinged; 0 is never"
+    ),
+    setting!(
+        LIMITS,
+        "pong-timeout",
+        ["SYMPLE_PONG_TIMEOUT"],
+        "SECONDS",
+        "10",
+        "How long it may take to answer; 0 is for ever"
+    ),
+    setting!(
+        LIMITS,
+        "upgrade-timeout",
+        ["SYMPLE_UPGRADE_TIMEOUT"],
+        "SECONDS",
+        "10",
+        "How long the HTTP upgrade may take"
+    ),
+    setting!(
+        LIMITS,
+        "close-timeout",
+        ["SYMPLE_CLOSE_TIMEOUT"],
+        "SECONDS",
+        "5",
+        "How long a closing handshake may take"
+    ),
+    setting!(
+        LIMITS,
+        "outbound-timeout",
+        ["SYMPLE_OUTBOUND_TIMEOUT"],
+        "SECONDS",
+        "10",
+        "How long something may wait for a client that takes nothing at all"
+    ),
+    setting!(
+        RUNNING,
+        "drain",
+        ["SYMPLE_DRAIN"],
+        "SECONDS",
+        "0",
+        "Over how long a shutdown spreads the closing of connections"
+    ),
+    setting!(
+        RUNNING,
+        "log-format",
+        ["SYMPLE_LOG_FORMAT"],
+        "text|json",
+        "text",
+        "How logs are written; how much is said by RUST_LOG, or DEBUG=symple:*"
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPEC §11: the flag is the name of the variable in kebab-case without its prefix.
+    #[test]
+    fn flags_are_named_after_variables() {
+        for setting in SETTINGS {
+            let variable = format!("SYMPLE_{}", setting.name.to_uppercase().replace('-', "_"));
+            assert!(setting.env.contains(&variable.as_str()), "{}", setting.name);
+        }
+    }
+
+    /// SPEC §11: the names of the Node server, verbatim.
+    #[test]
+    fn variables_of_the_node_server() {
+        for name in [
+            "PORT",
+            "SYMPLE_PORT",
+            "SYMPLE_AUTHENTICATION",
+            "SYMPLE_DYNAMIC_ROOMS",
+            "SYMPLE_SSL_ENABLED",
+            "SYMPLE_SSL_KEY",
+            "SYMPLE_SSL_CERT",
+        ] {
+            assert!(SETTINGS.iter().any(|setting| setting.env.contains(&name)), "{name}");
+        }
+    }
+}

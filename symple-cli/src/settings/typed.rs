@@ -1,0 +1,196 @@
+//! Values as what they mean.
+
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+
+use symple_tokio::{Config, PresenceMode, RateLimit, RoomSend};
+use thiserror::Error;
+
+use super::source::{Origin, Source};
+
+/// A value that means nothing, and where it was written.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("invalid value '{value}' for {setting} ({origin}): {problem}")]
+pub(crate) struct ValueError {
+    setting: &'static str,
+    value: String,
+    origin: Origin,
+    problem: String,
+}
+
+/// Why the settings make no sense.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum SettingsError {
+    /// One of them.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// TLS without what it needs: never unencrypted instead (D-TLS).
+    #[error("TLS is enabled (ssl-enabled) without {0}")]
+    TlsIncomplete(&'static str),
+}
+
+/// Where the certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What `symple serve` runs with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) port: u16,
+    /// Nothing is all addresses.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) config: Config,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) drain: Duration,
+    pub(crate) log_format: LogFormat,
+}
+
+/// Reads values.
+struct Reader<'a>(&'a Source);
+
+impl Reader<'_> {
+    fn read<T>(
+        &self,
+        setting: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ValueError> {
+        let (value, origin) = self.0.get(setting);
+        parse(value).map_err(|problem| ValueError {
+            setting,
+            value: value.into(),
+            origin: origin.clone(),
+            problem,
+        })
+    }
+
+    fn number<T: FromStr>(&self, setting: &'static str, what: &str) -> Result<T, ValueError> {
+        self.read(setting, |value| value.parse().map_err(|_| format!("must be {what}")))
+    }
+
+    fn count(&self, setting: &'static str) -> Result<usize, ValueError> {
+        self.number(setting, "a number, 0 or more")
+    }
+
+    fn positive(&self, setting: &'static str) -> Result<usize, ValueError> {
+        self.read(setting, |value| match value.parse() {
+            Ok(0) | Err(_) => Err("must be a number, 1 or more".into()),
+            Ok(number) => Ok(number),
+        })
+    }
+
+    fn bool(&self, setting: &'static str) -> Result<bool, ValueError> {
+        self.read(setting, |value| match value.to_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("must be true or false (or 1, yes, on; 0, no, off)".into()),
+        })
+    }
+
+    fn seconds(&self, setting: &'static str) -> Result<Duration, ValueError> {
+        self.read(setting, |value| {
+            let seconds: Option<f64> = value.parse().ok().filter(|seconds| *seconds < 1e9);
+            let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            duration.ok_or_else(|| "must be a number of seconds, 0 or more".into())
+        })
+    }
+
+    fn list<T: FromStr<Err: Display>>(&self, setting: &'static str) -> Result<Vec<T>, ValueError> {
+        self.read(setting, |value| {
+            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| item.parse().map_err(|error| format!("{item}: {error}"))).collect()
+        })
+    }
+
+    fn choice<T: Copy>(
+        &self,
+        setting: &'static str,
+        choices: &[(&str, T)],
+    ) -> Result<T, ValueError> {
+        self.read(setting, |value| {
+            let found = choices.iter().find(|(name, _)| value.eq_ignore_ascii_case(name));
+            found.map(|(_, choice)| *choice).ok_or_else(|| {
+                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+                format!("must be one of {}", names.join(", "))
+            })
+        })
+    }
+
+    fn text(&self, setting: &'static str) -> Option<String> {
+        let (value, _) = self.0.get(setting);
+        (!value.is_empty()).then(|| value.into())
+    }
+}
+
+impl Settings {
+    /// Reads all settings.
+    pub(crate) fn read(source: &Source) -> Result<Self, SettingsError> {
+        let reader = Reader(source);
+        let mut config = Config::default();
+        config.path = reader.read("path", |path| match path {
+            "" => Ok(None),
+            path if path.starts_with('/') => Ok(Some(path.into())),
+            _ => Err("must begin with '/'".into()),
+        })?;
+        config.allowed_origins = reader.list("allowed-origins")?;
+        config.trusted_proxies = reader.list("trusted-proxies")?;
+        config.ping_interval = reader.seconds("ping-interval")?;
+        config.pong_timeout = reader.seconds("pong-timeout")?;
+        config.upgrade_timeout = reader.seconds("upgrade-timeout")?;
+        config.close_timeout = reader.seconds("close-timeout")?;
+        config.outbound_timeout = reader.seconds("outbound-timeout")?;
+        config.outbound_limit = reader.positive("outbound-limit")?;
+
+        let engine = &mut config.engine;
+        engine.authentication = reader.bool("authentication")?;
+        engine.dynamic_rooms = reader.bool("dynamic-rooms")?;
+        let room_send = [
+            ("auto", RoomSend::Auto),
+            ("members", RoomSend::Members),
+            ("anyone", RoomSend::Anyone),
+        ];
+        engine.room_send = reader.choice("room-send", &room_send)?;
+        let presence = [("full", PresenceMode::Full), ("classic", PresenceMode::Classic)];
+        engine.presence = reader.choice("presence", &presence)?;
+        engine.auth_timeout = reader.seconds("auth-timeout")?;
+        engine.limits.message = reader.positive("max-message-size")?;
+        engine.limits.message_unauthenticated =
+            engine.limits.message_unauthenticated.min(engine.limits.message);
+        engine.limits.rooms_per_peer = reader.count("max-rooms-per-peer")?;
+        engine.connections.total = reader.count("max-connections")?;
+        engine.connections.per_address = reader.count("max-connections-per-address")?;
+        engine.connections.unauthenticated = reader.count("max-unauthenticated")?;
+        let frames_per_second = reader.number("rate-limit", "a number of frames a second")?;
+        let burst = u32::try_from(reader.positive("rate-burst")?).unwrap_or(u32::MAX);
+        engine.rate = (frames_per_second > 0).then_some(RateLimit { frames_per_second, burst });
+
+        let (certificate, key) = (reader.text("ssl-cert"), reader.text("ssl-key"));
+        let tls = match (reader.bool("ssl-enabled")?, certificate, key) {
+            (false, ..) => None,
+            (true, Some(certificate), Some(key)) => {
+                Some(Tls { certificate: certificate.into(), key: key.into() })
+            }
+            (true, None, _) => {
+                return Err(SettingsError::TlsIncomplete("a certificate (ssl-cert)"));
+            }
+            (true, _, None) => return Err(SettingsError::TlsIncomplete("a key (ssl-key)")),
+        };
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        Ok(Self {
+            port: reader.number("port", "a number from 0 to 65535")?,
+            hosts: reader.list("host")?,
+            config,
+            tls,
+            drain: reader.seconds("drain")?,
+            log_format: reader.choice("log-format", &formats)?,
+        })
+    }
+}
