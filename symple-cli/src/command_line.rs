@@ -27,6 +27,7 @@ pub(crate) fn command() -> Command {
                 .args(settings())
                 .after_help(PRECEDENCE),
         )
+        .subcommand(crate::bench::command())
 }
 
 const PRECEDENCE: &str = "A flag wins over the environment, the environment over a file .env in \

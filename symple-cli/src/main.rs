@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check_config;
 mod command_line;
 mod logging;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         }
         Some(("check-config", flags)) => read_settings(flags)
             .and_then(|(settings, source)| check_config::run(&settings, &source)),
+        Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),
     };
     match result {
