@@ -11,6 +11,8 @@ pub(crate) fn command() -> Command {
         .about("Realtime messaging and presence over WebSocket (symple/4)")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        // Of several values the last one counts.
+        .args_override_self(true)
         .subcommand(
             Command::new("serve")
                 .about("Runs a server")

@@ -29,6 +29,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Option<TlsConfig>, Failure> {
     if settings.config.engine.authentication {
         return Err(Failure::usage("authentication needs Redis (redis-url)"));
     }
+    settings.config.check().map_err(Failure::usage)?;
     let files = settings.tls.as_ref();
     files.map(|files| tls::load(&files.certificate, &files.key)).transpose().map_err(Failure::usage)
 }
@@ -45,9 +46,10 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
         .build()
         .map_err(Failure::crash)?;
     runtime.block_on(async {
+        // Before anyone can know that there is something to be signalled.
+        let signals = Signals::new().map_err(Failure::crash)?;
         let server = start(settings, tls.as_ref())?;
         greet(settings, &server);
-        let signals = Signals::new().map_err(Failure::crash)?;
         signals.obey(&server, settings).await
     })
 }

@@ -56,7 +56,10 @@ impl Default for Config {
 
 impl Config {
     /// Checks what types cannot.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a server would not start like this.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
             return Err(ConfigError::Path);
         }

@@ -153,6 +153,7 @@ impl<R: Runtime> Hub<R> {
                 match action {
                     Action::Send { text, to } => conns.send(&text, to),
                     Action::Close { conn, code, reason, discard } => {
+                        tracing::debug!(?conn, %code, reason, "close");
                         conns.close(conn, code, reason, discard);
                     }
                     Action::Admit { conn } => conns.admit(conn),
@@ -220,6 +221,7 @@ impl<R: Runtime> Hub<R> {
         headers: &HeaderMap,
     ) {
         let address = upgrade.address;
+        tracing::debug!(conn = ?id, %address, "connected");
         conns.accept(id, &upgrade, headers);
         if let Some(request) = upgrade.request
             && self.hooks.authenticate.is_some()
@@ -336,6 +338,7 @@ where
     }
 
     fn disconnected(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
+        tracing::debug!(?conn, "disconnected");
         if let Some(request) = self.requests.get_mut(conn.slot as usize) {
             *request = None;
         }

@@ -1,0 +1,365 @@
+//! The program from outside: settings, exit codes, signals (SPEC §11 and §12).
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+/// A folder of its own for a test.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The program, in a folder, with no variables that mean anything to it.
+fn symple(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_symple"));
+    command.current_dir(folder).env_clear();
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        symple(folder).args(arguments).envs(variables.iter().copied()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// What `check-config` says of a setting: value and origin.
+fn checked(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], name: &str) -> String {
+    let arguments = [&["check-config"], arguments].concat();
+    let (code, stdout, stderr) = run(folder, &arguments, variables);
+    assert_eq!(code, 0, "{stderr}");
+    let line = stdout.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+    line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+}
+
+/// A server that runs, and what it logs.
+struct Server {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    address: SocketAddr,
+    greeting: String,
+}
+
+impl Server {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = symple(folder)
+            .args(["serve", "--host", "127.0.0.1", "--port", "0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut greeting = String::new();
+        log.read_line(&mut greeting).unwrap();
+        let address = greeting.split("://").nth(1).unwrap();
+        let end = address.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
+        let address = address[..end].parse().unwrap();
+        Self { child, log, address, greeting }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    fn wait(mut self) -> (i32, String) {
+        let code = self.child.wait().unwrap().code().unwrap();
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        (code, log)
+    }
+
+    fn client(&self, user: &str) -> WebSocket<TcpStream> {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (mut client, _) = tungstenite::client("ws://localhost/", socket).unwrap();
+        let auth = json!({ "type": "auth", "user": user, "rooms": ["r"] });
+        client.send(Message::text(auth.to_string())).unwrap();
+        assert_eq!(recv(&mut client)["type"], "welcome");
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn recv(client: &mut WebSocket<TcpStream>) -> Value {
+    loop {
+        if let Message::Text(text) = client.read().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+/// SPEC §11: flags, then the environment, then `.env`, then the default.
+#[test]
+fn where_values_come_from() {
+    let folder = folder("precedence");
+    let port = |arguments: &[&str], variables: &[(&str, &str)]| {
+        checked(&folder, arguments, variables, "port")
+    };
+    assert_eq!(port(&[], &[]), "4500 default");
+    std::fs::write(folder.join(".env"), "# comment\nSYMPLE_PORT=5001\nSYMPLE_DRAIN='3'\n").unwrap();
+    assert_eq!(port(&[], &[]), "5001 SYMPLE_PORT in .env");
+    assert_eq!(port(&[], &[("SYMPLE_PORT", "5002")]), "5002 SYMPLE_PORT");
+    assert_eq!(port(&[], &[("SYMPLE_PORT", "")]), "5001 SYMPLE_PORT in .env");
+    assert_eq!(port(&[], &[("SYMPLE_PORT", "5002"), ("PORT", "5003")]), "5003 PORT");
+    assert_eq!(port(&["--port", "5004"], &[("PORT", "5003")]), "5004 flag");
+    assert_eq!(port(&["--port=5004"], &[]), "5004 flag");
+    assert_eq!(checked(&folder, &[], &[], "drain"), "3 SYMPLE_DRAIN in .env");
+}
+
+/// SPEC §11: the spellings of yes and no.
+#[test]
+fn yes_and_no() {
+    let folder = folder("bools");
+    for value in ["true", "1", "yes", "on", "TRUE", " On "] {
+        let variables = [("SYMPLE_DYNAMIC_ROOMS", value)];
+        let seen = checked(&folder, &[], &variables, "dynamic-rooms");
+        assert_eq!(seen, format!("{} SYMPLE_DYNAMIC_ROOMS", value.trim()));
+    }
+    assert_eq!(checked(&folder, &["--dynamic-rooms", "off"], &[], "dynamic-rooms"), "off flag");
+    assert_eq!(checked(&folder, &["--dynamic-rooms"], &[], "dynamic-rooms"), "true flag");
+}
+
+/// SPEC §11: a value that means nothing is one line, and exit code 2.
+#[test]
+fn values_that_mean_nothing() {
+    let folder = folder("values");
+    for (variable, value, expected) in [
+        (
+            "SYMPLE_PORT",
+            "x",
+            "invalid value 'x' for port (SYMPLE_PORT): must be a number from 0 to 65535",
+        ),
+        (
+            "PORT",
+            "70000",
+            "invalid value '70000' for port (PORT): must be a number from 0 to 65535",
+        ),
+        (
+            "SYMPLE_AUTHENTICATION",
+            "maybe",
+            "invalid value 'maybe' for authentication (SYMPLE_AUTHENTICATION): must be true or false (or 1, yes, on; 0, no, off)",
+        ),
+        (
+            "SYMPLE_ROOM_SEND",
+            "all",
+            "invalid value 'all' for room-send (SYMPLE_ROOM_SEND): must be one of auto, members, anyone",
+        ),
+        (
+            "SYMPLE_PRESENCE",
+            "x",
+            "invalid value 'x' for presence (SYMPLE_PRESENCE): must be one of full, classic",
+        ),
+        ("SYMPLE_PATH", "ws", "invalid value 'ws' for path (SYMPLE_PATH): must begin with '/'"),
+        (
+            "SYMPLE_ALLOWED_ORIGINS",
+            "https://a.test, b",
+            "invalid value 'https://a.test, b' for allowed-origins (SYMPLE_ALLOWED_ORIGINS): b: an origin is written https://example.com or *.example.com",
+        ),
+        (
+            "SYMPLE_TRUSTED_PROXIES",
+            "10.0.0.0/99",
+            "invalid value '10.0.0.0/99' for trusted-proxies (SYMPLE_TRUSTED_PROXIES): 10.0.0.0/99: invalid IP address syntax",
+        ),
+        (
+            "SYMPLE_PING_INTERVAL",
+            "-1",
+            "invalid value '-1' for ping-interval (SYMPLE_PING_INTERVAL): must be a number of seconds, 0 or more",
+        ),
+        (
+            "SYMPLE_MAX_MESSAGE_SIZE",
+            "0",
+            "invalid value '0' for max-message-size (SYMPLE_MAX_MESSAGE_SIZE): must be a number, 1 or more",
+        ),
+        (
+            "SYMPLE_SSL_ENABLED",
+            "true",
+            "TLS is enabled (ssl-enabled) without a certificate (ssl-cert)",
+        ),
+        ("SYMPLE_AUTHENTICATION", "true", "authentication needs Redis (redis-url)"),
+        (
+            "SYMPLE_OUTBOUND_LIMIT",
+            "1000",
+            "the outbound limit must not be less than the message limit",
+        ),
+    ] {
+        for command in ["serve", "check-config"] {
+            let (code, stdout, stderr) = run(&folder, &[command], &[(variable, value)]);
+            assert_eq!((code, &*stderr), (2, &*format!("symple: {expected}\n")), "{command}");
+            assert_eq!(stdout, "");
+        }
+    }
+    std::fs::write(folder.join(".env"), "SYMPLE_PORT='1\n").unwrap();
+    let (code, _, stderr) = run(&folder, &["check-config"], &[]);
+    assert!(code == 2 && stderr.starts_with("symple: .env: "), "{stderr}");
+}
+
+/// SPEC §11, D-TLS: never unencrypted instead.
+#[test]
+fn tls_that_is_incomplete() {
+    let folder = folder("tls-incomplete");
+    let serve = |variables: &[(&str, &str)]| {
+        let variables = [&[("SYMPLE_SSL_ENABLED", "true")], variables].concat();
+        let (code, _, stderr) = run(&folder, &["serve"], &variables);
+        assert_eq!(code, 2);
+        stderr
+    };
+    assert!(serve(&[("SYMPLE_SSL_CERT", "x.crt")]).ends_with("without a key (ssl-key)\n"));
+    let missing = serve(&[("SYMPLE_SSL_CERT", "x.crt"), ("SYMPLE_SSL_KEY", "x.key")]);
+    assert!(missing.starts_with("symple: cannot read x.crt: "), "{missing}");
+}
+
+/// SPEC §11: a port in use.
+#[test]
+fn a_port_in_use() {
+    let folder = folder("in-use");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, _, stderr) = run(&folder, &["serve", "--host", "127.0.0.1", "--port", &port], &[]);
+    let line = stderr.lines().last().unwrap();
+    assert!(line.starts_with(&format!("symple: cannot listen on 127.0.0.1:{port}: ")), "{line}");
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn the_command_line() {
+    let folder = folder("command-line");
+    let (code, stdout, _) = run(&folder, &["--help"], &[]);
+    assert!(code == 0 && stdout.contains("serve") && stdout.contains("check-config"));
+    let (code, stdout, _) = run(&folder, &["serve", "--help"], &[]);
+    assert!(code == 0 && stdout.contains("SYMPLE_RATE_LIMIT; default"), "{stdout}");
+    for arguments in [&[][..], &["fly"], &["serve", "--nonsense"], &["serve", "--port"]] {
+        let (code, stdout, stderr) = run(&folder, arguments, &[]);
+        assert_eq!((code, stdout), (2, String::new()), "{arguments:?}");
+        assert!(!stderr.is_empty());
+    }
+    let (code, stdout, _) = run(&folder, &["--version"], &[]);
+    assert_eq!((code, stdout), (0, format!("symple {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+/// One line tells what runs where; a public address without authentication is warned of.
+#[test]
+fn greeting() {
+    let folder = folder("greeting");
+    let server = Server::start(&folder, &["--path", "/ws", "--rate-limit", "0"]);
+    let expected = format!(
+        "listens on ws://{}/ws (anonymous, dynamic rooms, no rate limit)\n",
+        server.address
+    );
+    assert!(server.greeting.ends_with(&expected), "{}", server.greeting);
+    server.signal("TERM");
+    assert!(!server.wait().1.contains("ANYONE"));
+
+    let server = Server::start(&folder, &["--host", "0.0.0.0", "--log-format", "json"]);
+    let greeting: Value = serde_json::from_str(&server.greeting).unwrap();
+    assert_eq!(greeting["level"], "INFO");
+    server.signal("INT");
+    let (code, log) = server.wait();
+    assert_eq!(code, 0);
+    let warning: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(warning["level"], "WARN");
+    assert!(warning["message"].as_str().unwrap().starts_with("ANYONE WHO CAN REACH 0.0.0.0:"));
+}
+
+/// SPEC §12: a signal ends it in good order, with exit code 0.
+#[test]
+fn signals() {
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(&folder("signals"), &[]);
+        let mut client = server.client("alice");
+        server.signal(signal);
+        assert_eq!(recv(&mut client)["name"], "shutdown");
+        let Message::Close(Some(frame)) = client.read().unwrap() else { panic!() };
+        assert_eq!(u16::from(frame.code), 1001);
+        while client.read().is_ok() {}
+        assert_eq!(server.wait().0, 0);
+    }
+}
+
+/// SPEC §12: a second signal ends it at once.
+#[test]
+fn a_second_signal() {
+    let mut server = Server::start(&folder("second-signal"), &["--drain", "1000"]);
+    let mut client = server.client("alice");
+    server.signal("TERM");
+    assert_eq!(recv(&mut client)["name"], "shutdown");
+    assert!(server.child.try_wait().unwrap().is_none());
+    server.signal("TERM");
+    let (code, log) = server.wait();
+    assert_eq!(code, 1);
+    assert!(log.contains("ended by a second signal"), "{log}");
+}
+
+/// SPEC §11: `DEBUG=symple:*` asks for more.
+#[test]
+fn debug_logs() {
+    let folder = folder("debug");
+    let lines = |variable: (&str, &str)| {
+        let mut child = symple(&folder)
+            .args(["serve", "--host", "127.0.0.1", "--port", "0"])
+            .env(variable.0, variable.1)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        log.read_line(&mut first).unwrap();
+        let address = first.split("ws://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let socket = TcpStream::connect(address).unwrap();
+        drop(tungstenite::client("ws://localhost/", socket).unwrap());
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        child.wait().unwrap();
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        first + &rest
+    };
+    assert!(lines(("DEBUG", "symple:*")).contains("DEBUG"));
+    assert!(lines(("RUST_LOG", "debug")).contains("DEBUG"));
+    assert!(!lines(("DEBUG", "express:*")).contains("DEBUG"));
+    assert!(lines(("RUST_LOG", "")).contains("INFO"));
+}
+
+/// SIGHUP reads the certificate again; one that cannot be read changes nothing.
+#[test]
+fn a_certificate_is_read_again() {
+    let folder = folder("reload");
+    let certify = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.join("symple.crt"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("symple.key"), made.signing_key.serialize_pem()).unwrap();
+    };
+    certify();
+    let files = ["--ssl-enabled", "--ssl-cert", "symple.crt", "--ssl-key", "symple.key"];
+    let mut server = Server::start(&folder, &files);
+    assert!(server.greeting.contains("wss://"));
+    let hang_up = |server: &mut Server| {
+        server.signal("HUP");
+        let mut line = String::new();
+        server.log.read_line(&mut line).unwrap();
+        line
+    };
+    certify();
+    assert!(hang_up(&mut server).contains("new connections use the certificate"));
+    std::fs::write(folder.join("symple.key"), "nonsense").unwrap();
+    assert!(hang_up(&mut server).contains("the certificate stays as it was"));
+    server.signal("TERM");
+    assert_eq!(server.wait().0, 0);
+}
