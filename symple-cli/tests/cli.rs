@@ -138,7 +138,8 @@ fn yes_and_no() {
     assert_eq!(checked(&folder, &["--dynamic-rooms"], &[], "dynamic-rooms"), "true flag");
 }
 
-/// SPEC §11: a value that means nothing is one line, and exit code 2.
+/// SPEC §11: a value that means nothing is one line, and exit code 2. R-S1: so is authentication
+/// without anything to authenticate with.
 #[test]
 fn values_that_mean_nothing() {
     let folder = folder("values");

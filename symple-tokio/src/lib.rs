@@ -57,3 +57,8 @@ pub use symple_proto as proto;
 
 /// A server that is being set up.
 pub type ServerBuilder = symple_driver::ServerBuilder<Tokio>;
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

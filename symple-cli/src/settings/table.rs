@@ -264,6 +264,31 @@ mod tests {
         }
     }
 
+    /// The table in the README is this one: `UPDATE_README=1 cargo test -p symple-cli` writes it.
+    #[test]
+    fn the_readme_has_the_table() {
+        const BEGIN: &str = "<!-- settings -->\n";
+        const END: &str = "<!-- end of settings -->";
+        let mut table = String::from("| flag | environment | default | |\n|---|---|---|---|\n");
+        for Setting { name, env, default, help, .. } in SETTINGS {
+            let env: Vec<_> = env.iter().map(|name| format!("`{name}`")).collect();
+            let default = match *default {
+                "" => "–".into(),
+                default => format!("`{default}`"),
+            };
+            table += &format!("| `--{name}` | {} | {default} | {help} |\n", env.join(", "));
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = readme.split_once(BEGIN).unwrap();
+        let (written, after) = rest.split_once(END).unwrap();
+        if std::env::var_os("UPDATE_README").is_some() {
+            std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        } else {
+            assert!(written == table, "the settings in the README are old: set UPDATE_README=1");
+        }
+    }
+
     /// SPEC §11: the names of the Node server, verbatim.
     #[test]
     fn variables_of_the_node_server() {
