@@ -7,67 +7,13 @@ use std::{
 
 use async_broadcast::{Receiver, RecvError};
 use futures_core::Stream;
-use symple_engine::server::{Notice, OfflineReason};
-use symple_proto::Address;
-
-/// Something has happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A peer is online.
-    Online {
-        /// Who.
-        peer: Address,
-        /// Its rooms.
-        rooms: Vec<Box<str>>,
-    },
-    /// A peer is offline.
-    Offline {
-        /// Who.
-        peer: Address,
-        /// Why.
-        reason: OfflineReason,
-    },
-    /// A peer has joined a room.
-    Joined {
-        /// Who.
-        peer: Address,
-        /// Which room.
-        room: Box<str>,
-    },
-    /// A peer has left a room.
-    Left {
-        /// Who.
-        peer: Address,
-        /// Which room.
-        room: Box<str>,
-    },
-    /// An authentication has failed.
-    Refused {
-        /// What the client was told.
-        message: Box<str>,
-    },
-    /// So many events were not read in time and are lost
-    /// ([`Config::event_backlog`](crate::Config::event_backlog)).
-    Lost(u64),
-}
-
-impl Event {
-    pub(crate) fn new(notice: Notice) -> Option<Self> {
-        Some(match notice {
-            Notice::Online { peer, rooms } => Self::Online { peer, rooms },
-            Notice::Offline { peer, reason } => Self::Offline { peer, reason },
-            Notice::Joined { peer, room } => Self::Joined { peer, room },
-            Notice::Left { peer, room } => Self::Left { peer, room },
-            Notice::Refused { message, .. } => Self::Refused { message },
-            _ => return None,
-        })
-    }
-}
+use symple_engine::server::Event;
 
 /// What happens on a server, from the moment the stream was made; it ends with the server.
 ///
-/// A stream that is not read costs the server nothing but the backlog: the oldest events are lost.
+/// A stream that is not read costs the server nothing but the backlog
+/// ([`Config::event_backlog`](crate::Config::event_backlog)): the oldest events are lost, and
+/// [`Event::Lost`] says how many.
 #[derive(Clone, Debug)]
 pub struct Events(pub(crate) Receiver<Event>);
 

@@ -8,13 +8,13 @@ use std::{
 use async_broadcast::InactiveReceiver;
 use async_channel::{Receiver, Sender};
 use rustls::ServerConfig;
-use symple_engine::server::{ConnId, EngineError, PeerInfo, RoomInfo, Stats, Text};
+use symple_engine::server::{ConnId, EngineError, Event, PeerInfo, RoomInfo, Stats, Text};
 use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
 use thiserror::Error;
 
 use crate::{
     command::{Call, Command, Reply},
-    event::{Event, Events},
+    event::Events,
     hub::Status,
 };
 

@@ -12,7 +12,8 @@ use std::{
 use async_channel::Sender;
 use http::HeaderMap;
 use symple_engine::server::{
-    Action, ConnId, EngineError, HostCall, Input, RequestId, Server, Text, TransportFault, Verdict,
+    Action, ConnId, EngineError, Event, HostCall, Input, RequestId, Server, Text, TransportFault,
+    Verdict,
 };
 use symple_proto::{Fields, UserName};
 
@@ -21,7 +22,6 @@ use crate::{
     config::Config,
     conn::Phase,
     conns::{Conns, Entry},
-    event::Event,
     hook::{AuthRequest, Hooks, Rejection, UpgradeDecision},
     runtime::{Runtime, Socket},
     shard::Upstream,
@@ -167,11 +167,9 @@ impl<R: Runtime> Hub<R> {
                         let answer = Command::SessionLoaded(request, Session::Unavailable);
                         let _ = self.commands.try_send(answer);
                     }
-                    Action::Notice(notice) => {
-                        if let Some(event) = Event::new(notice) {
-                            // A full backlog loses its oldest event; nobody to listen is no fault.
-                            let _ = self.events.try_broadcast(event);
-                        }
+                    Action::Event(event) => {
+                        // A full backlog loses its oldest event; nobody to listen is no fault.
+                        let _ = self.events.try_broadcast(event);
                     }
                     _ => {}
                 }

@@ -34,7 +34,7 @@ pub mod tls;
 mod upgrade;
 
 pub use config::{Config, ConfigError, OriginError, OriginPattern};
-pub use event::{Event, Events};
+pub use event::Events;
 pub use handle::{Handle, HandleError, VirtualPeer};
 pub use hook::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision};
 pub use rustls;

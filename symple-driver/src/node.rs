@@ -48,7 +48,7 @@ impl<R: Runtime> Future for Node<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let node = &mut *Pin::into_inner(self);
         node.shard.begin(cx);
-        node.hub.engine.set_notices(node.hub.status.watched.load(Ordering::Relaxed));
+        node.hub.engine.set_events(node.hub.status.watched.load(Ordering::Relaxed));
         let mut again = node.poll_commands(cx);
         node.shard.poll_ready(&mut node.hub);
         again |= node.poll_accept(cx);

@@ -45,13 +45,13 @@ mod runtime;
 
 pub use runtime::{Listener, Socket, Timer, Tokio};
 pub use symple_driver::{
-    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Event, Events, Handle, HandleError,
+    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Events, Handle, HandleError,
     IntoAuthDecision, OriginError, OriginPattern, Request, Server, StartError, UpgradeDecision,
     VirtualPeer, rustls, tls,
 };
 pub use symple_engine::server::{
-    ConnectionLimits, EngineError, OfflineReason, PeerInfo, PresenceMode, RateLimit, RoomInfo,
-    RoomSend, Stats, Text,
+    ConnectionLimits, EngineError, Event, OfflineReason, PeerInfo, PresenceMode, RateLimit,
+    RoomInfo, RoomSend, Stats, Text,
 };
 pub use symple_proto as proto;
 

@@ -114,15 +114,15 @@ pub enum Action<'a> {
         /// The `auth` frame, token included.
         auth: Box<str>,
     },
-    /// Something that the host may want to know; only with
-    /// [`Config::notices`](super::Config::notices).
-    Notice(Notice),
+    /// Something has happened that the host may want to know; only with
+    /// [`Config::events`](super::Config::events).
+    Event(Event),
 }
 
-/// What the host may want to know.
+/// Something has happened that the host may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Notice {
+pub enum Event {
     /// A peer is online.
     Online {
         /// Who.
@@ -158,6 +158,9 @@ pub enum Notice {
         /// What it was told.
         message: Box<str>,
     },
+    /// So many events were not read in time and are lost. The engine never says so; a driver does
+    /// whose backlog is full.
+    Lost(u64),
 }
 
 /// Why a peer is offline.

@@ -14,10 +14,12 @@ use symple_proto::{
 };
 
 use super::{
-    Action, ConnId, Notice, RequestId, Server, SessionLookup, Verdict,
+    Action, ConnId, Event, RequestId, Server, SessionLookup, Verdict,
     claim::{Claim, Refusal},
     flow::PAUSED_BY_PENDING,
-    peer::{Peer, Reason},
+    membership::Reason,
+    peer::Peer,
+    pending::{Pending, Stage},
     registry::Session,
     timers::Timer,
 };
@@ -26,29 +28,6 @@ use super::{
 const ID_LEN: usize = 20;
 
 const FAILED: &str = "Authentication failed";
-
-/// An authentication that is being decided.
-#[derive(Debug)]
-pub(super) struct Pending {
-    /// The question that is open.
-    pub(super) request: RequestId,
-    stage: Stage,
-    claim: Claim,
-    /// The id that the peer has or will have.
-    id: Box<str>,
-    /// The frame, for the hook.
-    auth: Box<str>,
-    /// What the client has sent meanwhile (R-A11), in order.
-    queue: VecDeque<Box<str>>,
-    queued_bytes: usize,
-}
-
-/// Who is being asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Session,
-    Hook,
-}
 
 impl Server {
     /// The first frame of a connection (R-F4).
@@ -209,7 +188,7 @@ impl Server {
     /// Tells a client that it cannot come in, and closes; a peer stays who it was (R-A7, R-A9).
     fn refuse(&mut self, conn: ConnId, refusal: &Refusal) {
         self.stats.refused += 1;
-        self.notice(|| Notice::Refused { conn, message: (*refusal.message).into() });
+        self.tell_host(|| Event::Refused { conn, message: (*refusal.message).into() });
         self.error(conn, refusal.status, &refusal.message);
         if self.registry.peer(conn).is_none() {
             self.close(conn, refusal.code, "Authentication failed");
@@ -263,10 +242,10 @@ impl Server {
         self.welcome(conn, fields, &rooms);
         self.arrive(conn, &rooms);
         if let Some(peer) = self.registry.peer(conn) {
-            let peer = self.config.notices.then(|| peer.address());
+            let peer = self.config.events.then(|| peer.address());
             if let Some(peer) = peer {
                 let rooms = rooms.iter().map(|(room, _)| (*room).into()).collect();
-                self.notice(|| Notice::Online { peer, rooms });
+                self.tell_host(|| Event::Online { peer, rooms });
             }
         }
     }

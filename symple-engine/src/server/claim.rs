@@ -7,7 +7,7 @@ use symple_proto::{
     check_user, json::Kind,
 };
 
-use super::{Config, peer::Reason};
+use super::{Config, membership::Reason};
 
 /// Members of an `auth` frame that never become members of the peer.
 const NOT_OF_THE_PEER: [&str; 3] = ["type", "token", "rooms"];

@@ -27,8 +27,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// How fast a peer may send (R-L3).
     pub rate: Option<RateLimit>,
-    /// The host is told what happens, with [`Action::Notice`](super::Action::Notice). Off.
-    pub notices: bool,
+    /// The host is told what happens, with [`Action::Event`](super::Action::Event). Off.
+    pub events: bool,
 }
 
 impl Default for Config {
@@ -43,7 +43,7 @@ impl Default for Config {
             limits: Limits::default(),
             connections: ConnectionLimits::default(),
             rate: Some(RateLimit::default()),
-            notices: false,
+            events: false,
         }
     }
 }

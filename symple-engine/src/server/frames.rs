@@ -7,7 +7,9 @@ use symple_proto::{
     frame::{JoinOk, LeaveOk},
 };
 
-use super::{ConnId, EngineError, Notice, OfflineReason, Server, peer::Reason, registry::Session};
+use super::{
+    ConnId, EngineError, Event, OfflineReason, Server, membership::Reason, registry::Session,
+};
 
 /// How many characters of an unknown type are repeated in the answer.
 const MAX_ECHO: usize = 64;
@@ -105,7 +107,7 @@ impl Server {
         let text = Self::write(32 + room.len(), |text| JoinOk::push(room, text));
         self.out.send_to(conn, text);
         if self.enter(conn, &[(room, reason)]) {
-            self.room_notice(conn, room, |peer, room| Notice::Joined { peer, room });
+            self.tell_host_of_room(conn, room, |peer, room| Event::Joined { peer, room });
         }
     }
 
@@ -116,20 +118,20 @@ impl Server {
         if let Some(index) = self.registry.rooms.find(room)
             && self.exit(conn, index)
         {
-            self.room_notice(conn, room, |peer, room| Notice::Left { peer, room });
+            self.tell_host_of_room(conn, room, |peer, room| Event::Left { peer, room });
         }
     }
 
-    fn room_notice(
+    fn tell_host_of_room(
         &mut self,
         conn: ConnId,
         room: &str,
-        notice: impl FnOnce(symple_proto::Address, alloc::boxed::Box<str>) -> Notice,
+        event: impl FnOnce(symple_proto::Address, alloc::boxed::Box<str>) -> Event,
     ) {
-        if self.config.notices
+        if self.config.events
             && let Some(peer) = self.registry.peer(conn).map(super::peer::Peer::address)
         {
-            self.notice(|| notice(peer, room.into()));
+            self.tell_host(|| event(peer, room.into()));
         }
     }
 }

@@ -10,7 +10,8 @@ use symple_proto::{
 use super::{
     ConnId, EngineError, HostCall, OfflineReason, Server, Text, Whom,
     claim::Claim,
-    peer::{Peer, Reason},
+    membership::Reason,
+    peer::Peer,
     registry::{Connection, Session},
 };
 use crate::Timestamp;

@@ -8,7 +8,7 @@ use symple_proto::{CloseCode, Status, frame::push_error};
 use crate::Timestamp;
 
 use super::{
-    Action, Config, ConnId, EngineError, Input, Notice, OfflineReason, RequestId, Stats, Text,
+    Action, Config, ConnId, EngineError, Event, Input, OfflineReason, RequestId, Stats, Text,
     TransportFault,
     flow::PAUSED_BY_PENDING,
     outbox::Outbox,
@@ -95,9 +95,9 @@ impl Server {
         &self.config
     }
 
-    /// Whether the host is told what happens ([`Config::notices`]), from now on.
-    pub fn set_notices(&mut self, wanted: bool) {
-        self.config.notices = wanted;
+    /// Whether the host is told what happens ([`Config::events`]), from now on.
+    pub fn set_events(&mut self, wanted: bool) {
+        self.config.events = wanted;
     }
 
     /// What has been counted.
@@ -298,16 +298,16 @@ impl Server {
                 }
                 self.go_offline(conn, tell);
                 if let Some(peer) = self.registry.set_offline(conn) {
-                    self.notice(|| Notice::Offline { peer: peer.address(), reason: why });
+                    self.tell_host(|| Event::Offline { peer: peer.address(), reason: why });
                 }
             }
         }
     }
 
     /// Tells the host, if it wants to know.
-    pub(super) fn notice(&mut self, notice: impl FnOnce() -> Notice) {
-        if self.config.notices {
-            self.out.push(Action::Notice(notice()));
+    pub(super) fn tell_host(&mut self, event: impl FnOnce() -> Event) {
+        if self.config.events {
+            self.out.push(Action::Event(event()));
         }
     }
 

@@ -9,11 +9,7 @@ use symple_proto::{
     FrameView, PublicRecord, Status, frame::push_presence, json::Kind, presence_data,
 };
 
-use super::{
-    ConnId, PresenceMode, Server, Text,
-    peer::{Peer, Reason},
-    rooms::RoomIndex,
-};
+use super::{ConnId, PresenceMode, Server, Text, membership::Reason, peer::Peer, rooms::RoomIndex};
 
 /// The presence frame that the server sends of a peer.
 fn presence(peer: &Peer, online: bool) -> Text {

@@ -9,8 +9,9 @@ use crate::Timestamp;
 
 use super::{
     ConnId,
-    admission::Pending,
-    peer::{Membership, Peer, Reason},
+    membership::{Membership, Reason},
+    peer::Peer,
+    pending::Pending,
     rooms::{Keys, Member, RoomIndex, Rooms},
 };
 

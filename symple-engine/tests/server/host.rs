@@ -2,7 +2,7 @@
 
 use crate::common::{Node, config};
 use symple_engine::server::{
-    Config, ConnId, EngineError, HostCall, Input, Notice, OfflineReason, Whom,
+    Config, ConnId, EngineError, Event, HostCall, Input, OfflineReason, Whom,
 };
 use symple_proto::{EmissionError, Fields, UserName};
 
@@ -218,7 +218,7 @@ fn a_peer_that_cannot_be() {
 /// The host is told what happens, if it wants to know.
 #[test]
 fn notices() {
-    let mut node = Node::new(config(|config| config.notices = true));
+    let mut node = Node::new(config(|config| config.events = true));
     let conn = node.peer("alice", &["r"]);
     node.text(conn, r#"{"type":"join","room":"s"}"#);
     node.text(conn, r#"{"type":"join","room":"s"}"#);
@@ -226,14 +226,14 @@ fn notices() {
     node.text(conn, r#"{"type":"auth","user":"bob"}"#);
     node.disconnect(conn);
     let seen = node.seen();
-    let notices: Vec<_> = seen.iter().filter(|line| line.starts_with("Notice")).collect();
+    let notices: Vec<_> = seen.iter().filter(|line| line.starts_with("Event")).collect();
     assert_eq!(notices.len(), 4, "{notices:#?}");
     for (line, expected) in notices.iter().zip(["Joined", "Left", "Refused", "Offline"]) {
-        assert!(line.starts_with(&format!("Notice({expected}")), "{line}");
+        assert!(line.starts_with(&format!("Event({expected}")), "{line}");
     }
     // The types, for those who match on them.
     let peer: symple_proto::Address = format!("alice|{}", id(2)).parse().unwrap();
-    let offline = Notice::Offline { peer, reason: OfflineReason::Disconnected };
-    let printed = format!("Notice({offline:?})").replace(&"0".repeat(19), "…");
+    let offline = Event::Offline { peer, reason: OfflineReason::Disconnected };
+    let printed = format!("Event({offline:?})").replace(&"0".repeat(19), "…");
     assert_eq!(**notices.last().unwrap(), printed);
 }
