@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use async_channel::Sender;
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ConnId, EngineError, HostCall, PeerInfo, RequestId, RoomInfo, SessionLookup, Stats, Text,
-    Verdict, Whom,
+    ConnId, EngineError, HostCall, PeerInfo, RequestId, RoomInfo, SessionLookup, Text, Verdict,
+    Whom,
 };
 use symple_proto::{Address, Fields, UserName};
 
-use crate::hook::UpgradeDecision;
+use crate::{handle::ServerStats, hook::UpgradeDecision};
 
 /// Where an answer goes; a channel for one.
 pub(crate) type Reply<T> = Sender<T>;
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Peers(Reply<Vec<PeerInfo>>),
     Rooms(Reply<Vec<RoomInfo>>),
     Members(String, Reply<Vec<Address>>),
-    Stats(Reply<Stats>),
+    Stats(Reply<ServerStats>),
     /// A peer of the host's own comes, speaks and goes.
     AddPeer {
         user: UserName,

@@ -13,6 +13,7 @@ use tungstenite::protocol::frame::coding::Control;
 use crate::{
     config::Config,
     conn::{Conn, Phase},
+    handle::TransportStats,
     out::Buffers,
     runtime::Socket,
     upgrade::Upgrade,
@@ -47,6 +48,7 @@ pub(crate) struct Conns<S> {
     pub(crate) handshakes: usize,
     /// Connections with a socket.
     pub(crate) sockets: usize,
+    pub(crate) stats: TransportStats,
 }
 
 impl<S: Socket> Conns<S> {
@@ -64,6 +66,7 @@ impl<S: Socket> Conns<S> {
             input: 0,
             handshakes: 0,
             sockets: 0,
+            stats: TransportStats::default(),
         }
     }
 
@@ -350,6 +353,7 @@ impl<S: Socket> Conns<S> {
         let Some(conn) = self.get(id) else { return };
         conn.partial = Vec::new();
         conn.out.push_raw(response);
+        self.stats.answered += 1;
         self.enter(id, Phase::Ending { linger: true });
         self.mark_dirty(id);
     }

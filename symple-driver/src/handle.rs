@@ -21,6 +21,31 @@ use crate::{
 /// How many frames may wait for the host to take them from a peer of its own.
 const VIRTUAL_BACKLOG: usize = 4096;
 
+/// What a server has counted since its start (SPEC §8: every refusal is counted).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// What the engine has counted: connections, peers, rooms, frames, refusals.
+    pub engine: Stats,
+    /// What the transport has counted.
+    pub transport: TransportStats,
+}
+
+/// What the transport has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransportStats {
+    /// Sockets now, those included that are no WebSocket connections.
+    pub sockets: usize,
+    /// Requests answered with something else than an upgrade: health checks and refusals.
+    pub answered: u64,
+    /// Connections dropped because the upgrade took too long (R-L5), or gave way to another one
+    /// (R-L2).
+    pub upgrades_dropped: u64,
+    /// Connections dropped because nothing was heard from them (R-T3).
+    pub silent: u64,
+}
+
 /// Why the host cannot have what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -160,7 +185,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Ended`]
-    pub async fn stats(&self) -> Result<Stats, HandleError> {
+    pub async fn stats(&self) -> Result<ServerStats, HandleError> {
         self.ask(Command::Stats).await
     }
 

@@ -117,6 +117,7 @@ impl<R: Runtime> Hub<R> {
             }
             self.handshakes.pop_front();
             if waits {
+                conns.stats.upgrades_dropped += 1;
                 conns.end(oldest);
                 break;
             }

@@ -35,7 +35,7 @@ mod upgrade;
 
 pub use config::{Config, ConfigError, OriginError, OriginPattern};
 pub use event::Events;
-pub use handle::{Handle, HandleError, VirtualPeer};
+pub use handle::{Handle, HandleError, ServerStats, TransportStats, VirtualPeer};
 pub use hook::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision};
 pub use rustls;
 pub use server::{Crashed, Server, ServerBuilder, StartError};

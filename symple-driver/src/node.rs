@@ -15,6 +15,7 @@ use symple_engine::{Timestamp, server::Input};
 
 use crate::{
     command::Command,
+    handle::{ServerStats, TransportStats},
     hub::Hub,
     runtime::{Listener, Runtime},
     shard::Shard,
@@ -132,7 +133,11 @@ impl<R: Runtime> Node<R> {
             Command::Members(room, reply) => {
                 let _ = reply.try_send(hub.engine.members(&room).collect());
             }
-            Command::Stats(reply) => drop(reply.try_send(hub.engine.stats())),
+            Command::Stats(reply) => {
+                let transport = TransportStats { sockets: conns.sockets, ..conns.stats };
+                let stats = ServerStats { engine: hub.engine.stats(), transport };
+                let _ = reply.try_send(stats);
+            }
             Command::AddPeer { user, peer, rooms, frames, reply } => {
                 let added = hub.add_peer(conns, user, peer, &rooms, frames);
                 if let Err(unwanted) = reply.try_send(added)

@@ -122,7 +122,16 @@ impl<R: Runtime> Shard<R> {
             let Some(conn) = self.conns.get(id) else { continue };
             match conn.check(&config, now) {
                 Due::Nothing => {}
-                Due::Drop => self.conns.end(id),
+                Due::Drop => {
+                    match conn.phase {
+                        Phase::Open => self.conns.stats.silent += 1,
+                        Phase::Handshake | Phase::Deciding(_) => {
+                            self.conns.stats.upgrades_dropped += 1;
+                        }
+                        Phase::Closing | Phase::Ending { .. } => {}
+                    }
+                    self.conns.end(id);
+                }
                 Due::TooSlow => up.fault(&mut self.conns, id, TransportFault::TooSlow),
                 Due::Ping => self.conns.control(id, Control::Ping, b""),
             }

@@ -46,8 +46,8 @@ mod runtime;
 pub use runtime::{Listener, Socket, Timer, Tokio};
 pub use symple_driver::{
     AuthDecision, AuthRequest, Config, ConfigError, Crashed, Events, Handle, HandleError,
-    IntoAuthDecision, OriginError, OriginPattern, Request, Server, StartError, UpgradeDecision,
-    VirtualPeer, rustls, tls,
+    IntoAuthDecision, OriginError, OriginPattern, Request, Server, ServerStats, StartError,
+    TransportStats, UpgradeDecision, VirtualPeer, rustls, tls,
 };
 pub use symple_engine::server::{
     ConnectionLimits, EngineError, Event, OfflineReason, PeerInfo, PresenceMode, RateLimit,

@@ -15,7 +15,7 @@ use super::{
     client::{Client, exchange, socket},
     start,
 };
-use crate::adapter::Server;
+use crate::adapter::{Server, block_on};
 
 /// Somebody else, who must not notice.
 struct Bystander(Client, Client);
@@ -204,6 +204,8 @@ fn many_halves_of_upgrades() {
         dropped += usize::from(matches!(socket.read(&mut [0]), Ok(0) | Err(_)));
     }
     assert_eq!(dropped, 16);
+    let stats = block_on(server.handle().stats()).unwrap();
+    assert!(stats.transport.upgrades_dropped >= 16, "{stats:?}");
 }
 
 /// R-F5: garbage instead of HTTP.

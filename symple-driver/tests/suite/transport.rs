@@ -122,6 +122,7 @@ fn keepalive() {
     // The watcher answers pings while it reads, so it is there to see the other one go.
     assert_eq!(watcher.recv()["data"]["online"], false);
     drop(silent);
+    assert_eq!(block_on(server.handle().stats()).unwrap().transport.silent, 1);
     // Many intervals later it is still there.
     let mut pings = 0;
     while pings < 10 {
