@@ -79,6 +79,12 @@ impl AuthDecision {
     }
 }
 
+impl From<AuthDecision> for Verdict {
+    fn from(decision: AuthDecision) -> Self {
+        decision.0
+    }
+}
+
 /// What an authentication hook may return: a decision, or a result that is one. An error denies;
 /// it is logged, and the client is not told of it (R-A5, R-A12).
 pub trait IntoAuthDecision {

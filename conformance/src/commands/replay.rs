@@ -1,0 +1,142 @@
+//! `symple-conformance replay`
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::{Value, json};
+use symple_conformance::{Target, Transcript, Verdict, deviation::Declarations, run_all};
+
+use crate::Problem;
+
+pub(crate) fn command() -> Command {
+    Command::new("replay")
+        .about("Replays transcripts against a target")
+        .args(common_arguments())
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Writes the results to a file, as JSON"),
+        )
+}
+
+/// What all commands that replay need to know.
+pub(crate) fn common_arguments() -> [Arg; 5] {
+    [
+        Arg::new("target")
+            .long("target")
+            .value_name("TARGET")
+            .default_value("engine")
+            .value_parser(value_parser!(Target))
+            .help("engine, tokio, async-std, ws://HOST:PORT, command:CMD or node:DIR"),
+        Arg::new("only")
+            .long("only")
+            .value_name("PATTERN")
+            .help("Only transcripts whose name contains this; * stands for anything"),
+        Arg::new("jobs")
+            .long("jobs")
+            .value_name("COUNT")
+            .default_value("8")
+            .value_parser(value_parser!(u16))
+            .help("How many transcripts are replayed at the same time"),
+        Arg::new("deviations")
+            .long("deviations")
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("Declared differences; those of the specification if none are given"),
+        Arg::new("paths")
+            .value_name("PATH")
+            .required(true)
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(PathBuf))
+            .help("Transcripts, or folders of them"),
+    ]
+}
+
+/// The transcripts that are asked for.
+pub(crate) fn transcripts(flags: &ArgMatches) -> Result<Vec<Transcript>, Problem> {
+    let paths: Vec<_> = flags.get_many::<PathBuf>("paths").into_iter().flatten().cloned().collect();
+    let mut transcripts = Transcript::read_all(&paths)?;
+    if let Some(pattern) = flags.get_one::<String>("only") {
+        transcripts.retain(|transcript| matches(pattern, &transcript.header.name));
+    }
+    if transcripts.is_empty() {
+        return Err(Problem("there are no such transcripts".into()));
+    }
+    Ok(transcripts)
+}
+
+/// The differences that are declared.
+pub(crate) fn declarations(flags: &ArgMatches) -> Result<Arc<Declarations>, Problem> {
+    let declarations = match flags.get_one::<PathBuf>("deviations") {
+        Some(folder) => Declarations::read(folder)?,
+        None => Declarations::of_the_specification()?,
+    };
+    Ok(Arc::new(declarations))
+}
+
+/// True if the parts of the pattern between its stars stand in the name, in their order.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut rest = name;
+    pattern.split('*').all(|part| {
+        let found = rest.find(part);
+        rest = found.map_or("", |at| &rest[at + part.len()..]);
+        found.is_some()
+    })
+}
+
+pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
+    let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
+    let jobs = flags.get_one::<u16>("jobs").copied().unwrap_or(1);
+    let transcripts = transcripts(flags)?;
+    let declarations = declarations(flags)?;
+    let results =
+        run_all(&target, transcripts, declarations, jobs.into(), |transcript, verdict| {
+            let name = &transcript.header.name;
+            match verdict {
+                Verdict::Passed { because } if because.is_empty() => println!("passed   {name}"),
+                Verdict::Passed { because } => println!("passed   {name}  ({})", because.join(" ")),
+                Verdict::Skipped(reason) => println!("skipped  {name}: {reason}"),
+                Verdict::Failed(failure) => println!("FAILED   {name}  {failure}"),
+            }
+        })
+        .await;
+    let count =
+        |is: fn(&Verdict) -> bool| results.iter().filter(|(_, verdict)| is(verdict)).count();
+    let passed = count(|verdict| matches!(verdict, Verdict::Passed { .. }));
+    let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
+    let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
+    if let Some(path) = flags.get_one::<PathBuf>("json") {
+        let results: Vec<_> = results.iter().map(|(of, verdict)| as_json(of, verdict)).collect();
+        let report = json!({
+            "target": target.to_string(),
+            "passed": passed,
+            "failed": failed,
+            "skipped": skipped,
+            "results": results,
+        });
+        fs::write(path, format!("{report:#}\n"))?;
+    }
+    if skipped > 0 {
+        println!("{skipped} skipped");
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}
+
+fn as_json(transcript: &Transcript, verdict: &Verdict) -> Value {
+    let name = &transcript.header.name;
+    match verdict {
+        Verdict::Passed { because } => {
+            json!({ "name": name, "verdict": "passed", "deviations": because })
+        }
+        Verdict::Skipped(reason) => {
+            json!({ "name": name, "verdict": "skipped", "reason": reason })
+        }
+        Verdict::Failed(failure) => json!({
+            "name": name, "verdict": "failed", "event": failure.seq,
+            "expected": failure.expected, "seen": failure.seen,
+        }),
+    }
+}

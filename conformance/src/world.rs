@@ -1,0 +1,192 @@
+//! A server and its clients, as a replay acts on them.
+
+mod engine;
+mod host;
+mod sockets;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use symple_tokio::{AuthDecision, Config, PresenceMode, RateLimit, RoomSend, proto::Fields};
+use thiserror::Error;
+
+use crate::transcript::{Frame, Header, HookAnswer, ScenarioConfig};
+
+pub(crate) use engine::EngineWorld;
+pub(crate) use host::{Host, Kind};
+pub(crate) use sockets::SocketWorld;
+
+/// Something that came from the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Text(String, String),
+    Binary(String, Vec<u8>),
+    Pong(String, Vec<u8>),
+    /// The server closed a connection.
+    Close(String, u16),
+    /// The server process ended.
+    Exit(i32),
+}
+
+impl Seen {
+    /// The connection that it came on.
+    pub(crate) fn conn(&self) -> Option<&str> {
+        match self {
+            Self::Text(conn, _)
+            | Self::Binary(conn, _)
+            | Self::Pong(conn, _)
+            | Self::Close(conn, _) => Some(conn),
+            Self::Exit(_) => None,
+        }
+    }
+}
+
+/// Why there is no server for a scenario.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    /// It does not want to start like this.
+    #[error("the server does not start: {0}")]
+    Refused(String),
+    /// The target cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Something went wrong.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A server and its clients.
+pub(crate) enum World {
+    Engine(Box<EngineWorld>),
+    Sockets(Box<SocketWorld>),
+}
+
+/// What could not be done.
+pub(crate) type Done = Result<(), String>;
+
+macro_rules! both {
+    ($self:expr, $world:ident => $do:expr, $socket:ident => $await:expr) => {
+        match $self {
+            World::Engine($world) => $do,
+            World::Sockets($socket) => $await,
+        }
+    };
+}
+
+impl World {
+    pub(crate) async fn connect(&mut self, conn: &str, headers: &[(String, String)]) -> Done {
+        both!(self, world => world.connect(conn), world => world.connect(conn, headers).await)
+    }
+
+    pub(crate) async fn send(&mut self, conn: &str, frame: Frame) -> Done {
+        both!(self, world => world.send(conn, frame), world => world.send(conn, frame).await)
+    }
+
+    pub(crate) async fn ping(&mut self, conn: &str, data: Vec<u8>) -> Done {
+        both!(self, world => world.ping(conn, data), world => world.ping(conn, data).await)
+    }
+
+    pub(crate) async fn close(&mut self, conn: &str, code: u16) -> Done {
+        both!(self, world => world.close(conn), world => world.close(conn, code).await)
+    }
+
+    pub(crate) async fn publish(&mut self, channel: &str, text: &str) -> Done {
+        both!(self, world => world.publish(channel, text), world => world.publish(channel, text).await)
+    }
+
+    pub(crate) async fn shut_down(&mut self) -> Done {
+        both!(self, world => world.shut_down(), world => world.shut_down().await)
+    }
+
+    pub(crate) async fn kill(&mut self) -> Done {
+        both!(self, world => world.kill(), world => world.kill().await)
+    }
+
+    pub(crate) async fn start(&mut self) -> Done {
+        both!(self, world => world.start(), world => world.start().await)
+    }
+
+    /// What comes next from the server, if anything does within that time.
+    pub(crate) async fn next(&mut self, patience: Duration) -> Option<Seen> {
+        both!(self, world => world.next(patience), world => world.next(patience).await)
+    }
+
+    /// Gives everything time to arrive that what was done can cause, and what comes by itself
+    /// within that time.
+    pub(crate) async fn settle(&mut self, quiet: Duration) {
+        both!(self, world => world.settle(quiet), world => world.settle(quiet).await);
+    }
+
+    /// The end of the scenario.
+    pub(crate) async fn finish(self) {
+        if let Self::Sockets(world) = self {
+            world.finish().await;
+        }
+    }
+}
+
+/// The configuration of our own server for a scenario.
+pub(crate) fn server_config(config: &ScenarioConfig) -> Result<Config, String> {
+    let mut server = Config::default();
+    let engine = &mut server.engine;
+    engine.authentication = config.authentication;
+    engine.hook = config.auth_hook.is_some();
+    engine.dynamic_rooms = config.dynamic_rooms;
+    for (name, value) in &config.settings {
+        let invalid = || format!("setting '{name}': {value} is not understood");
+        let number = || value.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(invalid);
+        let seconds = || value.as_f64().map(Duration::from_secs_f64).ok_or_else(invalid);
+        match name.as_str() {
+            "rate-limit" => {
+                let burst = engine.rate.unwrap_or_default().burst;
+                let frames_per_second = u32::try_from(number()?).map_err(|_| invalid())?;
+                engine.rate =
+                    (frames_per_second > 0).then_some(RateLimit { frames_per_second, burst });
+            }
+            "rate-burst" => {
+                let burst = u32::try_from(number()?).map_err(|_| invalid())?;
+                engine.rate = engine.rate.map(|rate| RateLimit { burst, ..rate });
+            }
+            "max-message-size" => engine.limits.message = number()?,
+            "max-rooms-per-peer" => engine.limits.rooms_per_peer = number()?,
+            "max-connections" => engine.connections.total = number()?,
+            "max-connections-per-address" => engine.connections.per_address = number()?,
+            "max-unauthenticated" => engine.connections.unauthenticated = number()?,
+            "auth-timeout" => engine.auth_timeout = seconds()?,
+            "presence" => {
+                engine.presence = match value.as_str() {
+                    Some("full") => PresenceMode::Full,
+                    Some("classic") => PresenceMode::Classic,
+                    _ => return Err(invalid()),
+                };
+            }
+            "room-send" => {
+                engine.room_send = match value.as_str() {
+                    Some("auto") => RoomSend::Auto,
+                    Some("members") => RoomSend::Members,
+                    Some("anyone") => RoomSend::Anyone,
+                    _ => return Err(invalid()),
+                };
+            }
+            _ => return Err(format!("there is no setting '{name}'")),
+        }
+    }
+    Ok(server)
+}
+
+/// What our hook says where the described hook would return this, or throw.
+pub(crate) fn decide(answer: &HookAnswer) -> AuthDecision {
+    let value = answer.value();
+    if answer.throws.is_some() || value["allowed"] != true {
+        let message = value["message"].as_str().filter(|_| answer.throws.is_none());
+        return AuthDecision::deny(message.unwrap_or_default());
+    }
+    let rooms = value["rooms"].as_array().into_iter().flatten().filter_map(|room| room.as_str());
+    AuthDecision::allow().rooms(rooms).peer(Fields::new())
+}
+
+/// How long the slowest answer of a scenario's hook takes.
+pub(crate) fn slowest_answer(header: &Header) -> Duration {
+    let hook = header.config.auth_hook.as_ref();
+    let delays = hook.into_iter().flat_map(BTreeMap::values).filter_map(|answer| answer.delay_ms);
+    Duration::from_millis(delays.max().unwrap_or(0))
+}
