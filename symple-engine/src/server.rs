@@ -56,12 +56,15 @@ mod presence;
 mod registry;
 mod rooms;
 mod routing;
+mod sessions;
 mod shutdown;
 mod stats;
 mod timers;
 
 pub use action::{Action, Event, OfflineReason, Text};
-pub use config::{Config, ConnectionLimits, PresenceMode, RateLimit, RoomSend};
+pub use config::{
+    ClusterConfig, Config, ConnectionLimits, PresenceMode, RateLimit, RoomSend, SessionConfig,
+};
 pub use error::EngineError;
 pub use host::{PeerInfo, RoomInfo};
 pub use input::{ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom};

@@ -1,7 +1,7 @@
 //! What the engine wants done.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::{fmt, ops::Deref};
+use core::{fmt, ops::Deref, time::Duration};
 
 use bytes::Bytes;
 use symple_proto::{Address, CloseCode, Token};
@@ -103,6 +103,40 @@ pub enum Action<'a> {
         /// Whose session.
         token: Token,
     },
+    /// See whether the session behind a peer's token is still there (R-S2).
+    /// [`Input::SessionChecked`](super::Input::SessionChecked) answers; no answer is no fault.
+    CheckSession {
+        /// Whose peer; to be repeated in the answer.
+        conn: ConnId,
+        /// Whose session; to be repeated in the answer.
+        token: Token,
+    },
+    /// Extend the life of a session, if it is there (R-S2). Nothing answers.
+    TouchSession {
+        /// Whose session.
+        token: Token,
+        /// How long it is to live from now on.
+        ttl: Duration,
+    },
+    /// Receive what is published on a channel of the bus (SPEC §10): the node has members in a
+    /// room, or the channel is one of its own. What is published after this must not reach the
+    /// bus before it: who learns of a member must be able to reach it.
+    Subscribe {
+        /// Which channel.
+        channel: Box<str>,
+    },
+    /// Receive no more of what is published on a channel.
+    Unsubscribe {
+        /// Which channel.
+        channel: Box<str>,
+    },
+    /// Publish on a channel of the bus, in order. While the bus is down nothing need be kept.
+    Publish {
+        /// Which channel.
+        channel: Box<str>,
+        /// What.
+        payload: Bytes,
+    },
     /// Ask the host's hook (R-A5). [`Input::Authorized`](super::Input::Authorized) answers.
     Authorize {
         /// To be repeated in the answer.
@@ -177,6 +211,8 @@ pub enum OfflineReason {
     TooSlow,
     /// It sent what no client may send.
     ProtocolError,
+    /// Its session has expired or was revoked (R-S2).
+    SessionExpired,
     /// The server shuts down.
     Shutdown,
 }

@@ -224,6 +224,7 @@ impl Server {
         self.out.push(Action::Admit { conn });
         let peer = Peer::new(&claim.user, id, record, claim.token.clone());
         self.go_online(conn, Box::new(peer), &fields, claim);
+        self.session_used(conn, true);
     }
 
     /// A new peer comes online (R-A8, R-P2, R-P3).
@@ -278,6 +279,7 @@ impl Server {
         if let Some(peer) = self.registry.peer_mut(conn) {
             peer.token.clone_from(&claim.token);
         }
+        self.session_used(conn, false);
         let host = self.host(conn);
         let fields = claim.peer(id, host.as_deref());
         let own = core::iter::once((&*claim.user, Reason::Own));

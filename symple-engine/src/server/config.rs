@@ -27,6 +27,11 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// How fast a peer may send (R-L3).
     pub rate: Option<RateLimit>,
+    /// How long sessions live and how often they are looked at (R-S2).
+    pub sessions: SessionConfig,
+    /// The node has a bus: it delivers what backends emit on it (R-S3), and is one of several
+    /// nodes that are one server (SPEC §10). None.
+    pub cluster: Option<ClusterConfig>,
     /// The host is told what happens, with [`Action::Event`](super::Action::Event). Off.
     pub events: bool,
 }
@@ -43,6 +48,8 @@ impl Default for Config {
             limits: Limits::default(),
             connections: ConnectionLimits::default(),
             rate: Some(RateLimit::default()),
+            sessions: SessionConfig::default(),
+            cluster: None,
             events: false,
         }
     }
@@ -116,5 +123,39 @@ pub struct RateLimit {
 impl Default for RateLimit {
     fn default() -> Self {
         Self { frames_per_second: 200, burst: 400 }
+    }
+}
+
+/// How long sessions live and how often they are looked at (R-S2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionConfig {
+    /// How long a session lives after an authentication or a frame of its peer. It is extended at
+    /// most once in a quarter of that time and connection. None: sessions are left as they are.
+    pub ttl: Option<Duration>,
+    /// How often it is looked whether the session of a peer is still there. 30 s; zero is never.
+    pub check_interval: Duration,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { ttl: None, check_interval: Duration::from_secs(30) }
+    }
+}
+
+/// How the nodes of a cluster watch over each other (R-C2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterConfig {
+    /// How often a node says that it is alive. 2 s.
+    pub heartbeat: Duration,
+    /// After how long a silence a node is taken for dead and its peers for offline. 6 s; more
+    /// than two heartbeats.
+    pub timeout: Duration,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(2), timeout: Duration::from_secs(6) }
     }
 }

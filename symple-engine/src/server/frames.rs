@@ -25,6 +25,9 @@ impl Server {
             Session::Online(peer) if peer.pending.is_some() => self.queue(conn, text),
             Session::Online(peer) => {
                 if !peer.of_host {
+                    if peer.touch_at <= self.now {
+                        self.touch_session(conn);
+                    }
                     self.count_frame(conn);
                 }
                 self.frame(conn, text);

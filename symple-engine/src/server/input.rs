@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, net::IpAddr, time::Duration};
 
-use symple_proto::{Fields, UserName};
+use symple_proto::{Fields, Token, UserName};
 
 /// A connection, named by the driver: a slot that it may use again, and how often it has.
 ///
@@ -71,6 +71,28 @@ pub enum Input<'a> {
         request: RequestId,
         /// What was found.
         session: SessionLookup<'a>,
+    },
+    /// The answer to [`Action::CheckSession`](super::Action::CheckSession), where it is known.
+    SessionChecked {
+        /// Whose peer.
+        conn: ConnId,
+        /// Whose session.
+        token: &'a Token,
+        /// It is still there.
+        live: bool,
+    },
+    /// The bus can be used (again), and everything that was subscribed to is. What was published
+    /// meanwhile is lost.
+    BusUp,
+    /// The bus cannot be used.
+    BusDown,
+    /// The bus has delivered what was published on a channel that is subscribed to; from one node
+    /// in the order in which it was published.
+    BusMessage {
+        /// Which channel.
+        channel: &'a str,
+        /// What was published, by whomever: it is not trusted to make sense.
+        payload: &'a [u8],
     },
     /// The answer to [`Action::Authorize`](super::Action::Authorize).
     Authorized {

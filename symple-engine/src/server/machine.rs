@@ -130,6 +130,9 @@ impl Server {
             Input::Disconnected { conn } => self.disconnected(conn)?,
             Input::SessionLoaded { request, session } => self.session_loaded(request, session),
             Input::Authorized { request, verdict } => self.authorized(request, verdict),
+            Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
+            // The cluster is not built yet.
+            Input::BusUp | Input::BusDown | Input::BusMessage { .. } => {}
             Input::Timeout => self.timeout(),
             Input::Shutdown { drain } => self.shut_down(drain),
             Input::Host(call) => return self.host_call(call),
@@ -246,6 +249,7 @@ impl Server {
                 Timer::Auth(conn) => self.auth_timeout(conn),
                 Timer::Decision(request) => self.decision_timeout(request),
                 Timer::Refill(conn) => self.refilled(conn),
+                Timer::Session(conn) => self.check_session(conn),
                 Timer::Drain => self.drain(),
             }
         }

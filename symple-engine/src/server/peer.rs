@@ -4,6 +4,8 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use symple_proto::{Address, PeerId, PublicRecord, Token, UserName, json::quote};
 
+use crate::Timestamp;
+
 use super::{
     membership::{Membership, Reason},
     pending::Pending,
@@ -27,6 +29,8 @@ pub(super) struct Peer {
     pub(super) memberships: Vec<Membership>,
     /// What it authenticated with.
     pub(super) token: Option<Token>,
+    /// From when on a frame extends its session (R-S2).
+    pub(super) touch_at: Timestamp,
     /// A re-authentication that is being decided (R-A9).
     pub(super) pending: Option<Box<Pending>>,
 }
@@ -47,6 +51,7 @@ impl Peer {
             record,
             memberships: Vec::new(),
             token,
+            touch_at: Timestamp::MAX,
             pending: None,
         }
     }

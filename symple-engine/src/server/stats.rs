@@ -34,6 +34,8 @@ pub struct Stats {
     pub too_slow: u64,
     /// Connections closed for what was no WebSocket frame or no UTF-8.
     pub protocol_errors: u64,
+    /// Peers closed because their session was gone (R-S2).
+    pub sessions_expired: u64,
     /// Peers kicked by the host.
     pub kicked: u64,
 }

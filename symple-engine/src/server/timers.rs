@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Decision(RequestId),
     /// The bucket has room again.
     Refill(ConnId),
+    /// Is the session of the peer still there?
+    Session(ConnId),
     /// The next connections are to be closed.
     Drain,
 }

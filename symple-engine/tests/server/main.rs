@@ -10,5 +10,6 @@ mod model;
 mod presence;
 mod rooms;
 mod routing;
+mod sessions;
 mod shutdown;
 mod snapshots;

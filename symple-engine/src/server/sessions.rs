@@ -1,0 +1,57 @@
+//! That sessions live on while they are used, and peers only as long as their sessions (R-S2).
+
+use symple_proto::{CloseCode, Status, Token};
+
+use crate::Timestamp;
+
+use super::{Action, ConnId, OfflineReason, Server, timers::Timer};
+
+/// A session is extended again when this part of its life has gone by.
+const TOUCHES_PER_LIFE: u32 = 4;
+
+impl Server {
+    /// A peer has authenticated with a token: its session lives on, and is looked after.
+    pub(super) fn session_used(&mut self, conn: ConnId, watch: bool) {
+        self.touch_session(conn);
+        let interval = self.config.sessions.check_interval;
+        let has_session = self.config.authentication
+            && self.registry.peer(conn).is_some_and(|peer| peer.token.is_some());
+        if watch && has_session && !interval.is_zero() {
+            self.timers.set(self.now + interval, Timer::Session(conn));
+        }
+    }
+
+    /// Extends the session of a peer.
+    pub(super) fn touch_session(&mut self, conn: ConnId) {
+        let now = self.now;
+        let ttl = self.config.sessions.ttl.filter(|_| self.config.authentication);
+        let Some(peer) = self.registry.peer_mut(conn) else { return };
+        match (ttl, peer.token.clone()) {
+            (Some(ttl), Some(token)) => {
+                peer.touch_at = now + ttl / TOUCHES_PER_LIFE;
+                self.out.push(Action::TouchSession { token, ttl });
+            }
+            _ => peer.touch_at = Timestamp::MAX,
+        }
+    }
+
+    /// It is time to see whether a peer's session is still there.
+    pub(super) fn check_session(&mut self, conn: ConnId) {
+        let Some(peer) = self.registry.peer(conn) else { return };
+        if let Some(token) = peer.token.clone() {
+            self.out.push(Action::CheckSession { conn, token });
+        }
+        self.timers.set(self.now + self.config.sessions.check_interval, Timer::Session(conn));
+    }
+
+    /// Whether a session is still there. The peer may be gone, or have another session by now.
+    pub(super) fn session_checked(&mut self, conn: ConnId, token: &Token, live: bool) {
+        let Some(peer) = self.registry.peer(conn) else { return };
+        if !live && peer.token.as_ref() == Some(token) {
+            self.stats.sessions_expired += 1;
+            self.error(conn, Status::UNAUTHORIZED, "Session expired");
+            let why = OfflineReason::SessionExpired;
+            self.end(conn, CloseCode::UNAUTHORIZED, "Session expired", why);
+        }
+    }
+}
