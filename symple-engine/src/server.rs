@@ -41,6 +41,7 @@
 mod action;
 mod admission;
 mod claim;
+mod cluster;
 mod config;
 mod error;
 mod flow;
@@ -54,6 +55,7 @@ mod peer;
 mod pending;
 mod presence;
 mod registry;
+mod remotes;
 mod rooms;
 mod routing;
 mod sessions;

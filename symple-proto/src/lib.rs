@@ -43,6 +43,7 @@ pub mod specification {}
 
 mod address;
 pub mod call;
+pub mod cluster;
 mod emission;
 pub mod error;
 mod fields;

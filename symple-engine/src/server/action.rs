@@ -149,7 +149,7 @@ pub enum Action<'a> {
         auth: Box<str>,
     },
     /// Something has happened that the host may want to know; only with
-    /// [`Config::events`](super::Config::events).
+    /// [`Config::events`](super::Config::events), but for what happens to other nodes.
     Event(Event),
 }
 
@@ -191,6 +191,18 @@ pub enum Event {
         conn: ConnId,
         /// What it was told.
         message: Box<str>,
+    },
+    /// Another node has joined the cluster, or is back. Comes in any case.
+    NodeJoined {
+        /// Which.
+        node: Box<str>,
+    },
+    /// Another node has left the cluster. Comes in any case.
+    NodeLeft {
+        /// Which.
+        node: Box<str>,
+        /// It did not say goodbye.
+        dead: bool,
     },
     /// So many events were not read in time and are lost. The engine never says so; a driver does
     /// whose backlog is full.

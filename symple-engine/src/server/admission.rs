@@ -242,6 +242,7 @@ impl Server {
             own.chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason))).collect();
         self.welcome(conn, fields, &rooms);
         self.arrive(conn, &rooms);
+        self.announce_online(conn);
         if let Some(peer) = self.registry.peer(conn) {
             let peer = self.config.events.then(|| peer.address());
             if let Some(peer) = peer {

@@ -1,6 +1,6 @@
 //! How a driver or a host can be wrong.
 
-use symple_proto::{DecodeError, EmissionError, NameError};
+use symple_proto::{DecodeError, EmissionError, NameError, cluster::EnvelopeError};
 use thiserror::Error;
 
 use super::ConnId;
@@ -34,6 +34,21 @@ pub enum EngineError {
     /// The public record of a peer of the host's is over the limit, which is named.
     #[error("the peer's public record is larger than {0} bytes")]
     RecordTooLarge(usize),
+    /// What was published is not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// What was published is no envelope that this node can read (R-C5).
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// More nodes than a cluster can have.
+    #[error("too many nodes")]
+    TooManyNodes,
+    /// A node tells of a peer that is another's.
+    #[error("a peer of another node")]
+    PeerOfAnother,
+    /// A node relays what no peer can have sent.
+    #[error("no frame of a peer")]
+    NotRouted,
     /// The server shuts down.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use symple_proto::{
-    Address, CloseCode, Emission, Fields, FrameView, PublicRecord, Recipient, Status, UserName,
-    check_room,
+    Address, CloseCode, Emission, Fields, FrameView, PeerId, PublicRecord, Recipient, RoomName,
+    Status, UserName, check_room, cluster::Call,
 };
 
 use super::{
@@ -36,12 +36,12 @@ pub struct PeerInfo {
 pub struct RoomInfo {
     /// Its name.
     pub name: Box<str>,
-    /// How many peers are in it.
+    /// How many peers are in it, on all nodes.
     pub members: usize,
 }
 
 impl Server {
-    /// The peers that are online, in no order that means anything.
+    /// The peers of this node that are online, in no order that means anything.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
         self.registry.peers().map(|(conn, peer)| PeerInfo {
             address: peer.address(),
@@ -60,17 +60,21 @@ impl Server {
         let rooms = &self.registry.rooms;
         rooms.iter().map(|room| RoomInfo {
             name: rooms.name(room).into(),
-            members: rooms.members(room).len(),
+            members: rooms.members(room).len() + rooms.remotes(room).len(),
         })
     }
 
-    /// The members of a room.
+    /// The members of a room, on all nodes.
     pub fn members(&self, room: &str) -> impl Iterator<Item = Address> {
-        let members = match self.registry.rooms.find(room) {
-            Some(room) => self.registry.rooms.members(room),
-            None => &[],
+        let rooms = &self.registry.rooms;
+        let (members, remotes): (&[_], &[_]) = match rooms.find(room) {
+            Some(room) => (rooms.members(room), rooms.remotes(room)),
+            None => (&[], &[]),
         };
-        members.iter().filter_map(|member| self.registry.peer(member.conn).map(Peer::address))
+        members
+            .iter()
+            .chain(remotes)
+            .filter_map(|member| self.registry.peer(member.conn).map(Peer::address))
     }
 
     pub(super) fn host_call(&mut self, call: HostCall<'_>) -> Result<usize, EngineError> {
@@ -79,29 +83,39 @@ impl Server {
             HostCall::Send { peer, text } => {
                 let conn = self.find_peer(peer)?;
                 let frame = FrameView::parse(text, self.config.limits.depth)?;
-                self.out.send_to(conn, String::from(frame.text()));
+                let text = String::from(frame.text());
+                if conn.is_remote() {
+                    let id = self.id_of(conn)?;
+                    return self.call(conn, Call::Send { id, text });
+                }
+                self.out.send_to(conn, text);
                 Ok(1)
             }
             HostCall::Kick { whom, reason } => self.kick(whom, reason),
             HostCall::Join { peer, room } => {
                 let conn = self.find_peer(peer)?;
-                check_room(room)?;
+                let name = RoomName::new(room)?;
+                if conn.is_remote() {
+                    let id = self.id_of(conn)?;
+                    return self.call(conn, Call::Join { id, room: name });
+                }
                 self.put_in(conn, room, Reason::Placed);
                 Ok(1)
             }
             HostCall::Leave { peer, room } => {
                 let conn = self.find_peer(peer)?;
+                if conn.is_remote() {
+                    let (id, room) = (self.id_of(conn)?, RoomName::new(room)?);
+                    return self.call(conn, Call::Leave { id, room });
+                }
                 self.leave(conn, room);
                 Ok(1)
             }
             HostCall::CloseRoom { room } => {
                 let index = self.registry.rooms.find(room).ok_or(EngineError::UnknownRoom)?;
-                let members: Vec<_> =
-                    self.registry.rooms.members(index).iter().map(|member| member.conn).collect();
-                for conn in &members {
-                    self.leave(*conn, room);
-                }
-                Ok(members.len())
+                let elsewhere = self.registry.rooms.remotes(index).len();
+                self.call_room(index, Call::CloseRoom { room: RoomName::new(room)? });
+                Ok(elsewhere + self.close_room_here(room))
             }
             HostCall::AddPeer { conn, user, peer, rooms } => {
                 self.add_peer(conn, &user, peer, rooms)
@@ -114,15 +128,41 @@ impl Server {
         self.registry.find(id).ok_or(EngineError::UnknownPeer)
     }
 
-    /// Delivers a frame from a backend (R-S3).
+    fn id_of(&self, conn: ConnId) -> Result<PeerId, EngineError> {
+        let peer = self.registry.peer(conn).ok_or(EngineError::UnknownPeer)?;
+        Ok(PeerId::new(peer.id())?)
+    }
+
+    /// Takes those members out of a room that are peers of this node.
+    pub(super) fn close_room_here(&mut self, room: &str) -> usize {
+        let Some(index) = self.registry.rooms.find(room) else { return 0 };
+        let members: Vec<_> =
+            self.registry.rooms.members(index).iter().map(|member| member.conn).collect();
+        for conn in &members {
+            self.leave(*conn, room);
+        }
+        members.len()
+    }
+
+    /// Delivers a frame of the host's, wherever its receivers are.
     fn emit(&mut self, text: &str) -> Result<usize, EngineError> {
+        let limits = &self.config.limits;
+        let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
+        let elsewhere = self.emit_elsewhere(&emission.recipient, emission.text());
+        Ok(elsewhere + self.emit_here(text)?)
+    }
+
+    /// Delivers a frame from a backend to peers of this node (R-S3).
+    pub(super) fn emit_here(&mut self, text: &str) -> Result<usize, EngineError> {
         let limits = &self.config.limits;
         let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
         let Self { registry, out, .. } = self;
         match &emission.recipient {
-            Recipient::Session(id) => out.receivers().extend(registry.find(id)),
+            Recipient::Session(id) => out.receivers().extend(registry.find_local(id)),
             Recipient::Name(name) => match (registry.find(name), registry.rooms.find(name)) {
-                (Some(conn), _) => out.receivers().push(conn),
+                (Some(conn), _) => {
+                    out.receivers().extend((!conn.is_remote()).then_some(conn));
+                }
                 (None, Some(room)) => {
                     registry.unmark_all();
                     registry.push_unmarked_members(room, out.receivers());
@@ -143,8 +183,35 @@ impl Server {
     }
 
     fn kick(&mut self, whom: Whom<'_>, reason: &str) -> Result<usize, EngineError> {
+        let mut elsewhere = 0;
+        match whom {
+            Whom::Peer(peer) => {
+                let conn = self.find_peer(peer)?;
+                if conn.is_remote() {
+                    let (id, reason) = (self.id_of(conn)?, reason.into());
+                    return self.call(conn, Call::Kick { id, reason });
+                }
+            }
+            Whom::User(user) => {
+                if let Ok(name) = UserName::new(user) {
+                    let (nodes, count) = self.nodes_of_user(user);
+                    elsewhere = count;
+                    for node in nodes {
+                        let (user, reason) = (name.clone(), reason.into());
+                        self.call_node(node, Call::KickUser { user, reason });
+                    }
+                }
+            }
+        }
+        Ok(elsewhere + self.kick_here(whom, reason))
+    }
+
+    /// Closes sessions on this node.
+    pub(super) fn kick_here(&mut self, whom: Whom<'_>, reason: &str) -> usize {
         let kicked: Vec<_> = match whom {
-            Whom::Peer(peer) => [self.find_peer(peer)?].into(),
+            Whom::Peer(peer) => {
+                self.find_peer(peer).into_iter().filter(|conn| !conn.is_remote()).collect()
+            }
             Whom::User(user) => self
                 .registry
                 .peers()
@@ -156,7 +223,7 @@ impl Server {
             self.error(*conn, Status::FORBIDDEN, reason);
             self.end(*conn, CloseCode::KICKED, "Kicked", OfflineReason::Kicked);
         }
-        Ok(kicked.len())
+        kicked.len()
     }
 
     fn add_peer(

@@ -7,8 +7,8 @@ use symple_proto::{Fields, Token, UserName};
 
 /// A connection, named by the driver: a slot that it may use again, and how often it has.
 ///
-/// The engine keeps its connections by slot, so slots should be small and dense. A pair of slot
-/// and generation must never come back.
+/// The engine keeps its connections by slot, so slots should be small and dense; they are below
+/// 2^31. A pair of slot and generation must never come back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     /// Which of the driver's slots.
@@ -22,6 +22,25 @@ impl ConnId {
     #[must_use]
     pub const fn new(slot: u32, generation: u32) -> Self {
         Self { slot, generation }
+    }
+
+    /// The first slot that is none of the driver's: peers of other nodes have the slots from
+    /// there on, so that all tables can name a peer by four bytes, wherever it is.
+    pub(super) const REMOTE: u32 = 1 << 31;
+
+    /// The name of a peer of another node.
+    pub(super) const fn remote(index: u32, generation: u32) -> Self {
+        Self { slot: index | Self::REMOTE, generation }
+    }
+
+    /// It names a peer of another node: it has no connection here.
+    pub(super) const fn is_remote(self) -> bool {
+        self.slot & Self::REMOTE != 0
+    }
+
+    /// Where it stands among the connections, or among the peers of other nodes.
+    pub(super) const fn index(self) -> usize {
+        (self.slot & !Self::REMOTE) as usize
     }
 }
 

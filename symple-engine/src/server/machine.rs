@@ -10,10 +10,11 @@ use crate::Timestamp;
 use super::{
     Action, Config, ConnId, EngineError, Event, Input, OfflineReason, RequestId, Stats, Text,
     TransportFault,
+    cluster::Cluster,
     flow::PAUSED_BY_PENDING,
     outbox::Outbox,
     registry::{Connection, Registry, Session},
-    rooms::Keys,
+    rooms::{Keys, RoomIndex},
     shutdown::Shutdown,
     timers::{Timer, Timers},
 };
@@ -43,6 +44,10 @@ pub struct Server {
     pub(super) out: Outbox,
     /// A list that is empty between inputs, kept for its memory.
     pub(super) scratch: Vec<ConnId>,
+    /// The rooms in which a frame has receivers on other nodes, while it is looked at.
+    pub(super) rooms_elsewhere: Vec<RoomIndex>,
+    /// The other nodes, where there is a bus.
+    pub(super) cluster: Option<Cluster>,
     /// Whose authentications are being decided.
     pub(super) requests: BTreeMap<RequestId, ConnId>,
     pub(super) last_request: u64,
@@ -61,7 +66,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A node on which nobody is yet.
+    /// A node on which nobody is yet. With a bus ([`Config::cluster`]) there are actions at once.
     #[must_use]
     pub fn new(config: Config, random: impl Random + Send + 'static) -> Self {
         let mut random: Box<dyn Random + Send> = Box::new(random);
@@ -71,7 +76,7 @@ impl Server {
             u64::from_le_bytes(bytes)
         };
         let keys = Keys(key(), key());
-        Self {
+        let mut server = Self {
             config,
             random,
             now: Timestamp::ZERO,
@@ -79,6 +84,8 @@ impl Server {
             timers: Timers::default(),
             out: Outbox::default(),
             scratch: Vec::new(),
+            rooms_elsewhere: Vec::new(),
+            cluster: None,
             requests: BTreeMap::new(),
             last_request: 0,
             addresses: BTreeMap::new(),
@@ -86,7 +93,11 @@ impl Server {
             unauthenticated: 0,
             shutdown: None,
             stats: Stats::default(),
+        };
+        if server.config.cluster.is_some() {
+            server.enter_cluster();
         }
+        server
     }
 
     /// How the node is set up.
@@ -107,6 +118,8 @@ impl Server {
             connections: self.connections,
             peers: self.registry.peer_count(),
             rooms: self.registry.rooms.len(),
+            remote_peers: self.registry.remote_count(),
+            nodes: self.nodes().count(),
             deliveries: self.out.deliveries,
             ..self.stats
         }
@@ -131,8 +144,9 @@ impl Server {
             Input::SessionLoaded { request, session } => self.session_loaded(request, session),
             Input::Authorized { request, verdict } => self.authorized(request, verdict),
             Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
-            // The cluster is not built yet.
-            Input::BusUp | Input::BusDown | Input::BusMessage { .. } => {}
+            Input::BusUp => self.bus_up(),
+            Input::BusDown => self.bus_down(),
+            Input::BusMessage { channel, payload } => return self.bus_message(channel, payload),
             Input::Timeout => self.timeout(),
             Input::Shutdown { drain } => self.shut_down(drain),
             Input::Host(call) => return self.host_call(call),
@@ -250,6 +264,7 @@ impl Server {
                 Timer::Decision(request) => self.decision_timeout(request),
                 Timer::Refill(conn) => self.refilled(conn),
                 Timer::Session(conn) => self.check_session(conn),
+                Timer::Beat => self.beat(),
                 Timer::Drain => self.drain(),
             }
         }

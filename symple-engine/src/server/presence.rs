@@ -26,9 +26,13 @@ impl Server {
     }
 
     /// Puts a peer in rooms; those that begin to share a room with it and it itself are told of
-    /// each other (R-P3). True if there was a room that it was not in.
+    /// each other (R-P3), and other nodes of it. True if there was a room that it was not in.
     pub(super) fn enter(&mut self, conn: ConnId, rooms: &[(&str, Reason)]) -> bool {
-        self.enter_telling(conn, rooms, self.config.presence == PresenceMode::Full)
+        let entered = self.enter_telling(conn, rooms, self.config.presence == PresenceMode::Full);
+        if entered {
+            self.announce_join(conn, rooms.iter().map(|(room, _)| *room));
+        }
+        entered
     }
 
     fn enter_telling(&mut self, conn: ConnId, rooms: &[(&str, Reason)], tell: bool) -> bool {
@@ -44,13 +48,14 @@ impl Server {
                 continue;
             }
             if tell {
-                self.registry.push_unmarked_strangers(room, &mut found);
+                // Peers of other nodes are told by those.
+                self.registry.push_unmarked_strangers(room, !conn.is_remote(), &mut found);
             }
             self.registry.join(conn, room, *reason);
             self.registry.rooms.mark(room);
             entered = true;
         }
-        if self.config.presence == PresenceMode::Full {
+        if self.config.presence == PresenceMode::Full && !conn.is_remote() {
             for other in &found {
                 if let Some(other) = self.registry.peer(*other) {
                     self.out.send_to(conn, presence(other, true));
@@ -68,13 +73,15 @@ impl Server {
     pub(super) fn exit(&mut self, conn: ConnId, room: RoomIndex) -> bool {
         let membership = self.registry.peer(conn).and_then(|peer| peer.membership(room));
         let Some(membership) = membership else { return false };
+        self.announce_leave(conn, room);
         self.registry.leave(conn, membership);
+        self.follow_occupancy();
         if self.config.presence == PresenceMode::Full {
             let mut lost = core::mem::take(&mut self.scratch);
             self.registry.mark_rooms_of(conn);
             self.registry.unmark_all();
-            self.registry.push_unmarked_strangers(room, &mut lost);
-            for other in &lost {
+            self.registry.push_unmarked_strangers(room, !conn.is_remote(), &mut lost);
+            for other in lost.iter().filter(|_| !conn.is_remote()) {
                 if let Some(other) = self.registry.peer(*other) {
                     self.out.send_to(conn, presence(other, false));
                 }
@@ -95,14 +102,16 @@ impl Server {
                 out.send(|| presence(peer, false));
             }
         }
+        self.announce_offline(conn);
         self.registry.leave_all(conn);
+        self.follow_occupancy();
     }
 
     /// Tells these of a peer.
     fn tell_all(&mut self, conn: ConnId, whom: &[ConnId], online: bool) {
         let Self { registry, out, .. } = self;
         if let Some(peer) = registry.peer(conn) {
-            out.receivers().extend_from_slice(whom);
+            out.receivers().extend(whom.iter().filter(|conn| !conn.is_remote()));
             out.send(|| presence(peer, online));
         }
     }
@@ -137,6 +146,7 @@ impl Server {
             return Err(());
         }
         peer.record = PublicRecord::of_presence(object, peer.user(), peer.id());
+        self.announce_record(conn);
         Ok(Some(relayed))
     }
 }

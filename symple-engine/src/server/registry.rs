@@ -12,6 +12,7 @@ use super::{
     membership::{Membership, Reason},
     peer::Peer,
     pending::Pending,
+    remotes::{NodeIndex, RemotePeer, Remotes},
     rooms::{Keys, Member, RoomIndex, Rooms},
 };
 
@@ -56,7 +57,9 @@ pub(super) struct Registry {
     /// By slot: the last mark that was set; see [`Registry::mark`].
     marks: Vec<u32>,
     mark: u32,
-    /// Slots of the peers that are online, by id.
+    /// The peers of other nodes.
+    remotes: Remotes,
+    /// Slots of the peers that are online, here or elsewhere, by id.
     ids: HashTable<u32>,
     keys: Keys,
     pub(super) rooms: Rooms,
@@ -68,6 +71,7 @@ impl Registry {
             connections: Vec::new(),
             marks: Vec::new(),
             mark: 0,
+            remotes: Remotes::default(),
             ids: HashTable::new(),
             rooms: Rooms::new(keys.clone()),
             keys,
@@ -82,24 +86,33 @@ impl Registry {
         self.connections.get_mut(conn.slot as usize)?.as_mut().filter(|found| found.id == conn)
     }
 
-    /// The peer of a connection, if it is one.
+    /// The peer of a connection, if it is one, or one of another node.
     pub(super) fn peer(&self, conn: ConnId) -> Option<&Peer> {
+        if conn.is_remote() {
+            return self.remotes.get(conn).map(|remote| &remote.peer);
+        }
         match &self.get(conn)?.session {
             Session::Online(peer) => Some(peer),
             _ => None,
         }
     }
 
-    /// The peer of a connection, if it is one.
+    /// As [`peer`](Self::peer).
     pub(super) fn peer_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        if conn.is_remote() {
+            return self.remotes.get_mut(conn).map(|remote| &mut remote.peer);
+        }
         match &mut self.get_mut(conn)?.session {
             Session::Online(peer) => Some(peer),
             _ => None,
         }
     }
 
-    /// Takes a connection in; false if its slot is taken.
+    /// Takes a connection in; false if its slot is taken, or none of the driver's.
     pub(super) fn add(&mut self, connection: Connection) -> bool {
+        if connection.id.is_remote() {
+            return false;
+        }
         let slot = connection.id.slot as usize;
         if slot >= self.connections.len() {
             self.connections.resize_with(slot + 1, || None);
@@ -131,20 +144,27 @@ impl Registry {
         })
     }
 
-    /// How many peers are online.
+    /// How many peers of this node are online.
     pub(super) fn peer_count(&self) -> usize {
-        self.ids.len()
+        self.ids.len() - self.remotes.len()
     }
 
-    /// The session of that id, if it is online.
+    /// How many peers of other nodes are online.
+    pub(super) fn remote_count(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// The session of that id, if it is online, here or elsewhere.
     pub(super) fn find(&self, id: &str) -> Option<ConnId> {
         let hash = self.keys.hash_one(id);
-        let of_slot = |slot: &u32| self.connections[*slot as usize].as_ref();
-        let slot = self.ids.find(hash, |slot| {
-            matches!(of_slot(slot), Some(Connection { session: Session::Online(peer), .. })
-                if peer.id() == id)
-        })?;
-        of_slot(slot).map(|connection| connection.id)
+        let found = |slot: &u32| peer_at(&self.connections, &self.remotes, *slot);
+        let slot = self.ids.find(hash, |slot| found(slot).is_some_and(|(_, p)| p.id() == id))?;
+        found(slot).map(|(conn, _)| conn)
+    }
+
+    /// The session of that id, if it is online on this node.
+    pub(super) fn find_local(&self, id: &str) -> Option<ConnId> {
+        self.find(id).filter(|conn| !conn.is_remote())
     }
 
     /// A connection becomes a peer, in no room yet.
@@ -152,19 +172,56 @@ impl Registry {
         let hash = self.keys.hash_one(peer.id());
         let Some(connection) = self.get_mut(conn) else { return };
         connection.session = Session::Online(peer);
-        let Self { connections, keys, ids, .. } = self;
-        ids.insert_unique(hash, conn.slot, |slot| match &connections[*slot as usize] {
-            Some(Connection { session: Session::Online(peer), .. }) => keys.hash_one(peer.id()),
-            _ => unreachable!("the table has the slots of peers only"),
+        self.index(hash, conn.slot);
+    }
+
+    /// A peer of another node, in no room yet.
+    pub(super) fn add_remote(&mut self, node: NodeIndex, peer: Peer) -> ConnId {
+        let hash = self.keys.hash_one(peer.id());
+        let conn = self.remotes.add(node, peer);
+        self.index(hash, conn.slot);
+        conn
+    }
+
+    /// Forgets a peer of another node that is in no room any more.
+    pub(super) fn remove_remote(&mut self, conn: ConnId) {
+        self.unindex(conn);
+        self.remotes.remove(conn);
+    }
+
+    /// A peer of another node, with all that is known of it.
+    pub(super) fn remote(&self, conn: ConnId) -> Option<&RemotePeer> {
+        self.remotes.get(conn)
+    }
+
+    /// As [`remote`](Self::remote).
+    pub(super) fn remote_mut(&mut self, conn: ConnId) -> Option<&mut RemotePeer> {
+        self.remotes.get_mut(conn)
+    }
+
+    /// All peers of other nodes.
+    pub(super) fn remotes(&self) -> impl Iterator<Item = (ConnId, &RemotePeer)> {
+        self.remotes.iter()
+    }
+
+    fn index(&mut self, hash: u64, slot: u32) {
+        let Self { connections, remotes, keys, ids, .. } = self;
+        ids.insert_unique(hash, slot, |slot| match peer_at(connections, remotes, *slot) {
+            Some((_, peer)) => keys.hash_one(peer.id()),
+            None => unreachable!("the table has the slots of peers only"),
         });
+    }
+
+    fn unindex(&mut self, conn: ConnId) {
+        let Some(hash) = self.peer(conn).map(|peer| self.keys.hash_one(peer.id())) else { return };
+        if let Ok(entry) = self.ids.find_entry(hash, |slot| *slot == conn.slot) {
+            entry.remove();
+        }
     }
 
     /// A peer that is in no room any more ceases to be one.
     pub(super) fn set_offline(&mut self, conn: ConnId) -> Option<Box<Peer>> {
-        let hash = self.keys.hash_one(self.peer(conn)?.id());
-        if let Ok(entry) = self.ids.find_entry(hash, |slot| *slot == conn.slot) {
-            entry.remove();
-        }
+        self.unindex(conn);
         match core::mem::replace(&mut self.get_mut(conn)?.session, Session::Closing) {
             Session::Online(peer) => Some(peer),
             _ => None,
@@ -197,9 +254,9 @@ impl Registry {
         // Both lists close their gap with their last element, and tell the other list so.
         if let Some(moved) = peer.memberships.get(membership).copied() {
             let membership = u32::try_from(membership).expect("fewer memberships than 2^32");
-            self.rooms.set_membership(moved.room, moved.position, membership);
+            self.rooms.set_membership(moved.room, moved.position, membership, conn.is_remote());
         }
-        if let Some(moved) = self.rooms.remove(room, position)
+        if let Some(moved) = self.rooms.remove(room, position, conn.is_remote())
             && let Some(peer) = self.peer_mut(moved.conn)
         {
             peer.memberships[moved.membership as usize].position = position;
@@ -220,17 +277,22 @@ impl Registry {
         self.mark = self.mark.wrapping_add(1);
         if self.mark == 0 {
             self.marks.fill(0);
+            self.remotes.clear_marks();
             self.mark = 1;
         }
     }
 
     /// Marks a connection; false if it was marked already.
     pub(super) fn mark(&mut self, conn: ConnId) -> bool {
-        core::mem::replace(&mut self.marks[conn.slot as usize], self.mark) != self.mark
+        let mark = self.mark;
+        let marks = if conn.is_remote() { self.remotes.marks() } else { &mut self.marks };
+        core::mem::replace(&mut marks[conn.index()], mark) != mark
     }
 
     fn is_marked(&self, conn: ConnId) -> bool {
-        self.marks[conn.slot as usize] == self.mark
+        let mark =
+            if conn.is_remote() { self.remotes.mark(conn) } else { self.marks[conn.slot as usize] };
+        mark == self.mark
     }
 
     /// Appends the members of a room but for one connection.
@@ -251,15 +313,44 @@ impl Registry {
     }
 
     /// Appends the members of a room that are not marked yet and share no marked room, and marks
-    /// them.
-    pub(super) fn push_unmarked_strangers(&mut self, room: RoomIndex, out: &mut Vec<ConnId>) {
+    /// them; those of other nodes too, if they are wanted.
+    pub(super) fn push_unmarked_strangers(
+        &mut self,
+        room: RoomIndex,
+        remotes: bool,
+        out: &mut Vec<ConnId>,
+    ) {
+        let mut consider = |registry: &mut Self, conn: ConnId| {
+            if !registry.is_marked(conn) && !registry.shares_marked(conn) {
+                registry.mark(conn);
+                out.push(conn);
+            }
+        };
         for at in 0..self.rooms.members(room).len() {
             let conn = self.rooms.members(room)[at].conn;
-            if !self.is_marked(conn) && !self.shares_marked(conn) {
-                self.mark(conn);
+            consider(self, conn);
+        }
+        if remotes {
+            for at in 0..self.rooms.remotes(room).len() {
+                let conn = self.rooms.remotes(room)[at].conn;
+                consider(self, conn);
+            }
+        }
+    }
+
+    /// Appends the members of a room on other nodes that are not marked yet, and marks them.
+    pub(super) fn push_unmarked_remotes(&mut self, room: RoomIndex, out: &mut Vec<ConnId>) {
+        for at in 0..self.rooms.remotes(room).len() {
+            let conn = self.rooms.remotes(room)[at].conn;
+            if self.mark(conn) {
                 out.push(conn);
             }
         }
+    }
+
+    /// True if one of the members on other nodes shares a marked room.
+    pub(super) fn has_remote_acquaintance(&self, room: RoomIndex) -> bool {
+        self.rooms.remotes(room).iter().any(|member| self.shares_marked(member.conn))
     }
 
     /// Appends the members of a room that are not marked yet and share a marked room, and marks
@@ -285,11 +376,12 @@ impl Registry {
         passed_over
     }
 
-    /// Appends every peer that shares a room with this one, once.
+    /// Appends every peer of this node that shares a room with this one, once.
     pub(super) fn push_sharing(&mut self, conn: ConnId, out: &mut Vec<ConnId>) {
         let Some(peer) = self.peer(conn) else { return };
+        let itself = usize::from(!conn.is_remote());
         let mut shared = peer.memberships.iter().filter_map(|membership| {
-            (self.rooms.members(membership.room).len() > 1).then_some(membership.room)
+            (self.rooms.members(membership.room).len() > itself).then_some(membership.room)
         });
         let Some(first) = shared.next() else { return };
         if shared.next().is_none() {
@@ -339,5 +431,20 @@ impl Registry {
         }
         self.mark_rooms_of(one);
         self.shares_marked(other)
+    }
+}
+
+/// The peer of a slot, of this node or of another.
+fn peer_at<'a>(
+    connections: &'a [Option<Connection>],
+    remotes: &'a Remotes,
+    slot: u32,
+) -> Option<(ConnId, &'a Peer)> {
+    if slot & ConnId::REMOTE != 0 {
+        return remotes.at(slot).map(|remote| (remote.conn, &remote.peer));
+    }
+    match connections.get(slot as usize)?.as_ref()? {
+        Connection { id, session: Session::Online(peer), .. } => Some((*id, peer)),
+        _ => None,
     }
 }

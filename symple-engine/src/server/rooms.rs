@@ -42,7 +42,10 @@ pub(super) struct Member {
 #[derive(Debug)]
 struct Room {
     name: Box<str>,
+    /// Those of this node: to whom frames go.
     members: Vec<Member>,
+    /// Those of other nodes.
+    remotes: Vec<Member>,
     /// The last mark that was set; see [`Rooms::mark`].
     mark: u32,
 }
@@ -55,11 +58,32 @@ pub(super) struct Rooms {
     names: HashTable<RoomIndex>,
     keys: Keys,
     mark: u32,
+    /// Rooms that have got their first member of this node, or lost their last, in order; where
+    /// anyone wants to know.
+    occupancy: Option<Vec<(Box<str>, bool)>>,
 }
 
 impl Rooms {
     pub(super) fn new(keys: Keys) -> Self {
-        Self { rooms: Vec::new(), free: Vec::new(), names: HashTable::new(), keys, mark: 0 }
+        Self {
+            rooms: Vec::new(),
+            free: Vec::new(),
+            names: HashTable::new(),
+            keys,
+            mark: 0,
+            occupancy: None,
+        }
+    }
+
+    /// Keeps account of the rooms that this node has members in.
+    pub(super) fn watch_occupancy(&mut self) {
+        self.occupancy = Some(Vec::new());
+    }
+
+    /// The rooms that have got their first member of this node (`true`), or lost their last,
+    /// since this was asked last.
+    pub(super) fn take_occupancy(&mut self) -> Vec<(Box<str>, bool)> {
+        self.occupancy.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     /// How many rooms have members.
@@ -84,7 +108,8 @@ impl Rooms {
         match entry {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let room = Room { name: name.into(), members: Vec::new(), mark: 0 };
+                let room =
+                    Room { name: name.into(), members: Vec::new(), remotes: Vec::new(), mark: 0 };
                 let index = match free.pop() {
                     Some(index) => {
                         rooms[index.at()] = room;
@@ -105,42 +130,77 @@ impl Rooms {
         &self.rooms[room.at()].name
     }
 
+    /// The members that are peers of this node.
     pub(super) fn members(&self, room: RoomIndex) -> &[Member] {
         &self.rooms[room.at()].members
     }
 
-    /// Adds a member that is not there yet; its position.
-    pub(super) fn add(&mut self, room: RoomIndex, member: Member) -> u32 {
-        let members = &mut self.rooms[room.at()].members;
-        members.push(member);
-        u32::try_from(members.len() - 1).expect("fewer members than 2^32")
+    /// The members that are peers of other nodes.
+    pub(super) fn remotes(&self, room: RoomIndex) -> &[Member] {
+        &self.rooms[room.at()].remotes
     }
 
-    /// Takes the member at that position out; the one that now stands there instead, if any. The
-    /// last one takes the room with it.
-    pub(super) fn remove(&mut self, room: RoomIndex, position: u32) -> Option<Member> {
-        let Room { name, members, .. } = &mut self.rooms[room.at()];
-        members.swap_remove(position as usize);
-        if members.is_empty() {
+    /// Adds a member that is not there yet; its position.
+    pub(super) fn add(&mut self, room: RoomIndex, member: Member) -> u32 {
+        let room = &mut self.rooms[room.at()];
+        let list = if member.conn.is_remote() { &mut room.remotes } else { &mut room.members };
+        list.push(member);
+        if let Some(occupancy) = &mut self.occupancy
+            && room.members.len() == 1
+            && !member.conn.is_remote()
+        {
+            occupancy.push((room.name.clone(), true));
+        }
+        let list = if member.conn.is_remote() { &room.remotes } else { &room.members };
+        u32::try_from(list.len() - 1).expect("fewer members than 2^32")
+    }
+
+    /// Takes the member at that position out, of this node or of another; the one that now stands
+    /// there instead, if any. The last one takes the room with it.
+    pub(super) fn remove(
+        &mut self,
+        room: RoomIndex,
+        position: u32,
+        remote: bool,
+    ) -> Option<Member> {
+        let Room { name, members, remotes, .. } = &mut self.rooms[room.at()];
+        let list = if remote { &mut *remotes } else { &mut *members };
+        list.swap_remove(position as usize);
+        let moved = list.get(position as usize).copied();
+        // A room that was large does not keep its size for ever.
+        if list.len() < list.capacity() / 4 {
+            list.shrink_to(list.len() * 2);
+        }
+        if let Some(occupancy) = &mut self.occupancy
+            && members.is_empty()
+            && !remote
+        {
+            occupancy.push((name.clone(), false));
+        }
+        if members.is_empty() && remotes.is_empty() {
             let hash = self.keys.hash_one(&**name);
             if let Ok(entry) = self.names.find_entry(hash, |index| *index == room) {
                 entry.remove();
             }
             *name = Box::default();
             *members = Vec::new();
+            *remotes = Vec::new();
             self.free.push(room);
-            return None;
         }
-        // A room that was large does not keep its size for ever.
-        if members.len() < members.capacity() / 4 {
-            members.shrink_to(members.len() * 2);
-        }
-        members.get(position as usize).copied()
+        moved
     }
 
     /// A member's membership has moved in its own list.
-    pub(super) fn set_membership(&mut self, room: RoomIndex, position: u32, membership: u32) {
-        self.rooms[room.at()].members[position as usize].membership = membership;
+    pub(super) fn set_membership(
+        &mut self,
+        room: RoomIndex,
+        position: u32,
+        membership: u32,
+        remote: bool,
+    ) {
+        let room = &mut self.rooms[room.at()];
+        let list = if remote { &mut room.remotes } else { &mut room.members };
+        list[position as usize].membership = membership;
     }
 
     /// Unmarks all rooms.
@@ -169,6 +229,6 @@ impl Rooms {
         (0..)
             .map(RoomIndex)
             .zip(&self.rooms)
-            .filter_map(|(index, room)| (!room.members.is_empty()).then_some(index))
+            .filter_map(|(index, room)| (!room.name.is_empty()).then_some(index))
     }
 }

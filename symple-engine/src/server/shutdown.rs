@@ -66,6 +66,9 @@ impl Server {
             self.timers.set(self.now + STEP, Timer::Drain);
         }
         closing.retain(|conn| self.registry.peer(*conn).is_some());
+        if keep == 0 {
+            self.leave_cluster();
+        }
         if all_at_once {
             // Everyone leaves at the same moment: nobody is left to be told.
             for conn in &closing {

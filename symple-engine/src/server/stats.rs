@@ -8,8 +8,12 @@ pub struct Stats {
     pub connections: usize,
     /// Peers now.
     pub peers: usize,
-    /// Rooms now.
+    /// Rooms now, those with members on other nodes included.
     pub rooms: usize,
+    /// Peers of other nodes that are known now.
+    pub remote_peers: usize,
+    /// Other nodes that are known now.
+    pub nodes: usize,
     /// Frames that arrived from clients.
     pub frames: u64,
     /// Frames that went out, counted once for each receiver.
@@ -34,6 +38,14 @@ pub struct Stats {
     pub too_slow: u64,
     /// Connections closed for what was no WebSocket frame or no UTF-8.
     pub protocol_errors: u64,
+    /// Envelopes published to other nodes.
+    pub published: u64,
+    /// Nodes that were taken for dead.
+    pub nodes_lost: u64,
+    /// Times that something was missed of what another node told.
+    pub resyncs: u64,
+    /// Frames from other nodes that were dropped because something was missed.
+    pub frames_missed: u64,
     /// Peers closed because their session was gone (R-S2).
     pub sessions_expired: u64,
     /// Peers kicked by the host.

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Refill(ConnId),
     /// Is the session of the peer still there?
     Session(ConnId),
+    /// Who lives?
+    Beat,
     /// The next connections are to be closed.
     Drain,
 }

@@ -1,6 +1,7 @@
 //! A node on virtual time, and a log of what goes in and what comes out.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
@@ -16,7 +17,11 @@ pub(crate) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Small numbers instead of randomness: ids are `2…`, `3…`, in the order in which they are made.
 pub(crate) fn counter() -> impl FnMut(&mut [u8]) + Send {
-    let mut count = 0_u64;
+    counter_from(0)
+}
+
+/// As [`counter`], from another number on: ids of different nodes differ.
+pub(crate) fn counter_from(mut count: u64) -> impl FnMut(&mut [u8]) + Send {
     move |bytes| {
         bytes.fill(0);
         bytes[..8].copy_from_slice(&count.to_le_bytes());
@@ -34,21 +39,31 @@ pub(crate) struct Node {
     pub(crate) requests: Vec<RequestId>,
     /// What came out since the last look: rendered actions.
     seen: Vec<String>,
+    /// What is to go to the bus.
+    pub(crate) published: Vec<(String, Vec<u8>)>,
+    /// What it wants from the bus.
+    pub(crate) subscribed: BTreeSet<String>,
 }
 
 impl Node {
     pub(crate) fn new(config: Config) -> Self {
+        Self::with_ids_from(config, 0)
+    }
+
+    pub(crate) fn with_ids_from(config: Config, first: u64) -> Self {
         Self {
-            server: Server::new(config, counter()),
+            server: Server::new(config, counter_from(first)),
             now: Timestamp::ZERO,
             next: 0,
             log: String::new(),
             requests: Vec::new(),
             seen: Vec::new(),
+            published: Vec::new(),
+            subscribed: BTreeSet::new(),
         }
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(action) = self.server.poll_action() {
             let line = match &action {
                 Action::Send { text, to } => format!("send {to:?} {}", &**text),
@@ -63,6 +78,18 @@ impl Node {
                 Action::Close { conn, code, reason, discard } => {
                     let discard = if *discard { " discard" } else { "" };
                     format!("close {conn:?} {code} {reason}{discard}")
+                }
+                Action::Subscribe { channel } => {
+                    self.subscribed.insert(channel.to_string());
+                    format!("subscribe {channel}")
+                }
+                Action::Unsubscribe { channel } => {
+                    self.subscribed.remove(&**channel);
+                    format!("unsubscribe {channel}")
+                }
+                Action::Publish { channel, payload } => {
+                    self.published.push((channel.to_string(), payload.to_vec()));
+                    format!("publish {channel} {}", String::from_utf8_lossy(payload))
                 }
                 other => format!("{other:?}"),
             };

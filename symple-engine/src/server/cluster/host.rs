@@ -1,0 +1,131 @@
+//! What hosts of other nodes ask of this one, and this one's of theirs.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use symple_proto::{
+    Recipient,
+    cluster::{Call, Payload},
+};
+
+use crate::server::{
+    Action, ConnId, EngineError, Event, HostCall, Server, Whom, remotes::NodeIndex,
+    rooms::RoomIndex, routing::Elsewhere,
+};
+
+impl Server {
+    /// Asks another node to do something with one of its peers.
+    pub(in crate::server) fn call(
+        &mut self,
+        peer: ConnId,
+        call: Call,
+    ) -> Result<usize, EngineError> {
+        let node = self.registry.remote(peer).map(|remote| remote.node);
+        self.call_node(node.ok_or(EngineError::UnknownPeer)?, call);
+        Ok(1)
+    }
+
+    pub(in crate::server) fn call_node(&mut self, node: NodeIndex, call: Call) {
+        self.say_to(node, Payload::Call(call));
+    }
+
+    /// Asks all nodes that have members in a room.
+    pub(in crate::server) fn call_room(&mut self, room: RoomIndex, call: Call) {
+        if !self.registry.rooms.remotes(room).is_empty() {
+            self.rooms_elsewhere.clear();
+            self.rooms_elsewhere.push(room);
+            self.publish(Elsewhere::Rooms, Payload::Call(call));
+        }
+    }
+
+    /// The nodes that have sessions of a user.
+    pub(in crate::server) fn nodes_of_user(&self, user: &str) -> (Vec<NodeIndex>, usize) {
+        let sessions = self.registry.remotes().filter(|(_, remote)| remote.peer.user() == user);
+        let mut nodes: Vec<_> = sessions.map(|(_, remote)| remote.node).collect();
+        let count = nodes.len();
+        nodes.sort_unstable();
+        nodes.dedup();
+        (nodes, count)
+    }
+
+    /// Whoever is to receive what the host emits and is not here; how many there are.
+    pub(in crate::server) fn emit_elsewhere(
+        &mut self,
+        recipient: &Recipient<'_>,
+        text: &str,
+    ) -> usize {
+        if self.cluster.is_none() {
+            return 0;
+        }
+        let registry = &self.registry;
+        let rooms = &mut self.rooms_elsewhere;
+        rooms.clear();
+        let mut elsewhere = Elsewhere::Rooms;
+        let mut add = |name: &str| {
+            rooms.extend(
+                registry.rooms.find(name).filter(|room| !registry.rooms.remotes(*room).is_empty()),
+            );
+        };
+        let to_session = |conn: ConnId| match registry.remote(conn) {
+            Some(remote) => Elsewhere::Node(remote.node),
+            None => Elsewhere::Nobody,
+        };
+        match recipient {
+            Recipient::Session(id) => {
+                elsewhere = registry.find(id).map_or(Elsewhere::Nobody, to_session);
+            }
+            Recipient::Name(name) => match registry.find(name) {
+                Some(conn) => elsewhere = to_session(conn),
+                None => add(name),
+            },
+            Recipient::Rooms(names) => names.for_each_str(|name| add(&name)),
+            Recipient::Everyone => {}
+        }
+        let count = match elsewhere {
+            Elsewhere::Nobody => 0,
+            Elsewhere::Node(_) => 1,
+            Elsewhere::Rooms => {
+                self.registry.unmark_all();
+                let mut found = Vec::new();
+                for room in &self.rooms_elsewhere {
+                    self.registry.push_unmarked_remotes(*room, &mut found);
+                }
+                found.len()
+            }
+        };
+        self.publish(elsewhere, Payload::Emission(text.into()));
+        count
+    }
+
+    /// The host of another node asks for something. The peer may be gone by now.
+    pub(super) fn called(&mut self, call: &Call) -> Result<usize, EngineError> {
+        let local = |id: &str| self.registry.find_local(id).is_some();
+        match call {
+            Call::Send { id, text } if local(id) => {
+                self.host_call(HostCall::Send { peer: id, text })
+            }
+            Call::Kick { id, reason } if local(id) => {
+                self.host_call(HostCall::Kick { whom: Whom::Peer(id), reason })
+            }
+            Call::KickUser { user, reason } => Ok(self.kick_here(Whom::User(user), reason)),
+            Call::Join { id, room } if local(id) => {
+                self.host_call(HostCall::Join { peer: id, room })
+            }
+            Call::Leave { id, room } if local(id) => {
+                self.host_call(HostCall::Leave { peer: id, room })
+            }
+            Call::CloseRoom { room } => Ok(self.close_room_here(room)),
+            _ => Ok(0),
+        }
+    }
+
+    /// Tells the host of another node; always, since whoever runs a cluster wants to know.
+    pub(super) fn tell_host_of_node(&mut self, event: Event) {
+        self.out.push(Action::Event(event));
+    }
+
+    /// The other nodes that this one knows.
+    pub fn nodes(&self) -> impl Iterator<Item = Box<str>> {
+        let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.ids());
+        nodes.into_iter().flatten().map(Into::into)
+    }
+}

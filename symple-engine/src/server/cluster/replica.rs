@@ -1,0 +1,309 @@
+//! What is known of the peers of other nodes, and what this node's clients are told of it.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use symple_proto::cluster::{Change, Envelope, Payload, PeerState, Snapshot, node_channel};
+use symple_proto::{FrameType, FrameView, PeerId, PublicRecord, RawJson, Recipient, RoomName};
+
+use crate::server::{
+    ConnId, EngineError, Event, Server, membership::Reason, peer::Peer, remotes::NodeIndex,
+};
+
+use super::nodes::Incoming;
+
+/// A part of a snapshot has about so many bytes of records and rooms.
+const PART_SIZE: usize = 32 * 1024;
+
+impl Server {
+    /// Another node says something.
+    pub(super) fn envelope(&mut self, envelope: Envelope<'_>) -> Result<usize, EngineError> {
+        let now = self.now;
+        let Some(cluster) = &mut self.cluster else { return Ok(0) };
+        let id: Box<str> = (*envelope.node).into();
+        if envelope.payload == Payload::Bye {
+            if let Some(node) = cluster.nodes.find(&id) {
+                self.lose_node(node, false);
+            }
+            return Ok(0);
+        }
+        let known = cluster.nodes.find(&id).is_some();
+        let node = cluster.nodes.hear(&id, now).ok_or(EngineError::TooManyNodes)?;
+        if !known {
+            self.tell_host_of_node(Event::NodeJoined { node: id.clone() });
+        }
+        match envelope.payload {
+            Payload::Hello => {
+                if let Some(node) = self.node_mut(node) {
+                    node.announces_itself(now);
+                    if node.may_be_told(now) {
+                        self.tell_all_peers(&node_channel(&id));
+                    }
+                }
+            }
+            Payload::Resync if self.node_mut(node).is_some_and(|node| node.may_be_told(now)) => {
+                self.tell_all_peers(&node_channel(&id));
+            }
+            Payload::Snapshot(snapshot) => {
+                return self.take_snapshot(node, envelope.seq, snapshot);
+            }
+            Payload::Change(change) => {
+                let Some(state) = self.node_mut(node) else { return Ok(0) };
+                if state.synced && state.seq.checked_add(1) == Some(envelope.seq) {
+                    state.seq = envelope.seq;
+                    return self.take_change(node, change);
+                }
+                // What is older than what is known says nothing new.
+                if !state.synced || envelope.seq > state.seq {
+                    self.missed(node);
+                }
+            }
+            Payload::Beat if !self.knows(node, envelope.seq) => self.missed(node),
+            Payload::Frame(text) => {
+                if !self.knows(node, envelope.seq) {
+                    self.stats.frames_missed += 1;
+                    self.missed(node);
+                    return Ok(0);
+                }
+                return self.deliver(node, &text);
+            }
+            Payload::Emission(text) => return self.emit_here(&text),
+            Payload::Call(call) => return self.called(&call),
+            _ => {}
+        }
+        Ok(0)
+    }
+
+    fn node_mut(&mut self, node: NodeIndex) -> Option<&mut super::nodes::Node> {
+        self.cluster.as_mut()?.nodes.get_mut(node)
+    }
+
+    /// Everything is known that the node has told until then.
+    fn knows(&mut self, node: NodeIndex, seq: u64) -> bool {
+        self.node_mut(node).is_some_and(|node| node.synced && node.seq >= seq)
+    }
+
+    /// Something is missing of what a node has told: it is asked for all.
+    fn missed(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let Some(heartbeat) = self.config.cluster.as_ref().map(|config| config.heartbeat) else {
+            return;
+        };
+        let Some(state) = self.node_mut(node) else { return };
+        state.synced = false;
+        if state.wants_snapshot(now, heartbeat) {
+            self.stats.resyncs += 1;
+            self.say_to(node, Payload::Resync);
+        }
+    }
+
+    /// Tells all peers of this node on a channel, in parts.
+    pub(super) fn tell_all_peers(&mut self, channel: &str) {
+        let mut parts = Vec::new();
+        let (mut part, mut size) = (Vec::new(), 0);
+        for (_, peer) in self.registry.peers() {
+            let Some(state) = self.state_of(peer) else { continue };
+            size += state.record.text().len() + 128;
+            size += state.rooms.iter().map(|room| room.as_str().len() + 3).sum::<usize>();
+            part.push(state);
+            if size > PART_SIZE {
+                parts.push(core::mem::take(&mut part));
+                size = 0;
+            }
+        }
+        parts.push(part);
+        let count = parts.len();
+        for (at, peers) in parts.into_iter().enumerate() {
+            let (part, last) = (u32::try_from(at).unwrap_or(u32::MAX), at + 1 == count);
+            self.say(channel.into(), Payload::Snapshot(Snapshot { part, last, peers }));
+        }
+    }
+
+    /// A node tells all its peers: those that it does not name are offline.
+    fn take_snapshot(
+        &mut self,
+        node: NodeIndex,
+        seq: u64,
+        snapshot: Snapshot,
+    ) -> Result<usize, EngineError> {
+        let Some(state) = self.node_mut(node) else { return Ok(0) };
+        if state.synced && !state.disputed && state.seq >= seq {
+            return Ok(0);
+        }
+        if snapshot.part == 0 {
+            state.disputed = false;
+            state.snapshot = state.snapshot.wrapping_add(1);
+            state.incoming = Some(Incoming { seq, next: 0 });
+        }
+        if state.incoming != Some(Incoming { seq, next: snapshot.part }) {
+            // A part is lost. What is missing is asked for with the next heartbeat.
+            state.incoming = None;
+            return Ok(0);
+        }
+        state.incoming = Some(Incoming { seq, next: snapshot.part.saturating_add(1) });
+        let number = state.snapshot;
+        if snapshot.last {
+            state.incoming = None;
+            state.synced = true;
+            state.seq = seq;
+        }
+        let mut result = Ok(0);
+        for peer in snapshot.peers {
+            let id = peer.id.clone();
+            result = result.and(self.take_peer(node, &peer));
+            if let Some(remote) = self.find_of(node, &id)
+                && let Some(remote) = self.registry.remote_mut(remote)
+            {
+                remote.snapshot = number;
+            }
+        }
+        if snapshot.last {
+            let gone: Vec<_> = self
+                .registry
+                .remotes()
+                .filter(|(_, remote)| remote.node == node && remote.snapshot != number)
+                .map(|(conn, _)| conn)
+                .collect();
+            for conn in gone {
+                self.remote_offline(conn);
+            }
+        }
+        result
+    }
+
+    /// A node tells what has changed with one of its peers.
+    fn take_change(&mut self, node: NodeIndex, change: Change) -> Result<usize, EngineError> {
+        let (id, change) = match change {
+            Change::Online(peer) => return self.take_peer(node, &peer),
+            Change::Join { ref id, .. }
+            | Change::Leave { ref id, .. }
+            | Change::Record { ref id, .. }
+            | Change::Offline { ref id } => (id.clone(), change),
+        };
+        let conn = self.find_of(node, &id).ok_or(EngineError::UnknownPeer)?;
+        match change {
+            Change::Join { rooms, .. } => self.remote_enter(conn, &rooms),
+            Change::Leave { room, .. } => {
+                if let Some(room) = self.registry.rooms.find(&room) {
+                    self.exit(conn, room);
+                }
+            }
+            Change::Record { record, .. } => self.remote_record(conn, &record),
+            Change::Offline { .. } => self.remote_offline(conn),
+            Change::Online(_) => {}
+        }
+        Ok(0)
+    }
+
+    /// The peer of that id, if it is one of that node's.
+    fn find_of(&self, node: NodeIndex, id: &PeerId) -> Option<ConnId> {
+        let conn = self.registry.find(id)?;
+        self.registry.remote(conn).is_some_and(|remote| remote.node == node).then_some(conn)
+    }
+
+    /// A peer of another node is online, and is in these rooms and no others.
+    fn take_peer(&mut self, node: NodeIndex, peer: &PeerState) -> Result<usize, EngineError> {
+        let object = peer.record.get().as_object().ok_or(EngineError::PeerOfAnother)?;
+        if let Some(known) = self.registry.find(&peer.id) {
+            // An id is unique in the cluster (R-F6): another node's, or a peer of this one, is
+            // not to be taken over.
+            let known_of = self.registry.remote(known).map(|remote| remote.node);
+            let same_user =
+                self.registry.peer(known).is_some_and(|known| *known.user() == *peer.user);
+            if known_of != Some(node) || !same_user {
+                if let Some(node) = self.node_mut(node) {
+                    node.disputed = true;
+                }
+                return Err(EngineError::PeerOfAnother);
+            }
+            self.remote_record(known, &peer.record);
+            let left: Vec<_> = self
+                .registry
+                .peer(known)
+                .into_iter()
+                .flat_map(|known| &known.memberships)
+                .map(|membership| membership.room)
+                .filter(|room| {
+                    let name = self.registry.rooms.name(*room);
+                    !peer.rooms.iter().any(|room| *room.as_str() == *name)
+                })
+                .collect();
+            self.remote_enter(known, &peer.rooms);
+            for room in left {
+                self.exit(known, room);
+            }
+            return Ok(0);
+        }
+        let record = PublicRecord::of_presence(object, &peer.user, &peer.id);
+        let conn = self.registry.add_remote(node, Peer::new(&peer.user, &peer.id, record, None));
+        let rooms: Vec<_> =
+            peer.rooms.iter().map(|room| (room.as_str(), Reason::Assigned)).collect();
+        self.arrive(conn, &rooms);
+        Ok(0)
+    }
+
+    fn remote_enter(&mut self, conn: ConnId, rooms: &[RoomName]) {
+        let rooms: Vec<_> = rooms.iter().map(|room| (room.as_str(), Reason::Assigned)).collect();
+        self.enter(conn, &rooms);
+    }
+
+    fn remote_record(&mut self, conn: ConnId, record: &RawJson) {
+        if let Some(peer) = self.registry.peer_mut(conn)
+            && let Some(object) = record.get().as_object()
+        {
+            peer.record = PublicRecord::of_presence(object, peer.user(), peer.id());
+        }
+    }
+
+    fn remote_offline(&mut self, conn: ConnId) {
+        self.go_offline(conn, true);
+        self.registry.remove_remote(conn);
+    }
+
+    /// A node is gone, and so are its peers (R-C2).
+    pub(super) fn lose_node(&mut self, node: NodeIndex, dead: bool) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let id: Option<Box<str>> = cluster.nodes.id(node).map(Into::into);
+        cluster.nodes.remove(node);
+        let gone: Vec<_> = self
+            .registry
+            .remotes()
+            .filter(|(_, remote)| remote.node == node)
+            .map(|(conn, _)| conn)
+            .collect();
+        for conn in gone {
+            self.remote_offline(conn);
+        }
+        if let Some(node) = id {
+            if dead {
+                self.stats.nodes_lost += 1;
+            }
+            self.tell_host_of_node(Event::NodeLeft { node, dead });
+        }
+    }
+
+    /// A frame of a peer of another node, for peers of this one.
+    fn deliver(&mut self, node: NodeIndex, text: &str) -> Result<usize, EngineError> {
+        let limits = &self.config.limits;
+        let frame = FrameView::parse(text, limits.depth)?;
+        let Ok(FrameType::Routed(kind)) = frame.frame_type() else {
+            return Err(EngineError::NotRouted);
+        };
+        let recipient = Recipient::decode(frame.to(), limits.recipient_rooms)
+            .map_err(|_| EngineError::NotRouted)?;
+        // The sender is one of that node's, and the frame says so.
+        let from = frame.from().and_then(|from| from.as_str()?.ok());
+        let sender = from
+            .as_ref()
+            .and_then(|from| from.rsplit_once('|'))
+            .and_then(|(_, id)| self.registry.find(id))
+            .filter(|conn| self.registry.remote(*conn).is_some_and(|peer| peer.node == node))
+            .filter(|conn| {
+                self.registry.peer(*conn).is_some_and(|peer| {
+                    frame.from().is_some_and(|from| from.text() == peer.quoted())
+                })
+            })
+            .ok_or(EngineError::UnknownPeer)?;
+        self.select(sender, &recipient, kind);
+        Ok(self.out.send(|| String::from(frame.text()).into()))
+    }
+}

@@ -1,0 +1,84 @@
+//! The peers of other nodes, as far as this node knows.
+
+use alloc::vec::Vec;
+
+use super::{ConnId, peer::Peer};
+
+/// One of the other nodes, by its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NodeIndex(pub(super) u32);
+
+/// A peer of another node.
+#[derive(Debug)]
+pub(super) struct RemotePeer {
+    /// Its name in the tables of this node.
+    pub(super) conn: ConnId,
+    /// Whose it is.
+    pub(super) node: NodeIndex,
+    /// Which of the node's snapshots has told of it last.
+    pub(super) snapshot: u32,
+    pub(super) peer: Peer,
+}
+
+/// The peers of other nodes, side by side.
+#[derive(Debug, Default)]
+pub(super) struct Remotes {
+    peers: Vec<Option<RemotePeer>>,
+    free: Vec<u32>,
+    /// By place: the last mark that was set.
+    marks: Vec<u32>,
+    generation: u32,
+}
+
+impl Remotes {
+    pub(super) fn len(&self) -> usize {
+        self.peers.len() - self.free.len()
+    }
+
+    pub(super) fn at(&self, slot: u32) -> Option<&RemotePeer> {
+        self.peers.get((slot & !ConnId::REMOTE) as usize)?.as_ref()
+    }
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&RemotePeer> {
+        self.at(conn.slot).filter(|remote| remote.conn == conn)
+    }
+
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut RemotePeer> {
+        self.peers.get_mut(conn.index())?.as_mut().filter(|remote| remote.conn == conn)
+    }
+
+    pub(super) fn add(&mut self, node: NodeIndex, peer: Peer) -> ConnId {
+        self.generation = self.generation.wrapping_add(1);
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.peers.push(None);
+            self.marks.push(0);
+            u32::try_from(self.peers.len() - 1).expect("fewer peers than 2^31")
+        });
+        let conn = ConnId::remote(at, self.generation);
+        self.peers[at as usize] = Some(RemotePeer { conn, node, snapshot: 0, peer });
+        conn
+    }
+
+    pub(super) fn remove(&mut self, conn: ConnId) {
+        if self.get(conn).is_some() {
+            self.peers[conn.index()] = None;
+            self.free.push(conn.slot & !ConnId::REMOTE);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &RemotePeer)> {
+        self.peers.iter().flatten().map(|remote| (remote.conn, remote))
+    }
+
+    pub(super) fn marks(&mut self) -> &mut [u32] {
+        &mut self.marks
+    }
+
+    pub(super) fn mark(&self, conn: ConnId) -> u32 {
+        self.marks[conn.index()]
+    }
+
+    pub(super) fn clear_marks(&mut self) {
+        self.marks.fill(0);
+    }
+}

@@ -1,0 +1,301 @@
+//! Several nodes that are one server: SPEC §10.
+
+mod simulation;
+
+use std::time::Duration;
+
+use crate::common::{Node, config};
+use symple_engine::server::{ClusterConfig, Config, EngineError, HostCall, Input, RoomSend, Whom};
+use symple_proto::cluster::EnvelopeError;
+
+fn clustered() -> Config {
+    config(|config| config.cluster = Some(ClusterConfig::default()))
+}
+
+/// Two nodes on one bus, which brings at once what is published.
+struct Pair {
+    a: Node,
+    b: Node,
+}
+
+impl Pair {
+    fn new(config: &Config) -> Self {
+        let mut pair = Self {
+            a: Node::with_ids_from(config.clone(), 10),
+            b: Node::with_ids_from(config.clone(), 20),
+        };
+        for node in [&mut pair.a, &mut pair.b] {
+            node.drain();
+            node.input(Input::BusUp).unwrap();
+        }
+        pair.settle();
+        pair.forget();
+        pair
+    }
+
+    /// Brings everything that is on the bus to where it is wanted.
+    fn settle(&mut self) {
+        while !(self.a.published.is_empty() && self.b.published.is_empty()) {
+            let published = std::mem::take(&mut self.a.published);
+            let published = published.into_iter().chain(std::mem::take(&mut self.b.published));
+            for (channel, payload) in published {
+                for node in [&mut self.a, &mut self.b] {
+                    if node.subscribed.contains(&channel) {
+                        let input = Input::BusMessage { channel: &channel, payload: &payload };
+                        node.input(input).unwrap();
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.a.forget();
+        self.b.forget();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.a.now + time;
+        while self.a.now < until {
+            for node in [&mut self.a, &mut self.b] {
+                node.pass(Duration::from_millis(100));
+            }
+            self.settle();
+        }
+    }
+}
+
+/// R-C1, R-C3, R-C4: everything that two nodes say to each other, and to Redis, in the order in
+/// which it is said: a room is subscribed to before anyone can learn of its member.
+#[test]
+fn what_nodes_say_to_each_other() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.auth(r#"{"type":"auth","user":"alice","rooms":["team"]}"#);
+    pair.settle();
+    let bob = pair.b.auth(r#"{"type":"auth","user":"bob","rooms":["team"]}"#);
+    pair.settle();
+    for text in [
+        r#"{"type":"message","data":1.0}"#,
+        r#"{"type":"message","to":"team"}"#,
+        r#"{"type":"message","to":"bob"}"#,
+        r#"{"type":"message","to":"bob|n0000000000000000000"}"#,
+        r#"{"type":"message","to":"nobody"}"#,
+        r#"{"type":"message","to":["team","bob"]}"#,
+        r#"{"type":"presence","data":{"status":"busy","token":"s3cr3t"}}"#,
+    ] {
+        pair.a.text(alice, text);
+        pair.settle();
+    }
+    pair.b.text(bob, r#"{"type":"join","room":"other"}"#);
+    pair.settle();
+    pair.b.text(bob, r#"{"type":"leave","room":"team"}"#);
+    pair.settle();
+    pair.b.disconnect(bob);
+    pair.settle();
+    pair.b.input(Input::Shutdown { drain: Duration::ZERO }).unwrap();
+    pair.settle();
+    insta::assert_snapshot!("cluster_a", pair.a.log());
+    insta::assert_snapshot!("cluster_b", pair.b.log());
+}
+
+/// R-M3, R-P6, R-C1: who may reach whom does not depend on where they are.
+#[test]
+fn permissions_hold_across_nodes() {
+    let config = config(|config| {
+        config.cluster = Some(ClusterConfig::default());
+        config.room_send = RoomSend::Members;
+    });
+    let mut pair = Pair::new(&config);
+    let alice = pair.a.peer("alice", &["team"]);
+    let bob = pair.b.peer("bob", &["team", "den"]);
+    let carol = pair.b.peer("carol", &["den"]);
+    pair.settle();
+    pair.forget();
+    // Bob is in the room and shares another one with alice; carol is in the room only.
+    pair.a.text(alice, r#"{"type":"message","to":"den"}"#);
+    pair.settle();
+    assert_eq!(pair.b.received(bob).len(), 1);
+    assert_eq!(pair.b.received(carol).len(), 0);
+    pair.forget();
+    pair.a.text(alice, r#"{"type":"message","to":"carol"}"#);
+    pair.a.text(alice, r#"{"type":"presence","to":"carol"}"#);
+    assert_eq!(pair.a.published, [], "what nobody may receive goes nowhere");
+    // What a forged frame asks for is checked where its receivers are.
+    let frame = r#"{"type":"message","to":"carol","from":"alice|d0000000000000000000"}"#;
+    let id = pair.a.server.node_id().unwrap().to_owned();
+    let forged = |seq: u64, frame: &str| {
+        format!("{{\"v\":1,\"node\":\"{id}\",\"seq\":{seq},\"kind\":\"frame\"}}\n{frame}")
+    };
+    let channel = "room:den";
+    let payload = forged(1, frame);
+    let result = pair.b.input(Input::BusMessage { channel, payload: payload.as_bytes() });
+    assert_eq!(result, Ok(0));
+    for frame in ["", "null", r#"{"type":"join","room":"x"}"#, r#"{"type":"message","to":5}"#] {
+        let payload = forged(1, frame);
+        let result = pair.b.input(Input::BusMessage { channel, payload: payload.as_bytes() });
+        assert!(result.is_err(), "{frame}");
+    }
+    let payload = forged(1, r#"{"type":"message","from":"carol|x"}"#);
+    let result = pair.b.input(Input::BusMessage { channel, payload: payload.as_bytes() });
+    assert_eq!(result, Err(EngineError::UnknownPeer));
+    assert_eq!(pair.b.received(carol).len(), 0);
+}
+
+/// R-C2: the peers of a node that is silent are offline within ten seconds, once each.
+#[test]
+fn a_dead_node_takes_its_peers_with_it() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.peer("alice", &["team"]);
+    pair.b.peer("bob", &["team"]);
+    pair.b.peer("carol", &["team"]);
+    pair.settle();
+    pair.pass(Duration::from_secs(60));
+    assert_eq!(pair.a.received(alice).iter().filter(|text| text.contains("false")).count(), 0);
+    pair.forget();
+    // The other node does nothing any more.
+    let started = pair.a.now;
+    pair.a.pass(Duration::from_secs(8));
+    let offline = pair.a.received(alice);
+    assert_eq!(offline.len(), 2, "{offline:?}");
+    assert!(offline.iter().all(|text| text.contains(r#""online":false"#)));
+    assert_eq!(pair.a.server.stats().nodes_lost, 1);
+    assert_eq!(pair.a.server.nodes().count(), 0);
+    assert!(pair.a.now.since(started) < Duration::from_secs(10));
+}
+
+/// R-C2: a node that was stopped and goes on neither takes the others for dead, nor is it a ghost.
+#[test]
+fn a_stopped_node_goes_on() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.peer("alice", &["team"]);
+    let bob = pair.b.peer("bob", &["team"]);
+    pair.settle();
+    pair.pass(Duration::from_secs(3));
+    pair.forget();
+    // What is said meanwhile waits for it.
+    let waiting = {
+        pair.a.pass(Duration::from_secs(15));
+        std::mem::take(&mut pair.a.published)
+    };
+    assert_eq!(pair.a.received(alice).len(), 1, "bob is taken for offline");
+    pair.b.now = pair.a.now;
+    pair.b.input(Input::Timeout).unwrap();
+    for (channel, payload) in waiting {
+        pair.b.input(Input::BusMessage { channel: &channel, payload: &payload }).unwrap();
+    }
+    pair.settle();
+    pair.pass(Duration::from_secs(5));
+    let seen = pair.a.received(alice);
+    assert_eq!(seen.len(), 2, "bob is back: {seen:?}");
+    assert!(seen[1].contains(r#""online":true"#));
+    assert_eq!(pair.b.received(bob), [""; 0], "alice was never away");
+}
+
+/// R-C2, SPEC §12: a node that leaves says so.
+#[test]
+fn a_polite_node_is_gone_at_once() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.peer("alice", &["team"]);
+    pair.b.peer("bob", &["team"]);
+    pair.settle();
+    pair.forget();
+    pair.b.input(Input::Shutdown { drain: Duration::ZERO }).unwrap();
+    assert_eq!(pair.b.published.len(), 1, "one word for all peers");
+    pair.settle();
+    assert_eq!(pair.a.received(alice).len(), 1);
+    assert_eq!(pair.a.server.stats().nodes_lost, 0);
+}
+
+/// R-C5: what a newer node says is refused with its version named, and changes nothing.
+#[test]
+fn foreign_envelopes_change_nothing() {
+    let mut pair = Pair::new(&clustered());
+    pair.a.peer("alice", &["team"]);
+    pair.forget();
+    for (payload, error) in [
+        ("{\"v\":2,\"node\":\"n\"}\n", EnvelopeError::Version(2)),
+        ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"new\"}\n{}", EnvelopeError::Kind),
+        ("whatever", EnvelopeError::Header),
+    ] {
+        let payload = payload.as_bytes();
+        let result = pair.a.input(Input::BusMessage { channel: "cluster", payload });
+        assert_eq!(result, Err(EngineError::Envelope(error)));
+        pair.a.nothing();
+    }
+}
+
+/// R-S3: what a backend publishes goes to the peers of every node, as it stands.
+#[test]
+fn backends_publish_to_all_nodes() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.peer("alice", &["team"]);
+    let bob = pair.b.peer("bob", &["team"]);
+    pair.settle();
+    pair.forget();
+    let mut publish = |payload: &[u8]| {
+        pair.a
+            .input(Input::BusMessage { channel: "broadcast", payload })
+            .and(pair.b.input(Input::BusMessage { channel: "broadcast", payload }))
+    };
+    publish(br#"{"type":"message","to":"team","from":"rails"}"#).unwrap();
+    publish(br#"{"type":"message","to":["team","bob"],"n":1}"#).unwrap();
+    publish(br#"{"type":"message","to":"bob|n0000000000000000000","n":2}"#).unwrap();
+    publish(br#"{"type":"message","to":"n0000000000000000000","n":3}"#).unwrap();
+    for broken in [&b""[..], b"null", b"{}", b"\xff", br#"{"type":"message"}"#] {
+        assert!(publish(broken).is_err());
+    }
+    assert_eq!(
+        pair.a.received(alice),
+        [
+            r#"{"type":"message","to":"team","from":"rails"}"#,
+            r#"{"type":"message","to":["team","bob"],"n":1}"#,
+        ]
+    );
+    assert_eq!(pair.b.received(bob).len(), 4);
+    assert_eq!(pair.a.published, [], "what all nodes hear is not said again");
+}
+
+/// R-C1: the host's calls reach peers wherever they are.
+#[test]
+fn hosts_reach_peers_of_other_nodes() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.peer("alice", &["team"]);
+    let bob = pair.b.peer("bob", &["team"]);
+    pair.settle();
+    pair.forget();
+    let id = "n0000000000000000000";
+    let text = r#"{"type":"event","to":["team","bob"]}"#;
+    assert_eq!(pair.a.host(HostCall::Emit { text }), Ok(2));
+    assert_eq!(pair.a.host(HostCall::Emit { text: r#"{"to":"bob"}"# }), Ok(1));
+    assert_eq!(pair.a.host(HostCall::Send { peer: id, text: r#"{"type":"event"}"# }), Ok(1));
+    assert_eq!(pair.a.host(HostCall::Join { peer: id, room: "den" }), Ok(1));
+    pair.settle();
+    assert_eq!(pair.a.server.members("den").count(), 1);
+    assert_eq!(pair.a.server.members("team").count(), 2);
+    assert_eq!(pair.a.host(HostCall::Leave { peer: id, room: "den" }), Ok(1));
+    assert_eq!(pair.a.host(HostCall::CloseRoom { room: "team" }), Ok(2));
+    pair.settle();
+    assert_eq!(pair.a.host(HostCall::Kick { whom: Whom::User("bob"), reason: "out" }), Ok(1));
+    pair.settle();
+    assert_eq!(
+        pair.a.host(HostCall::Kick { whom: Whom::Peer(id), reason: "out" }),
+        Err(EngineError::UnknownPeer)
+    );
+    let received: Vec<_> = pair.b.received(bob);
+    assert_eq!(
+        received,
+        [
+            r#"{"type":"event","to":["team","bob"]}"#,
+            r#"{"to":"bob"}"#,
+            r#"{"type":"event"}"#,
+            r#"{"type":"join:ok","room":"den"}"#,
+            r#"{"type":"leave:ok","room":"den"}"#,
+            r#"{"type":"leave:ok","room":"team"}"#,
+            r#"{"type":"presence","from":"alice|d…","data":{"user":"alice","id":"d…","online":false,"name":"alice"}}"#,
+            r#"{"type":"error","status":403,"message":"out"}"#,
+        ],
+        "{}",
+        pair.b.log()
+    );
+    assert_eq!(pair.a.received(alice).len(), 3);
+}
