@@ -28,7 +28,7 @@ const ROOMS: [&str; 4] = ["r0", "r1", "r2", "alice"];
 /// R-C2: within so much time after the trouble everything is right again.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// SplitMix64: all that a seed decides.
+/// `SplitMix64`: all that a seed decides.
 #[derive(Clone)]
 struct Dice(u64);
 
@@ -221,7 +221,6 @@ impl World {
                 let known = client.roster.contains(&from);
                 let fault = match (own, online) {
                     (true, _) if !known => "told by one it does not see",
-                    (true, _) => return,
                     (false, true) if !client.roster.insert(from.clone()) => "online twice",
                     (false, false) if !client.roster.remove(&from) => "offline twice",
                     _ => return,
