@@ -1,0 +1,76 @@
+//! A Symple v4 server for async-std: realtime messaging and presence over WebSocket.
+//!
+//! **async-std is discontinued upstream**: it gets no features, and fixes only if someone cares.
+//! This crate is for applications that are built on it already. For a new one take
+//! `symple-tokio`: it is the same server with the same names, so that to move is to change the
+//! name of the crate, and the attribute of `main`. Little of async-std is used here, and in one
+//! module: its sockets, timers and reactor are those of [async-io](https://docs.rs/async-io),
+//! which lives on as part of smol.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use symple_async_std::{AuthDecision, Event, ServerBuilder};
+//!
+//! # async fn rooms_of(_: &str) -> Result<Vec<String>, std::io::Error> { Ok(vec![]) }
+//! # async fn asked_to_end() {}
+//! #[async_std::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = ServerBuilder::new()
+//!         .bind("127.0.0.1:4500")
+//!         .configure(|config| config.engine.dynamic_rooms = false)
+//!         .authenticate(|request| async move {
+//!             match request.token() {
+//!                 Some(token) => rooms_of(&token).await.map(|rooms| AuthDecision::allow().rooms(rooms)),
+//!                 None => Ok(AuthDecision::deny("A token, please")),
+//!             }
+//!         })
+//!         .start()?;
+//!
+//!     let mut events = server.events();
+//!     let handle = server.handle();
+//!     async_std::task::spawn(async move {
+//!         while let Some(event) = events.next().await {
+//!             if let Event::Online { peer, .. } = event {
+//!                 let hello = format!(r#"{{"type":"event","name":"hello","to":"{peer}"}}"#);
+//!                 let _ = handle.emit(hello).await;
+//!             }
+//!         }
+//!     });
+//!
+//!     asked_to_end().await;
+//!     server.shutdown(Duration::ZERO).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The server has a thread of its own, which also polls async-io's reactor while it waits; the
+//! hooks run on async-std's executor, whose threads are started by the first of them. The reactor
+//! is one for the whole process: what else the process does with sockets on async-std is polled
+//! by whichever thread waits, so a busy neighbour costs more here than it does with tokio.
+//!
+//! All of it but sockets and timers is `symple-driver`, and what happens is decided in
+//! `symple-engine`, so the same server runs on other runtimes.
+
+#![forbid(unsafe_code)]
+
+mod runtime;
+
+pub use runtime::{AsyncStd, Listener, Socket, Timer};
+pub use symple_driver::{
+    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Events, Handle, HandleError,
+    IntoAuthDecision, OriginError, OriginPattern, Request, Server, ServerStats, StartError,
+    TransportStats, UpgradeDecision, VirtualPeer, rustls, tls,
+};
+pub use symple_engine::server::{
+    ConnectionLimits, EngineError, Event, OfflineReason, PeerInfo, PresenceMode, RateLimit,
+    RoomInfo, RoomSend, Stats, Text,
+};
+pub use symple_proto as proto;
+
+/// A server that is being set up.
+pub type ServerBuilder = symple_driver::ServerBuilder<AsyncStd>;
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,0 +1,174 @@
+//! async-std's sockets and timers, and all that is used of async-std.
+//!
+//! async-std's own `TcpStream` and `TcpListener` are [`async_io::Async`] sockets, and its reactor
+//! is async-io's. They are used here without that layer, because it hides readiness: there is no
+//! `poll_accept`, and a read that finds nothing is tried twice more before the task is woken by
+//! the next bytes. What remains of async-std itself is [`async_std::task::spawn`]: another
+//! executor over async-io, such as smol's, takes its place by changing that one line.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice, Read as _, Write as _},
+    net::{self, Shutdown, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use async_io::Async;
+use symple_driver::runtime;
+
+/// async-std, as a server sees it.
+#[derive(Clone, Debug)]
+pub struct AsyncStd(());
+
+impl runtime::Runtime for AsyncStd {
+    type Listener = Listener;
+    type Socket = Socket;
+    type Timer = Timer;
+
+    /// There is one for the whole process, and it is started by whoever uses it first.
+    fn current() -> io::Result<Self> {
+        Ok(Self(()))
+    }
+
+    fn run(&self, future: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        // This polls the reactor on the thread that waits, so that a socket's readiness wakes no
+        // other thread. A task of the executor would be run wherever, and be woken by whoever.
+        async_io::block_on(future);
+        Ok(())
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(async_std::task::spawn(future));
+    }
+
+    fn listener(&self, listener: net::TcpListener) -> io::Result<Listener> {
+        Ok(Listener { listener: Async::new(listener)?, ready: false })
+    }
+
+    fn timer(&self) -> Timer {
+        Timer(None)
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener {
+    listener: Async<net::TcpListener>,
+    /// There may be someone to accept.
+    ready: bool,
+}
+
+impl runtime::Listener for Listener {
+    type Socket = Socket;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
+        loop {
+            if !self.ready {
+                ready!(self.listener.poll_readable(cx))?;
+                self.ready = true;
+            }
+            match self.listener.get_ref().accept() {
+                Ok((socket, address)) => {
+                    let socket = Socket { socket: Async::new(socket)?, drained: true };
+                    return Poll::Ready(Ok((socket, address)));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// A connected TCP socket.
+#[derive(Debug)]
+pub struct Socket {
+    socket: Async<net::TcpStream>,
+    /// There was less to read than there was room for, so there is nothing now.
+    drained: bool,
+}
+
+impl Socket {
+    /// Writes, unless that would block; then waits until it would not.
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&net::TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match write(self.socket.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_writable(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl runtime::Socket for Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        while !std::mem::take(&mut self.drained) {
+            match self.socket.get_ref().read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    self.drained = matches!(result, Ok(count) if 0 < count && count < buf.len());
+                    return Poll::Ready(result);
+                }
+            }
+        }
+        // The first answer may be about what has just been read, the second is not. Nothing is
+        // lost by asking again: bytes that have come meanwhile wake the task at once.
+        if self.socket.poll_readable(cx)?.is_ready() && self.socket.poll_readable(cx)?.is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |mut socket| socket.write(buf))
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |mut socket| socket.write_vectored(bufs))
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.socket.get_ref().shutdown(Shutdown::Write))
+    }
+}
+
+/// A timer, made when it is first set.
+#[derive(Debug)]
+pub struct Timer(Option<Set>);
+
+/// A timer that has been set.
+#[derive(Debug)]
+struct Set {
+    timer: async_io::Timer,
+    /// What it is set to; none once it has fired, which it does only once.
+    deadline: Option<Instant>,
+}
+
+impl runtime::Timer for Timer {
+    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let set = self.0.get_or_insert_with(|| Set {
+            timer: async_io::Timer::at(deadline),
+            deadline: Some(deadline),
+        });
+        if set.deadline != Some(deadline) {
+            set.timer.set_at(deadline);
+            set.deadline = Some(deadline);
+        }
+        ready!(Pin::new(&mut set.timer).poll(cx));
+        set.deadline = None;
+        Poll::Ready(())
+    }
+}
