@@ -6,8 +6,10 @@ mod bench;
 mod check_config;
 mod command_line;
 mod logging;
+mod runtime;
 mod serve;
 mod settings;
+mod signals;
 
 use std::{path::Path, process::ExitCode};
 

@@ -2,9 +2,16 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use symple_tokio::{Config, Handle, Server, ServerBuilder, StartError, rustls, tls};
+use symple_driver::{
+    Config, Handle, Server, ServerBuilder, StartError, runtime::Runtime, rustls, tls,
+};
 
-use crate::{Failure, logging, settings::Settings};
+use crate::{
+    Failure, logging,
+    runtime::Within,
+    settings::Settings,
+    signals::{Signals, Wish},
+};
 
 /// The addresses to listen on.
 pub(crate) fn addresses(settings: &Settings) -> Vec<String> {
@@ -41,22 +48,30 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
     let tls = check(settings)?;
     logging::init(settings.log_format);
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::crash)?;
-    runtime.block_on(async {
-        // Before anyone can know that there is something to be signalled.
-        let signals = Signals::new().map_err(Failure::crash)?;
-        let server = start(settings, tls.as_ref())?;
-        greet(settings, &server);
-        signals.obey(&server, settings).await
-    })
+    settings.runtime.run(Serve { settings, tls }).map_err(Failure::crash)?
 }
 
-fn start(settings: &Settings, tls: Option<&TlsConfig>) -> Result<Server, Failure> {
+/// What is done within the runtime.
+struct Serve<'a> {
+    settings: &'a Settings,
+    tls: Option<TlsConfig>,
+}
+
+impl Within for Serve<'_> {
+    type Output = Result<(), Failure>;
+
+    async fn run<R: Runtime>(self) -> Self::Output {
+        // Before anyone can know that there is something to be signalled.
+        let signals = Signals::new().map_err(Failure::crash)?;
+        let server = start::<R>(self.settings, self.tls.as_ref())?;
+        greet(self.settings, &server);
+        obey(&signals, &server, self.settings).await
+    }
+}
+
+fn start<R: Runtime>(settings: &Settings, tls: Option<&TlsConfig>) -> Result<Server, Failure> {
     let start = |addresses: Vec<String>| {
-        let mut builder = ServerBuilder::new().config(settings.config.clone());
+        let mut builder = ServerBuilder::<R>::new().config(settings.config.clone());
         if let Some(tls) = tls {
             builder = builder.tls(Arc::clone(tls));
         }
@@ -90,7 +105,7 @@ fn greet(settings: &Settings, server: &Server) {
         "symple {} listens on {} ({})",
         env!("CARGO_PKG_VERSION"),
         urls.join(", "),
-        describe(&settings.config)
+        describe(settings)
     );
     let public: Vec<_> = server
         .local_addresses()
@@ -112,15 +127,15 @@ fn is_loopback(address: &SocketAddr) -> bool {
 }
 
 /// What kind of server it is, in a few words.
-fn describe(config: &Config) -> String {
-    let engine = &config.engine;
+fn describe(settings: &Settings) -> String {
+    let Config { engine, .. } = &settings.config;
     let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
     let clients = if engine.authentication { "sessions" } else { "anonymous" };
     let rate = match engine.rate {
         Some(rate) => format!("{} frames/s per peer", rate.frames_per_second),
         None => "no rate limit".into(),
     };
-    format!("{clients}, {rooms}, {rate}")
+    format!("{clients}, {rooms}, {rate}, {}", settings.runtime)
 }
 
 /// A server for many connections needs many descriptors: as many as it may have.
@@ -152,75 +167,19 @@ async fn reload_tls(settings: &Settings, handle: &Handle) {
     }
 }
 
-/// What a signal asks for.
-enum Wish {
-    End,
-    ReloadTls,
-}
-
-/// The signals that a server obeys.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    hang_up: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.hang_up.recv() => Wish::ReloadTls,
-            _ = self.terminate.recv() => Wish::End,
-            _ = self.interrupt.recv() => Wish::End,
-        }
-    }
-
-    #[cfg(not(unix))]
-    #[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> Wish {
-        // Without the signal there is no wish.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        Wish::End
-    }
-
-    /// Waits until the server has ended, and ends it when that is wished (SPEC §12).
-    async fn obey(mut self, server: &Server, settings: &Settings) -> Result<(), Failure> {
-        let mut ending = false;
-        loop {
-            let wish = tokio::select! {
-                ended = server.wait() => return ended.map_err(Failure::crash),
-                wish = self.next() => wish,
-            };
-            match wish {
-                Wish::ReloadTls => reload_tls(settings, &server.handle()).await,
-                Wish::End if ending => return Err(Failure::crash("ended by a second signal")),
-                Wish::End => {
-                    ending = true;
-                    tracing::info!("shutting down");
-                    // One that has ended already need not be told.
-                    let _ = server.handle().shutdown(settings.drain).await;
-                }
+/// Waits until the server has ended, and ends it when that is wished (SPEC §12).
+async fn obey(signals: &Signals, server: &Server, settings: &Settings) -> Result<(), Failure> {
+    let mut ending = false;
+    loop {
+        match signals.next_or(server.wait()).await {
+            Err(ended) => return ended.map_err(Failure::crash),
+            Ok(Wish::ReloadTls) => reload_tls(settings, &server.handle()).await,
+            Ok(Wish::End) if ending => return Err(Failure::crash("ended by a second signal")),
+            Ok(Wish::End) => {
+                ending = true;
+                tracing::info!("shutting down");
+                // One that has ended already need not be told.
+                let _ = server.handle().shutdown(settings.drain).await;
             }
         }
     }

@@ -13,6 +13,14 @@ use std::{
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
+/// The runtimes of this build, the default first.
+const RUNTIMES: &[&str] = &[
+    #[cfg(feature = "tokio")]
+    "tokio",
+    #[cfg(feature = "async-std")]
+    "async-std",
+];
+
 /// A folder of its own for a test.
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -262,8 +270,8 @@ fn greeting() {
     let folder = folder("greeting");
     let server = Server::start(&folder, &["--path", "/ws", "--rate-limit", "0"]);
     let expected = format!(
-        "listens on ws://{}/ws (anonymous, dynamic rooms, no rate limit)\n",
-        server.address
+        "listens on ws://{}/ws (anonymous, dynamic rooms, no rate limit, {})\n",
+        server.address, RUNTIMES[0]
     );
     assert!(server.greeting.ends_with(&expected), "{}", server.greeting);
     server.signal("TERM");
@@ -283,16 +291,58 @@ fn greeting() {
 /// SPEC §12: a signal ends it in good order, with exit code 0.
 #[test]
 fn signals() {
-    for signal in ["TERM", "INT"] {
-        let server = Server::start(&folder("signals"), &[]);
-        let mut client = server.client("alice");
-        server.signal(signal);
-        assert_eq!(recv(&mut client)["name"], "shutdown");
-        let Message::Close(Some(frame)) = client.read().unwrap() else { panic!() };
-        assert_eq!(u16::from(frame.code), 1001);
-        while client.read().is_ok() {}
-        assert_eq!(server.wait().0, 0);
+    for runtime in RUNTIMES {
+        for signal in ["TERM", "INT"] {
+            let server = Server::start(&folder("signals"), &["--runtime", runtime]);
+            let mut client = server.client("alice");
+            server.signal(signal);
+            assert_eq!(recv(&mut client)["name"], "shutdown");
+            let Message::Close(Some(frame)) = client.read().unwrap() else { panic!() };
+            assert_eq!(u16::from(frame.code), 1001);
+            while client.read().is_ok() {}
+            assert_eq!(server.wait().0, 0);
+        }
     }
+}
+
+/// The same server, whichever runtime it is on; and it is on the one that it was told.
+#[test]
+fn runtimes() {
+    let folder = folder("runtimes");
+    for runtime in RUNTIMES {
+        let server = Server::start(&folder, &["--runtime", runtime]);
+        assert!(server.greeting.ends_with(&format!(", {runtime})\n")), "{}", server.greeting);
+        #[cfg(target_os = "linux")]
+        {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+            let names: Vec<_> = tasks
+                .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap())
+                .collect();
+            let has_reactor = names.iter().any(|name| name == "async-io\n");
+            assert_eq!(has_reactor, *runtime == "async-std", "{names:?}");
+        }
+        let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
+        let message = json!({ "type": "message", "to": "r", "data": { "n": 1 } });
+        alice.send(Message::text(message.to_string())).unwrap();
+        let heard = loop {
+            let frame = recv(&mut bob);
+            if frame["type"] == "message" {
+                break frame;
+            }
+        };
+        assert_eq!(heard["data"]["n"], 1);
+        drop((alice, bob));
+        server.signal("TERM");
+        assert_eq!(server.wait().0, 0);
+
+        let seen = checked(&folder, &[], &[("SYMPLE_RUNTIME", runtime)], "runtime");
+        assert_eq!(seen, format!("{runtime} SYMPLE_RUNTIME"));
+    }
+    assert_eq!(checked(&folder, &[], &[], "runtime"), format!("{} default", RUNTIMES[0]));
+    let (code, _, stderr) = run(&folder, &["serve", "--runtime", "smol"], &[]);
+    let names = RUNTIMES.join(", ");
+    let expected = format!("invalid value 'smol' for runtime (flag): must be one of {names}\n");
+    assert!(code == 2 && stderr.ends_with(&expected), "{stderr}");
 }
 
 /// SPEC §12: a second signal ends it at once.

@@ -1,5 +1,7 @@
 //! Every setting, once: `--help`, `check-config` and the README are made from this.
 
+use crate::runtime::RUNTIMES;
+
 /// A setting.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -249,6 +251,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "text",
         "How logs are written; how much is said by RUST_LOG, or DEBUG=symple:*"
     ),
+    setting!(
+        RUNNING,
+        "runtime",
+        ["SYMPLE_RUNTIME"],
+        "tokio|async-std",
+        RUNTIMES[0].0,
+        "The async runtime; clients see no difference"
+    ),
 ];
 
 #[cfg(test)]
@@ -265,6 +275,8 @@ mod tests {
     }
 
     /// The table in the README is this one: `UPDATE_README=1 cargo test -p symple-cli` writes it.
+    /// It tells of a build that has everything.
+    #[cfg(all(feature = "tokio", feature = "async-std"))]
     #[test]
     fn the_readme_has_the_table() {
         const BEGIN: &str = "<!-- settings -->\n";

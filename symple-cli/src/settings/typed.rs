@@ -2,8 +2,11 @@
 
 use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
-use symple_tokio::{Config, PresenceMode, RateLimit, RoomSend};
+use symple_driver::Config;
+use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
 use thiserror::Error;
+
+use crate::runtime::{RUNTIMES, Runtime};
 
 use super::source::{Origin, Source};
 
@@ -52,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) drain: Duration,
     pub(crate) log_format: LogFormat,
+    pub(crate) runtime: Runtime,
 }
 
 /// Reads values.
@@ -191,6 +195,7 @@ impl Settings {
             tls,
             drain: reader.seconds("drain")?,
             log_format: reader.choice("log-format", &formats)?,
+            runtime: reader.choice("runtime", RUNTIMES)?,
         })
     }
 }
