@@ -112,9 +112,7 @@ impl Target {
                 return EngineWorld::new(header).map(|world| World::Engine(Box::new(world)));
             }
             Self::Tokio => Kind::Tokio,
-            Self::AsyncStd => {
-                return Err(StartError::Failed("this target is not built yet".into()));
-            }
+            Self::AsyncStd => Kind::AsyncStd,
             Self::Url(url) => {
                 let host = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
                 let mut found =

@@ -6,7 +6,9 @@ mod sockets;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use symple_tokio::{AuthDecision, Config, PresenceMode, RateLimit, RoomSend, proto::Fields};
+use symple_driver::{AuthDecision, Config};
+use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
+use symple_proto::Fields;
 use thiserror::Error;
 
 use crate::transcript::{Frame, Header, HookAnswer, ScenarioConfig};

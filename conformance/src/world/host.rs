@@ -9,7 +9,9 @@ use std::{
 };
 
 use serde_json::json;
-use symple_tokio::{Config, Server, ServerBuilder};
+use symple_async_std::AsyncStd;
+use symple_driver::{AuthDecision, Config, Server, ServerBuilder, runtime::Runtime};
+use symple_tokio::Tokio;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -36,6 +38,8 @@ const NODE_SERVER: &str = include_str!("../../js/node-server.cjs");
 pub(crate) enum Kind {
     /// Ours, in this process, on tokio.
     Tokio,
+    /// Ours, in this process, on async-std.
+    AsyncStd,
     /// Any server that runs already.
     Address(SocketAddr),
     /// Any server that a command starts.
@@ -46,7 +50,7 @@ pub(crate) enum Kind {
 
 /// A server.
 enum Running {
-    Tokio(Server),
+    Ours(Server),
     Child {
         child: tokio::sync::oneshot::Sender<()>,
         id: u32,
@@ -83,7 +87,8 @@ impl Host {
 
     async fn boot(&mut self) -> Result<(), StartError> {
         let running = match self.kind.clone() {
-            Kind::Tokio => Running::Tokio(self.start_tokio()?),
+            Kind::Tokio => self.start_ours::<Tokio, _>(sleep)?,
+            Kind::AsyncStd => self.start_ours::<AsyncStd, _>(async_std::task::sleep)?,
             Kind::Address(_) => self.check_elsewhere()?,
             Kind::Command(command) => self.start_command(&command)?,
             Kind::Node(folder) => self.start_node(&folder)?,
@@ -111,9 +116,13 @@ impl Host {
         server_config(&self.header.config).map_err(StartError::Unsupported)
     }
 
-    fn start_tokio(&self) -> Result<Server, StartError> {
+    /// Starts our server on a runtime, whose timers the hook waits on.
+    fn start_ours<R: Runtime, F: Future<Output = ()> + Send + 'static>(
+        &self,
+        sleep: fn(Duration) -> F,
+    ) -> Result<Running, StartError> {
         let mut builder =
-            ServerBuilder::new().config(self.config()?).bind(self.address.to_string());
+            ServerBuilder::<R>::new().config(self.config()?).bind(self.address.to_string());
         if let Some(hook) = self.header.config.auth_hook.clone() {
             let hook = Arc::new(hook);
             builder = builder.authenticate(move |request| {
@@ -121,14 +130,15 @@ impl Host {
                 async move {
                     let token = request.token().unwrap_or_default();
                     let Some(answer) = HookAnswer::find(&hook, &token) else {
-                        return symple_tokio::AuthDecision::deny("");
+                        return AuthDecision::deny("");
                     };
                     sleep(Duration::from_millis(answer.delay_ms.unwrap_or(0))).await;
                     decide(answer)
                 }
             });
         }
-        builder.start().map_err(|error| StartError::Refused(error.to_string()))
+        let started = builder.start().map(Running::Ours);
+        started.map_err(|error| StartError::Refused(error.to_string()))
     }
 
     fn start_command(&self, command: &str) -> Result<Running, StartError> {
@@ -218,8 +228,8 @@ impl Host {
     /// Asks the server to shut down.
     pub(crate) async fn shut_down(&mut self) -> Done {
         match &mut self.running {
-            Some(Running::Tokio(_)) => {
-                let Some(Running::Tokio(server)) = self.running.take() else { return Ok(()) };
+            Some(Running::Ours(_)) => {
+                let Some(Running::Ours(server)) = self.running.take() else { return Ok(()) };
                 let seen = self.seen.clone();
                 tokio::spawn(async move {
                     let ended = server.shutdown(Duration::ZERO).await;
@@ -244,7 +254,7 @@ impl Host {
     /// Kills the server.
     pub(crate) fn kill(&mut self) -> Done {
         match self.running.take() {
-            Some(Running::Tokio(server)) => drop(server),
+            Some(Running::Ours(server)) => drop(server),
             Some(Running::Child { child, .. }) => drop(child.send(())),
             Some(Running::Elsewhere) => return Err("the server cannot be killed from here".into()),
             None => {}
