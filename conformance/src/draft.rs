@@ -67,7 +67,9 @@ pub async fn draft(transcript: &Transcript) -> Result<Vec<Difference>, String> {
         }
         while let Some(seen) = world.next(Duration::ZERO).await {
             let conn = seen.conn().unwrap_or_default().to_owned();
-            segments.entry(conn).or_default().1.push((seq, seen));
+            // What comes while nothing else happens is awaited before that is over.
+            let after = if matches!(event, Event::Quiet(_)) { seq - 1 } else { seq };
+            segments.entry(conn).or_default().1.push((after, seen));
         }
         if let Event::Quiet(_) = event {
             for (conn, (recorded, seen)) in std::mem::take(&mut segments) {
@@ -103,8 +105,22 @@ fn learn(
 /// The type of a frame, and of whom it tells.
 fn kind(text: &str) -> String {
     let frame: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let from = frame["from"].as_str().unwrap_or_default().split('|').next().unwrap_or_default();
-    format!("{} {from} {}", frame["type"], frame["data"]["online"])
+    let (user, _) = author(&frame).unwrap_or_default();
+    format!("{} {} {user} {}", frame["type"], frame["id"], frame["data"]["online"])
+}
+
+/// The user and the id in `from`.
+fn author(frame: &serde_json::Value) -> Option<(&str, &str)> {
+    frame["from"].as_str()?.split_once('|')
+}
+
+/// Binds the author of a recorded frame to that of the frame that takes its place.
+fn learn_author(bindings: &mut Bindings, recorded: &str, seen: &str) {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+    let (recorded, seen) = (parse(recorded), parse(seen));
+    if let (Some((_, recorded)), Some((_, seen))) = (author(&recorded), author(&seen)) {
+        bindings.bind(recorded, seen);
+    }
 }
 
 /// Puts what was recorded and what was seen side by side, as cheaply as possible.
@@ -149,7 +165,8 @@ fn align(
         }
     }
     let (mut row, mut column) = (0, 0);
-    let mut behind = recorded.first().map(|(seq, _)| *seq);
+    // What comes before all that was recorded stands before it.
+    let mut behind = recorded.first().map(|(seq, _)| *seq - 1);
     while row < rows || column < columns {
         let here = best[row][column];
         let both = (row < rows && column < columns)
@@ -158,7 +175,9 @@ fn align(
             let (seq, expected) = &recorded[row];
             let (_, found) = &seen[column];
             if let (Event::Recv(_, expected), Seen::Text(_, text)) = (expected, found) {
-                bindings.accept(expected, text);
+                if !bindings.accept(expected, text) {
+                    learn_author(bindings, expected, text);
+                }
             }
             if both != Some(0) {
                 let difference = Difference { seq: Some(*seq), ..as_difference(found, bindings) };

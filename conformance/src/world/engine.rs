@@ -39,6 +39,7 @@ pub(crate) struct EngineWorld {
     seen: VecDeque<Seen>,
     /// Hooks that will answer.
     answers: Vec<(Timestamp, RequestId, Verdict)>,
+    boots: u64,
     shutting_down: bool,
 }
 
@@ -60,6 +61,7 @@ impl EngineWorld {
             clients: BTreeMap::new(),
             seen: VecDeque::new(),
             answers: Vec::new(),
+            boots: 0,
             shutting_down: false,
         };
         world.boot();
@@ -67,8 +69,9 @@ impl EngineWorld {
     }
 
     fn boot(&mut self) {
-        // Ids need only be different here.
-        let mut state = 0x1234_5678_9abc_def0_u64;
+        // Ids need only be different here, also from those of the server before.
+        self.boots += 1;
+        let mut state = 0x1234_5678_9abc_def0_u64.wrapping_mul(self.boots);
         let random = move |bytes: &mut [u8]| {
             for byte in bytes {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
