@@ -136,6 +136,9 @@ pub const DEVIATIONS: &[Deviation] = &[
     ),
 ];
 
+/// How many transcripts are named in the table for one deviation.
+const NAMED: usize = 6;
+
 /// The deviation of that name.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Deviation> {
@@ -270,6 +273,33 @@ impl Declarations {
     /// The names of all transcripts that are touched.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// The deviations with their reasons, their rules and the transcripts that show them, as a
+    /// table in Markdown: the recorded transcripts that they touch, and of those given the ones
+    /// that name them among their rules. Of many transcripts, the first are named.
+    #[must_use]
+    pub fn table(&self, transcripts: &[Transcript]) -> String {
+        let mut table = String::from("| id | reason | rules | transcripts |\n|---|---|---|---|\n");
+        for Deviation { id, reason, rules } in DEVIATIONS {
+            let names = self.shown_by(id, transcripts);
+            let mut shown: Vec<_> =
+                names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+            if names.len() > NAMED {
+                shown.push(format!("and {} more", names.len() - NAMED));
+            }
+            let shown = if shown.is_empty() { "–".into() } else { shown.join(", ") };
+            table += &format!("| {id} | {reason} | {rules} | {shown} |\n");
+        }
+        table
+    }
+
+    /// The names of the transcripts that show a deviation: see [`Declarations::table`].
+    #[must_use]
+    pub fn shown_by<'a>(&'a self, id: &'a str, transcripts: &'a [Transcript]) -> Vec<&'a str> {
+        let names_it = |transcript: &&Transcript| transcript.header.rules.iter().any(|r| r == id);
+        let named = transcripts.iter().filter(names_it);
+        self.touched_by(id).chain(named.map(|transcript| &*transcript.header.name)).collect()
     }
 
     /// What is expected instead of what was recorded.

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(commands::replay::command())
+        .subcommand(commands::parity::command())
+        .subcommand(commands::deviations::command())
         .subcommand(commands::draft::command());
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match matches.subcommand() {
                 Some(("replay", flags)) => commands::replay::run(flags).await,
+                Some(("parity", flags)) => commands::parity::run(flags).await,
+                Some(("deviations", flags)) => commands::deviations::run(flags),
                 Some(("draft", flags)) => commands::draft::run(flags).await,
                 _ => Err(Problem("there is no such command".into())),
             }

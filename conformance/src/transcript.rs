@@ -346,6 +346,32 @@ impl Transcript {
         Ok(Self { path: path.into(), header, events })
     }
 
+    /// The transcripts that this program has with it: those that were recorded with the original
+    /// server, and those of the specification's other rules. In the order of their paths.
+    ///
+    /// # Errors
+    /// [`TranscriptError`]: only in a program that was not tested.
+    pub fn built_in() -> Result<Vec<Self>, TranscriptError> {
+        static FILES: include_dir::Dir<'_> =
+            include_dir::include_dir!("$CARGO_MANIFEST_DIR/transcripts");
+        let mut files: Vec<_> = FILES
+            .dirs()
+            .flat_map(include_dir::Dir::files)
+            .filter(|file| file.path().extension().is_some_and(|end| end == "jsonl"))
+            .collect();
+        files.sort_by_key(|file| file.path());
+        let parse = |file: &include_dir::File<'_>| {
+            Self::parse(file.path(), file.contents_utf8().unwrap_or_default())
+        };
+        files.into_iter().map(parse).collect()
+    }
+
+    /// True if the original server was recorded.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.header.recorded_from.server.starts_with("symple-server ")
+    }
+
     /// The transcripts in files and folders, in the order of their paths.
     ///
     /// # Errors

@@ -47,17 +47,17 @@ pub(crate) fn common_arguments() -> [Arg; 5] {
             .help("Declared differences; those of the specification if none are given"),
         Arg::new("paths")
             .value_name("PATH")
-            .required(true)
             .action(ArgAction::Append)
             .value_parser(value_parser!(PathBuf))
-            .help("Transcripts, or folders of them"),
+            .help("Transcripts, or folders of them; those that come with this program if none"),
     ]
 }
 
 /// The transcripts that are asked for.
 pub(crate) fn transcripts(flags: &ArgMatches) -> Result<Vec<Transcript>, Problem> {
     let paths: Vec<_> = flags.get_many::<PathBuf>("paths").into_iter().flatten().cloned().collect();
-    let mut transcripts = Transcript::read_all(&paths)?;
+    let mut transcripts =
+        if paths.is_empty() { Transcript::built_in()? } else { Transcript::read_all(&paths)? };
     if let Some(pattern) = flags.get_one::<String>("only") {
         transcripts.retain(|transcript| matches(pattern, &transcript.header.name));
     }
