@@ -2,5 +2,6 @@
 
 pub(crate) mod deviations;
 pub(crate) mod draft;
+pub(crate) mod js_client;
 pub(crate) mod parity;
 pub(crate) mod replay;

@@ -11,6 +11,7 @@
 mod compare;
 pub mod deviation;
 mod draft;
+mod js_client;
 mod redis;
 mod replay;
 mod runner;
@@ -20,6 +21,7 @@ mod world;
 
 pub use compare::Bindings;
 pub use draft::draft;
+pub use js_client::{Check, KNOWN_FAULTS, js_client};
 pub use redis::Redis;
 pub use replay::Failure;
 pub use runner::run_all;

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         .arg_required_else_help(true)
         .subcommand(commands::replay::command())
         .subcommand(commands::parity::command())
+        .subcommand(commands::js_client::command())
         .subcommand(commands::deviations::command())
         .subcommand(commands::draft::command());
     let matches = match command.try_get_matches() {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             match matches.subcommand() {
                 Some(("replay", flags)) => commands::replay::run(flags).await,
                 Some(("parity", flags)) => commands::parity::run(flags).await,
+                Some(("js-client", flags)) => commands::js_client::run(flags).await,
                 Some(("deviations", flags)) => commands::deviations::run(flags),
                 Some(("draft", flags)) => commands::draft::run(flags).await,
                 _ => Err(Problem("there is no such command".into())),

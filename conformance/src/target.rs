@@ -101,16 +101,10 @@ impl Target {
         }
     }
 
-    async fn world(
-        &self,
-        transcript: &Transcript,
-        redis: &mut Option<Arc<Redis>>,
-    ) -> Result<World, StartError> {
-        let header = &transcript.header;
-        let kind = match self {
-            Self::Engine => {
-                return EngineWorld::new(header).map(|world| World::Engine(Box::new(world)));
-            }
+    /// What kind of server it is, if it is one on sockets.
+    pub(crate) fn kind(&self) -> Result<Kind, StartError> {
+        Ok(match self {
+            Self::Engine => return Err(StartError::Failed("the engine has no sockets".into())),
             Self::Tokio => Kind::Tokio,
             Self::AsyncStd => Kind::AsyncStd,
             Self::Url(url) => {
@@ -122,7 +116,19 @@ impl Target {
             }
             Self::Command(command) => Kind::Command(command.clone()),
             Self::Node(folder) => Kind::Node(folder.clone()),
-        };
+        })
+    }
+
+    async fn world(
+        &self,
+        transcript: &Transcript,
+        redis: &mut Option<Arc<Redis>>,
+    ) -> Result<World, StartError> {
+        let header = &transcript.header;
+        if *self == Self::Engine {
+            return EngineWorld::new(header).map(|world| World::Engine(Box::new(world)));
+        }
+        let kind = self.kind()?;
         let redis = if header.config.redis {
             if redis.is_none() {
                 *redis = Some(Arc::new(Redis::start().await.map_err(StartError::Failed)?));
