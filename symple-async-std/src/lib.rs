@@ -43,10 +43,10 @@
 //! }
 //! ```
 //!
-//! The server has a thread of its own, which also polls async-io's reactor while it waits; the
-//! hooks run on async-std's executor, whose threads are started by the first of them. The reactor
-//! is one for the whole process: what else the process does with sockets on async-std is polled
-//! by whichever thread waits, so a busy neighbour costs more here than it does with tokio.
+//! The server has threads of its own, which poll async-io's reactor while they wait; the hooks run
+//! on async-std's executor, whose threads are started by the first of them. That reactor is one
+//! for the whole process: its helper thread, or another one that waits for sockets, may be the one
+//! that sees what comes, and wakes the server. The README tells what that costs.
 //!
 //! All of it but sockets and timers is `symple-driver`, and what happens is decided in
 //! `symple-engine`, so the same server runs on other runtimes.

@@ -2,9 +2,9 @@
 //!
 //! async-std's own `TcpStream` and `TcpListener` are [`async_io::Async`] sockets, and its reactor
 //! is async-io's. They are used here without that layer, because it hides readiness: there is no
-//! `poll_accept`, and a read that finds nothing is tried twice more before the task is woken by
-//! the next bytes. What remains of async-std itself is [`async_std::task::spawn`]: another
-//! executor over async-io, such as smol's, takes its place by changing that one line.
+//! `poll_accept`, and after what has been read it reads twice more in vain before it waits. What
+//! remains of async-std itself is [`async_std::task::spawn`]: another executor over async-io, such
+//! as smol's, takes its place by changing that one line.
 
 use std::{
     future::Future,
@@ -33,8 +33,9 @@ impl runtime::Runtime for AsyncStd {
     }
 
     fn run(&self, future: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        // This polls the reactor on the thread that waits, so that a socket's readiness wakes no
-        // other thread. A task of the executor would be run wherever, and be woken by whoever.
+        // This polls the reactor on the thread that waits, so that mostly a socket's readiness need
+        // not wake another thread. `async_std::task::block_on` does so, too, but starts the
+        // executor with all its threads, which a server without hooks never needs.
         async_io::block_on(future);
         Ok(())
     }
