@@ -57,9 +57,10 @@ mod runtime;
 
 pub use runtime::{AsyncStd, Listener, Socket, Timer};
 pub use symple_driver::{
-    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Events, Handle, HandleError,
-    IntoAuthDecision, OriginError, OriginPattern, Request, Server, ServerStats, StartError,
-    TransportStats, UpgradeDecision, VirtualPeer, rustls, tls,
+    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Emitter, Events, Handle, HandleError,
+    IntoAuthDecision, OriginError, OriginPattern, RedisConfig, RedisError, Request, Server,
+    ServerStats, SessionEntry, Sessions, StartError, TransportStats, UpgradeDecision, VirtualPeer,
+    rustls, tls,
 };
 pub use symple_engine::server::{
     ConnectionLimits, EngineError, Event, OfflineReason, PeerInfo, PresenceMode, RateLimit,

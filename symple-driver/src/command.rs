@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_channel::Sender;
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ConnId, EngineError, HostCall, PeerInfo, RequestId, RoomInfo, SessionLookup, Text, Verdict,
-    Whom,
+    ConnId, EngineError, HostCall, PeerInfo, RequestId, RoomInfo, Text, Verdict, Whom,
 };
 use symple_proto::{Address, Fields, UserName};
 
@@ -41,20 +40,6 @@ impl Call {
     }
 }
 
-/// What a look-up of a session found, as [`SessionLookup`] but owned.
-#[derive(Clone, Debug)]
-pub(crate) enum Session {
-    Unavailable,
-}
-
-impl Session {
-    pub(crate) fn as_lookup(&self) -> SessionLookup<'_> {
-        match self {
-            Self::Unavailable => SessionLookup::Unavailable,
-        }
-    }
-}
-
 /// What reaches the engine's thread.
 pub(crate) enum Command {
     /// The host asks the engine for something.
@@ -74,7 +59,6 @@ pub(crate) enum Command {
     PeerText(ConnId, String),
     PeerGone(ConnId),
     /// What was asked has been answered.
-    SessionLoaded(RequestId, Session),
     Authorized(RequestId, Verdict),
     UpgradeDecided(ConnId, UpgradeDecision),
     /// New connections use these keys.

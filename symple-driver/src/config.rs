@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use ipnet::IpNet;
 use thiserror::Error;
 
+use crate::redis::RedisConfig;
+
 /// How a server behaves. [`Config::default`] has the values of the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub struct Config {
     pub outbound_limit: usize,
     /// How long they may wait without any progress (R-L4). 10 s.
     pub outbound_timeout: Duration,
+    /// Where sessions are, what backends emit, and other nodes (SPEC §9). None.
+    pub redis: Option<RedisConfig>,
     /// How many events may wait for the host to read them; past that the oldest are lost, and the
     /// host is told how many. 1024.
     pub event_backlog: usize,
@@ -49,6 +53,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(5),
             outbound_limit: 4 * 1024 * 1024,
             outbound_timeout: Duration::from_secs(10),
+            redis: None,
             event_backlog: 1024,
         }
     }
@@ -66,7 +71,7 @@ impl Config {
         if self.outbound_limit < self.engine.limits.message {
             return Err(ConfigError::OutboundLimit);
         }
-        if self.engine.authentication && !self.engine.hook {
+        if self.engine.authentication && !self.engine.hook && self.redis.is_none() {
             return Err(ConfigError::NothingToAuthenticateWith);
         }
         Ok(())

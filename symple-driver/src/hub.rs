@@ -18,11 +18,12 @@ use symple_engine::server::{
 use symple_proto::{Fields, UserName};
 
 use crate::{
-    command::{Command, Session},
+    command::Command,
     config::Config,
     conn::Phase,
     conns::{Conns, Entry},
     hook::{AuthRequest, Hooks, Rejection, UpgradeDecision},
+    redis::{Link, Warnings},
     runtime::{Runtime, Socket},
     shard::Upstream,
     upgrade::{Policy, Request, Upgrade, response},
@@ -70,6 +71,9 @@ pub(crate) struct Hub<R> {
     config: Arc<Config>,
     pub(crate) engine: Server,
     hooks: Hooks,
+    /// The connection to Redis, where there is one, and what is said of what it delivers.
+    pub(crate) redis: Option<Link>,
+    pub(crate) warnings: Warnings,
     slots: Slots,
     /// By slot: the requests of connections, where there is a hook that may ask for them.
     requests: Vec<Option<Arc<Request>>>,
@@ -95,6 +99,8 @@ impl<R: Runtime> Hub<R> {
             config,
             engine,
             hooks,
+            redis: None,
+            warnings: Warnings::default(),
             slots: Slots::default(),
             requests: Vec::new(),
             handshakes: VecDeque::new(),
@@ -164,15 +170,16 @@ impl<R: Runtime> Hub<R> {
                         let from = self.requests.get(conn.slot as usize).cloned().flatten();
                         self.authorize(request, &peer, &auth, from);
                     }
-                    Action::LoadSession { request, .. } => {
-                        let answer = Command::SessionLoaded(request, Session::Unavailable);
-                        let _ = self.commands.try_send(answer);
-                    }
                     Action::Event(event) => {
                         // A full backlog loses its oldest event; nobody to listen is no fault.
                         let _ = self.events.try_broadcast(event);
                     }
-                    _ => {}
+                    // Without Redis there are no sessions and no bus.
+                    other => {
+                        if let Some(redis) = &mut self.redis {
+                            redis.act(other);
+                        }
+                    }
                 }
             }
             // R-L4: whoever did not take what it was sent is closed, before anything else happens.

@@ -3,8 +3,8 @@
 //! Applications do not use this crate but an adapter: `symple-tokio` or `symple-async-std`. An
 //! adapter says how its runtime has sockets, timers and tasks ([`runtime::Runtime`]); everything
 //! else is here, once: HTTP and the upgrade, WebSocket framing over buffers that exist only while
-//! they hold something, TLS, keepalive, outbound queues and their limits, hooks, events, the
-//! host's calls. What *happens* is decided below, in `symple-engine`.
+//! they hold something, TLS, keepalive, outbound queues and their limits, Redis, hooks, events,
+//! the host's calls. What *happens* is decided below, in `symple-engine`.
 //!
 //! One thread has the engine and the sockets, so nothing is locked. Whenever sockets are ready,
 //! all that can be read is read and handed to the engine, what it wants sent is queued, and then
@@ -27,6 +27,7 @@ mod io;
 mod node;
 mod out;
 mod ready;
+mod redis;
 pub mod runtime;
 mod server;
 mod shard;
@@ -37,6 +38,7 @@ pub use config::{Config, ConfigError, OriginError, OriginPattern};
 pub use event::Events;
 pub use handle::{Handle, HandleError, ServerStats, TransportStats, VirtualPeer};
 pub use hook::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision};
+pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};
 pub use rustls;
 pub use server::{Crashed, Server, ServerBuilder, StartError};
 pub use upgrade::Request;

@@ -17,6 +17,7 @@ use crate::{
     command::Command,
     handle::{ServerStats, TransportStats},
     hub::Hub,
+    redis::Link,
     runtime::{Listener, Runtime},
     shard::Shard,
 };
@@ -57,15 +58,18 @@ impl<R: Runtime> Future for Node<R> {
         while node.hub.engine.poll_timeout().is_some_and(|at| at <= node.shard.conns.now) {
             let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
         }
+        again |= node.hub.poll_redis(&mut node.shard.conns, cx);
         node.shard.finish(&mut node.hub);
         let now = node.shard.conns.now;
+        again |= node.hub.flush_redis(now, cx);
         if let Some(ends_at) = node.ends_at
             && (ends_at <= now || node.is_empty())
         {
             return Poll::Ready(());
         }
         let paused = (node.accept_after > now).then_some(node.accept_after);
-        let next = [node.hub.engine.poll_timeout(), node.ends_at, paused];
+        let redis = node.hub.redis.as_ref().map(Link::deadline);
+        let next = [node.hub.engine.poll_timeout(), node.ends_at, paused, redis];
         again |= node.shard.poll_timer(cx, next.into_iter().flatten().min());
         if again {
             cx.waker().wake_by_ref();
@@ -77,7 +81,9 @@ impl<R: Runtime> Future for Node<R> {
 impl<R: Runtime> Node<R> {
     /// Nobody is left.
     fn is_empty(&self) -> bool {
-        self.hub.engine.is_shut_down() && self.shard.conns.sockets == 0
+        // What others are to know of the end is on its way.
+        let told = self.hub.redis.as_ref().is_none_or(Link::is_idle);
+        told && self.hub.engine.is_shut_down() && self.shard.conns.sockets == 0
     }
 
     /// True if there is more.
@@ -150,10 +156,6 @@ impl<R: Runtime> Node<R> {
                 let _ = hub.input(conns, Input::Text { conn, text: &text });
             }
             Command::PeerGone(conn) => hub.remove_peer(conns, conn),
-            Command::SessionLoaded(request, session) => {
-                let session = session.as_lookup();
-                let _ = hub.input(conns, Input::SessionLoaded { request, session });
-            }
             Command::Authorized(request, verdict) => {
                 let _ = hub.input(conns, Input::Authorized { request, verdict });
             }

@@ -28,6 +28,7 @@ use crate::{
     hook::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
     hub::{Hub, Status},
     node::Node,
+    redis::{Link, RedisConfig, RedisError},
     runtime::Runtime,
     shard::Shard,
     upgrade::Request,
@@ -57,6 +58,9 @@ pub enum StartError {
     /// There is no address to listen on.
     #[error("there is no address to listen on")]
     NoAddress,
+    /// Redis is needed and cannot be used (R-S1).
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     /// The server's thread, its runtime or a listener cannot be started, or there is no
     /// randomness.
     #[error("cannot start: {0}")]
@@ -142,6 +146,12 @@ impl<R: Runtime> ServerBuilder<R> {
         self
     }
 
+    /// Uses Redis: for sessions, for what backends emit, and with other nodes (SPEC §9, §10).
+    pub fn redis(mut self, redis: RedisConfig) -> Self {
+        self.config.redis = Some(redis);
+        self
+    }
+
     /// Encrypts all connections. [`tls::load`](crate::tls::load) reads the usual files.
     pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config);
@@ -149,7 +159,7 @@ impl<R: Runtime> ServerBuilder<R> {
     }
 
     /// Starts the server, on threads of its own. To be called within the runtime that is to run
-    /// the hooks.
+    /// the hooks. With Redis it waits for the first attempt to connect.
     ///
     /// # Errors
     /// [`StartError`]: then nothing has been started.
@@ -158,8 +168,19 @@ impl<R: Runtime> ServerBuilder<R> {
         let runtime = R::current().map_err(StartError::Start)?;
         config.engine.hook = hooks.authenticate.is_some();
         config.check()?;
-        // Without a store the hook alone decides (R-S1).
-        config.engine.authentication = false;
+        match &config.redis {
+            // The engine has a bus to other nodes, or none.
+            Some(redis) if redis.cluster => {
+                config.engine.cluster.get_or_insert_default();
+            }
+            Some(_) => config.engine.cluster = None,
+            None => {
+                config.engine.cluster = None;
+                // Without a store the hook alone decides (R-S1).
+                config.engine.authentication = false;
+            }
+        }
+        let link = config.redis.clone().map(Link::new).transpose()?;
         for address in addresses {
             let bound = listen(&address);
             listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);
@@ -182,7 +203,8 @@ impl<R: Runtime> ServerBuilder<R> {
         events.set_overflow(true);
         let inactive = inactive.deactivate();
         let status = Arc::new(Status::default());
-        status.ready.store(true, Ordering::Relaxed);
+        let required = config.redis.as_ref().is_some_and(|redis| redis.required);
+        status.ready.store(!required, Ordering::Relaxed);
 
         let (config, hub_status) = (Arc::new(config), Arc::clone(&status));
         let hub_commands = commands.clone();
@@ -200,9 +222,9 @@ impl<R: Runtime> ServerBuilder<R> {
                 .collect::<io::Result<Vec<_>>>();
             let listeners = match listeners {
                 Ok(listeners) => listeners,
-                Err(error) => return drop(started.send(Err(error))),
+                Err(error) => return drop(started.send(Err(StartError::Start(error)))),
             };
-            let node = Node {
+            let mut node = Node {
                 shard: Shard::new(&runtime, Arc::clone(&config)),
                 hub: Hub::new(runtime, config, hooks, engine, hub_commands, events, hub_status),
                 listeners,
@@ -211,6 +233,9 @@ impl<R: Runtime> ServerBuilder<R> {
                 accept_after: Timestamp::ZERO,
                 ends_at: None,
             };
+            if let Err(error) = node.connect_redis(link).await {
+                return drop(started.send(Err(StartError::Redis(error))));
+            }
             let _ = started.send(Ok(()));
             node.await;
             finished.finished.store(true, Ordering::Relaxed);
@@ -226,7 +251,7 @@ impl<R: Runtime> ServerBuilder<R> {
             .map_err(StartError::Start)?;
         match start.recv() {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(StartError::Start(error)),
+            Ok(Err(error)) => return Err(error),
             Err(_) => {
                 let error = io::Error::other("the runtime cannot be started on its thread");
                 return Err(StartError::Start(error));

@@ -11,6 +11,7 @@ mod hooks;
 mod hostile;
 mod limits;
 mod messaging;
+mod redis;
 mod shutdown;
 mod tls;
 mod transport;

@@ -1,0 +1,22 @@
+//! Redis: sessions, what backends emit, and the bus between nodes (SPEC §9, §10).
+//!
+//! A server has one connection ([`link`]), which its own thread looks after: subscribing,
+//! publishing and what arrives are in the order in which they happen. Backends have
+//! [`Sessions`] and [`Emitter`], which need no server.
+
+mod config;
+mod connection;
+mod emitter;
+mod error;
+mod hub;
+mod inbox;
+mod link;
+mod ops;
+mod sessions;
+
+pub use config::RedisConfig;
+pub use emitter::Emitter;
+pub use error::RedisError;
+pub(crate) use hub::Warnings;
+pub(crate) use link::Link;
+pub use sessions::{SessionEntry, Sessions};

@@ -1,0 +1,185 @@
+//! Which Redis, and how it is used.
+
+use std::{fmt, time::Duration};
+
+use ::redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use symple_proto::Token;
+
+use super::RedisError;
+
+/// Which Redis, and how it is used (SPEC §9). Version 6 or newer is needed.
+///
+/// `Debug` does not show the password.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisConfig {
+    url: String,
+    username: Option<String>,
+    password: Option<String>,
+    /// What stands before the names of all keys and channels. `symple:`, which is what backends
+    /// expect.
+    pub prefix: String,
+    /// Whether a server needs Redis: it does not start without it, and is not ready while it is
+    /// away (R-T2, R-S4). Otherwise it keeps trying. On.
+    pub required: bool,
+    /// Whether servers on this Redis are nodes of one server (SPEC §10). Otherwise each is on its
+    /// own, with sessions and emission. On.
+    pub cluster: bool,
+    /// How long a connection may take, TLS and password included. 5 s.
+    pub connect_timeout: Duration,
+    /// How long an answer may take. Past it Redis counts as gone. 3 s.
+    pub response_timeout: Duration,
+    /// After how long a silence Redis is asked whether it is there. 1 s.
+    pub ping_interval: Duration,
+    /// How long a server waits before it tries again, at most: it begins with 100 ms and doubles,
+    /// less up to half by chance. 2 s.
+    pub max_backoff: Duration,
+    /// How many bytes may wait to be published. Past it the connection is dropped, and what
+    /// waited is lost. 16 MiB.
+    pub outbound_limit: usize,
+    /// How many bytes that were published may wait for the server. Past it the connection is
+    /// dropped, and what waited is lost. 64 MiB.
+    pub inbound_limit: usize,
+}
+
+impl RedisConfig {
+    /// The Redis at a URL: `redis://user:password@host:port/database`, with TLS `rediss://…`, or
+    /// `unix:///path`. All but scheme and host may be left out.
+    ///
+    /// Certificates are checked against those that the system trusts; a file of others can be
+    /// named in the environment, as `SSL_CERT_FILE`.
+    ///
+    /// # Errors
+    /// [`RedisError::Url`]
+    pub fn new(url: impl Into<String>) -> Result<Self, RedisError> {
+        let config = Self {
+            url: url.into(),
+            username: None,
+            password: None,
+            prefix: "symple:".into(),
+            required: true,
+            cluster: true,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(3),
+            ping_interval: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(2),
+            outbound_limit: 16 * 1024 * 1024,
+            inbound_limit: 64 * 1024 * 1024,
+        };
+        config.client()?;
+        Ok(config)
+    }
+
+    /// Uses this user name, whatever the URL says.
+    #[must_use]
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// Uses this password, whatever the URL says.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Where it is, as a URL without user name and password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self.connection_info() {
+            Ok(info) => {
+                let database = match info.redis_settings().db() {
+                    0 => String::new(),
+                    database => format!("/{database}"),
+                };
+                let host = |host: &str| {
+                    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+                };
+                match info.addr() {
+                    ConnectionAddr::Tcp(name, port) => {
+                        format!("redis://{}:{port}{database}", host(name))
+                    }
+                    ConnectionAddr::TcpTls { host: name, port, .. } => {
+                        format!("rediss://{}:{port}{database}", host(name))
+                    }
+                    ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
+                    _ => "redis".into(),
+                }
+            }
+            Err(_) => "redis".into(),
+        }
+    }
+
+    fn connection_info(&self) -> Result<ConnectionInfo, RedisError> {
+        let info = self
+            .url
+            .as_str()
+            .into_connection_info()
+            .map_err(|error| RedisError::Url(error.to_string()))?;
+        // Version 3 of the protocol delivers messages and answers on one connection.
+        let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        if let Some(username) = &self.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password);
+        }
+        Ok(info.set_redis_settings(settings))
+    }
+
+    pub(crate) fn client(&self) -> Result<Client, RedisError> {
+        let info = self.connection_info()?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            return Err(RedisError::Url(
+                "TLS without checking certificates is not supported".into(),
+            ));
+        }
+        Client::open(info).map_err(|error| RedisError::Url(error.to_string()))
+    }
+
+    /// The key of a session (R-A4).
+    pub(super) fn session_key(&self, token: &Token) -> String {
+        format!("{}session:{}", self.prefix, token.expose())
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("address", &self.address())
+            .field("prefix", &self.prefix)
+            .field("required", &self.required)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_no_secrets() {
+        for (url, address) in [
+            ("redis://localhost", "redis://localhost:6379"),
+            ("redis://alice:secret@example.com:7000/3", "redis://example.com:7000/3"),
+            ("rediss://:secret@[::1]:7000", "rediss://[::1]:7000"),
+            ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
+        ] {
+            let config = RedisConfig::new(url).unwrap().password("secret");
+            assert_eq!(config.address(), address);
+            assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+        }
+    }
+
+    #[test]
+    fn urls_that_are_none() {
+        for url in ["", "localhost", "http://localhost", "redis://:secret@", "rediss://a/#insecure"]
+        {
+            let error = RedisConfig::new(url).unwrap_err();
+            assert!(matches!(error, RedisError::Url(_)), "{url}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

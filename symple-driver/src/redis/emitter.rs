@@ -1,0 +1,70 @@
+//! Emission, for those who have something to say to peers.
+
+use std::fmt;
+
+use ::redis::{aio::MultiplexedConnection, cmd};
+use symple_proto::{ClientFrame, Emission, Limits};
+
+use super::{RedisConfig, RedisError, connection};
+
+/// Sends frames to the peers of all servers on a Redis (R-S3), for a backend.
+///
+/// It needs no server: it is a connection to Redis, to be cloned for use by several tasks. A
+/// connection that is lost is not made again.
+///
+/// ```no_run
+/// # use symple_driver::{Emitter, RedisConfig};
+/// # use symple_proto::frame::Event;
+/// # async fn tell() -> Result<(), symple_driver::RedisError> {
+/// let emitter = Emitter::connect(&RedisConfig::new("redis://localhost")?).await?;
+/// emitter.emit(r#"{"type":"message","from":"backend","to":"alice","data":"hello"}"#).await?;
+/// let (to, name) = (Some("team-a".into()), Some("deployed".into()));
+/// emitter.emit_frame(Event { to, name, ..Event::default() }).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Emitter {
+    config: RedisConfig,
+    connection: MultiplexedConnection,
+}
+
+impl fmt::Debug for Emitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Emitter {
+    /// Connects to Redis. To be called within the runtime whose adapter is used.
+    ///
+    /// # Errors
+    /// [`RedisError`]
+    pub async fn connect(config: &RedisConfig) -> Result<Self, RedisError> {
+        let connection = connection::open_simple(config).await?;
+        Ok(Self { config: config.clone(), connection })
+    }
+
+    /// Emits a frame as it stands: a JSON object that says in `to` whom it is for: a user, a
+    /// session (`user|id`, or its id), a room, or an array of rooms. `from` is relayed as it is
+    /// written. How many servers heard it, not how many peers.
+    ///
+    /// # Errors
+    /// [`RedisError`]: also for what no server would deliver.
+    pub async fn emit(&self, frame: &str) -> Result<usize, RedisError> {
+        let limits = Limits::default();
+        Emission::parse(frame, limits.depth, limits.recipient_rooms)?;
+        let channel = format!("{}broadcast", self.config.prefix);
+        let mut connection = self.connection.clone();
+        let published = cmd("PUBLISH").arg(channel).arg(frame).query_async(&mut connection).await;
+        published.map_err(|error| RedisError::new(&self.config.address(), &error))
+    }
+
+    /// Emits a frame of a type, as [`emit`](Self::emit) does a text.
+    ///
+    /// # Errors
+    /// [`RedisError`]
+    pub async fn emit_frame(&self, frame: impl Into<ClientFrame>) -> Result<usize, RedisError> {
+        self.emit(&frame.into().to_text()).await
+    }
+}

@@ -1,0 +1,133 @@
+//! Between a link and the engine.
+
+use std::{
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use symple_engine::{
+    Timestamp,
+    server::{EngineError, HostCall, Input},
+};
+
+use super::{Link, RedisError, ops::LinkEvent};
+use crate::{conns::Conns, hub::Hub, node::Node, runtime::Runtime};
+
+/// The channel on which backends emit (R-S3).
+const BROADCAST: &str = "broadcast";
+/// How often it is said that something cannot be delivered.
+const WARNINGS: Duration = Duration::from_secs(1);
+
+/// Says what is wrong with messages, once in a while.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings {
+    next: Timestamp,
+    suppressed: u64,
+}
+
+impl Warnings {
+    fn warn(&mut self, now: Timestamp, channel: &str, error: &EngineError) {
+        if now < self.next {
+            self.suppressed += 1;
+            return;
+        }
+        let suppressed = std::mem::take(&mut self.suppressed);
+        tracing::warn!(channel, %error, suppressed, "a message from Redis is dropped");
+        self.next = now + WARNINGS;
+    }
+}
+
+impl<R: Runtime> Hub<R> {
+    /// Hands what Redis has to say to the engine. True if there is more.
+    pub(crate) fn poll_redis(&mut self, conns: &mut Conns<R::Socket>, cx: &Context<'_>) -> bool {
+        let Some(link) = &mut self.redis else { return false };
+        link.poll(cx, conns.now);
+        while let Some(event) = self.redis.as_mut().and_then(Link::next_event) {
+            self.redis_event(conns, &event);
+        }
+        self.flush_redis(conns.now, cx)
+    }
+
+    /// Sends what waits for Redis. True if it has something to say.
+    pub(crate) fn flush_redis(&mut self, now: Timestamp, cx: &Context<'_>) -> bool {
+        self.redis.as_mut().is_some_and(|link| link.poll(cx, now))
+    }
+
+    fn redis_event(&mut self, conns: &mut Conns<R::Socket>, event: &LinkEvent) {
+        let result = match event {
+            LinkEvent::Up => {
+                self.status.ready.store(true, Ordering::Relaxed);
+                self.input(conns, Input::BusUp)
+            }
+            LinkEvent::Down => {
+                let required = self.redis.as_ref().is_some_and(|link| link.config().required);
+                self.status.ready.store(!required, Ordering::Relaxed);
+                self.input(conns, Input::BusDown)
+            }
+            LinkEvent::SessionLoaded(request, session) => {
+                let session = session.as_lookup();
+                self.input(conns, Input::SessionLoaded { request: *request, session })
+            }
+            LinkEvent::SessionChecked(conn, token, live) => {
+                self.input(conns, Input::SessionChecked { conn: *conn, token, live: *live })
+            }
+            LinkEvent::Message { channel, payload } => {
+                let result = self.bus_message(conns, channel, payload);
+                if let Err(error) = &result {
+                    self.warnings.warn(conns.now, channel, error);
+                }
+                return;
+            }
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "the engine does not know what Redis says");
+        }
+    }
+
+    fn bus_message(
+        &mut self,
+        conns: &mut Conns<R::Socket>,
+        channel: &str,
+        payload: &[u8],
+    ) -> Result<usize, EngineError> {
+        if self.engine.config().cluster.is_some() {
+            return self.input(conns, Input::BusMessage { channel, payload });
+        }
+        // A server on its own has no bus, but backends that speak to it.
+        let text = std::str::from_utf8(payload).map_err(|_| EngineError::NotUtf8)?;
+        self.input(conns, Input::Host(HostCall::Emit { text }))
+    }
+}
+
+impl<R: Runtime> Node<R> {
+    /// Waits until Redis is there, or is not (R-S1).
+    pub(crate) async fn connect_redis(&mut self, link: Option<Link>) -> Result<(), RedisError> {
+        let Some(mut link) = link else { return Ok(()) };
+        if self.hub.engine.config().cluster.is_none() {
+            link.subscribe(BROADCAST.into());
+        }
+        self.hub.redis = Some(link);
+        std::future::poll_fn(|cx| self.poll_first(cx)).await
+    }
+
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RedisError>> {
+        let Self { hub, shard, .. } = self;
+        shard.begin(cx);
+        // The engine may have something to do from the beginning.
+        let _ = hub.input(&mut shard.conns, Input::Timeout);
+        let mut again = hub.poll_redis(&mut shard.conns, cx);
+        let Some(link) = &hub.redis else { return Poll::Ready(Ok(())) };
+        match link.failure() {
+            Some(error) if link.config().required => return Poll::Ready(Err(error.clone())),
+            Some(_) => return Poll::Ready(Ok(())),
+            None if link.is_up() => return Poll::Ready(Ok(())),
+            None => {}
+        }
+        again |= shard.poll_timer(cx, Some(link.deadline()));
+        if again {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,166 @@
+//! A link and a Redis, without a server.
+
+use std::{future::poll_fn, time::Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::*;
+
+#[path = "../../../tests/suite/redis/process.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod process;
+
+use process::Redis;
+
+/// Long enough for a machine that is busy; a test that waits so long fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Driven {
+    link: Link,
+    started: Instant,
+}
+
+impl Driven {
+    fn new(redis: &Redis, change: impl FnOnce(&mut RedisConfig)) -> Self {
+        let mut config = RedisConfig::new(redis.url()).unwrap();
+        config.ping_interval = Duration::from_millis(50);
+        change(&mut config);
+        Self { link: Link::new(config).unwrap(), started: Instant::now() }
+    }
+
+    /// The next thing that the link has to say.
+    async fn next(&mut self) -> LinkEvent {
+        let next = async {
+            loop {
+                let polled = poll_fn(|cx| {
+                    let now = Timestamp::ZERO + self.started.elapsed();
+                    if self.link.poll(cx, now) {
+                        cx.waker().wake_by_ref();
+                    }
+                    self.link.next_event().map_or(Poll::Pending, Poll::Ready)
+                });
+                // A look at its deadlines now and then is as good as a timer.
+                if let Ok(event) = timeout(Duration::from_millis(10), polled).await {
+                    return event;
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap()
+    }
+
+    fn publish(&mut self, channel: &str, payload: impl Into<Bytes>) {
+        let (channel, payload) = (channel.into(), payload.into());
+        self.link.act(Action::Publish { channel, payload });
+    }
+
+    fn subscribe(&mut self, channel: &str) {
+        self.link.act(Action::Subscribe { channel: channel.into() });
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+fn message(channel: &str, payload: &str) -> LinkEvent {
+    LinkEvent::Message { channel: channel.into(), payload: payload.into() }
+}
+
+/// R-C4: what is published behind a subscription arrives, in order, also across batches.
+#[test]
+fn subscriptions_and_messages_are_in_order() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |_| {});
+        link.subscribe("early");
+        assert_eq!(link.next().await, LinkEvent::Up);
+        for n in 0..3000 {
+            link.publish("early", format!("before {n}"));
+            link.publish(&format!("channel {n}"), "nobody hears this");
+            link.subscribe(&format!("channel {n}"));
+            link.publish(&format!("channel {n}"), "hello");
+        }
+        for n in 0..3000 {
+            assert_eq!(link.next().await, message("early", &format!("before {n}")));
+            assert_eq!(link.next().await, message(&format!("channel {n}"), "hello"));
+        }
+        link.link.act(Action::Unsubscribe { channel: "channel 7".into() });
+        link.publish("channel 7", "nobody hears this");
+        link.publish("early", "last");
+        assert_eq!(link.next().await, message("early", "last"));
+    });
+}
+
+/// R-S4: after a connection was cut, everything that is wanted is subscribed to again, before the
+/// bus is up; nothing that was published meanwhile is sent later.
+#[test]
+fn a_cut_connection() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |_| {});
+        for n in 0..2500 {
+            link.subscribe(&format!("channel {n}"));
+        }
+        assert_eq!(link.next().await, LinkEvent::Up);
+        link.link.act(Action::Unsubscribe { channel: "channel 0".into() });
+        redis.ask::<()>("CLIENT KILL TYPE pubsub");
+        assert_eq!(link.next().await, LinkEvent::Down);
+        link.publish("channel 1", "nobody hears this");
+        link.subscribe("late");
+        assert_eq!(link.next().await, LinkEvent::Up);
+        for channel in ["channel 0", "channel 1", "channel 2499", "late"] {
+            link.publish(channel, "hello");
+        }
+        for channel in ["channel 1", "channel 2499", "late"] {
+            assert_eq!(link.next().await, message(channel, "hello"));
+        }
+    });
+}
+
+/// R-S4: towards a Redis that takes nothing there is a bounded queue: past it the connection is
+/// dropped.
+#[test]
+fn the_queue_is_bounded() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |config| {
+            config.outbound_limit = 1_000_000;
+            // It is not for a lack of answers.
+            config.response_timeout = PATIENCE * 2;
+        });
+        assert_eq!(link.next().await, LinkEvent::Up);
+        redis.signal("STOP");
+        let payload = Bytes::from(vec![b'x'; 10_000]);
+        for _ in 0..1000 {
+            link.publish("channel", payload.clone());
+        }
+        assert_eq!((link.link.queue.len(), link.link.queued), (0, 0));
+        assert_eq!(link.next().await, LinkEvent::Down);
+        redis.signal("CONT");
+        assert_eq!(link.next().await, LinkEvent::Up);
+    });
+}
+
+/// R-S4: look-ups that wait when Redis goes are answered: it cannot be told.
+#[test]
+fn look_ups_end() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |config| {
+            config.response_timeout = Duration::from_millis(200);
+        });
+        assert_eq!(link.next().await, LinkEvent::Up);
+        redis.signal("STOP");
+        let token = || symple_proto::Token::new("t").unwrap();
+        let conn = symple_engine::server::ConnId::new(1, 1);
+        for _ in 0..100 {
+            link.link.act(Action::CheckSession { conn, token: token() });
+        }
+        assert_eq!(link.next().await, LinkEvent::Down);
+        redis.signal("CONT");
+        assert_eq!(link.next().await, LinkEvent::Up);
+        link.link.act(Action::CheckSession { conn, token: token() });
+        assert_eq!(link.next().await, LinkEvent::SessionChecked(conn, token(), false));
+    });
+}

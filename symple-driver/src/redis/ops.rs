@@ -1,0 +1,152 @@
+//! What is asked of Redis, as commands, and what its answers mean.
+
+use std::time::Duration;
+
+use ::redis::{Pipeline, Value};
+use bytes::Bytes;
+use symple_engine::server::{ConnId, RequestId, SessionLookup};
+use symple_proto::Token;
+
+use super::RedisConfig;
+
+/// The largest session that is looked at; what is larger is no session (R-A12).
+pub(super) const MAX_SESSION: usize = 1024 * 1024;
+/// What an operation takes beside its texts.
+const OVERHEAD: usize = 64;
+
+/// What is done on the bus. The order counts.
+#[derive(Debug)]
+pub(super) enum BusOp {
+    Subscribe(Box<str>),
+    Unsubscribe(Box<str>),
+    Publish { channel: Box<str>, payload: Bytes },
+    Ping,
+}
+
+impl BusOp {
+    /// The bytes that it takes while it waits.
+    pub(super) fn size(&self) -> usize {
+        OVERHEAD
+            + match self {
+                Self::Subscribe(channel) | Self::Unsubscribe(channel) => channel.len(),
+                Self::Publish { channel, payload } => channel.len() + payload.len(),
+                Self::Ping => 0,
+            }
+    }
+
+    /// Appends its command; there is one answer to each.
+    pub(super) fn push_to(&self, pipeline: &mut Pipeline, prefix: &str) {
+        let name = |channel: &str| format!("{prefix}{channel}");
+        match self {
+            Self::Subscribe(channel) => pipeline.cmd("SUBSCRIBE").arg(name(channel)),
+            Self::Unsubscribe(channel) => pipeline.cmd("UNSUBSCRIBE").arg(name(channel)),
+            Self::Publish { channel, payload } => {
+                pipeline.cmd("PUBLISH").arg(name(channel)).arg(&payload[..])
+            }
+            Self::Ping => pipeline.cmd("PING"),
+        };
+    }
+}
+
+/// A question about a session.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    Load { request: RequestId, token: Token },
+    Check { conn: ConnId, token: Token },
+    Touch { token: Token, ttl: Duration },
+}
+
+impl Lookup {
+    /// Appends its command; there is one answer to each.
+    pub(super) fn push_to(&self, pipeline: &mut Pipeline, config: &RedisConfig) {
+        match self {
+            // As much of it as is looked at, and one byte that tells if there is more.
+            Self::Load { token, .. } => {
+                pipeline.cmd("GETRANGE").arg(config.session_key(token)).arg(0).arg(MAX_SESSION)
+            }
+            Self::Check { token, .. } => pipeline.cmd("EXISTS").arg(config.session_key(token)),
+            Self::Touch { token, ttl } => {
+                pipeline.cmd("EXPIRE").arg(config.session_key(token)).arg(whole_seconds(*ttl))
+            }
+        };
+    }
+
+    /// What Redis has answered means.
+    pub(super) fn answered(self, answer: Value) -> Option<LinkEvent> {
+        match (self, answer) {
+            (Self::Load { request, .. }, Value::BulkString(text)) if text.is_empty() => {
+                Some(LinkEvent::SessionLoaded(request, Session::Missing))
+            }
+            (Self::Load { request, .. }, Value::BulkString(text)) => {
+                // Neither is JSON, and the engine says so.
+                let text = if text.len() > MAX_SESSION { Vec::new() } else { text };
+                let text = String::from_utf8(text).unwrap_or_default();
+                Some(LinkEvent::SessionLoaded(request, Session::Found(text)))
+            }
+            // Something else than a text has that key.
+            (Self::Load { request, .. }, Value::ServerError(error))
+                if error.code() == "WRONGTYPE" =>
+            {
+                Some(LinkEvent::SessionLoaded(request, Session::Found(String::new())))
+            }
+            (Self::Check { conn, token }, Value::Int(count)) => {
+                Some(LinkEvent::SessionChecked(conn, token, count > 0))
+            }
+            (lookup, answer) => {
+                if let Value::ServerError(error) = answer {
+                    tracing::warn!(code = error.code(), "Redis does not answer about a session");
+                }
+                lookup.unanswered()
+            }
+        }
+    }
+
+    /// It cannot be told: whoever wants to come in does not (R-A4), and nobody is closed for it.
+    pub(super) fn unanswered(self) -> Option<LinkEvent> {
+        match self {
+            Self::Load { request, .. } => {
+                Some(LinkEvent::SessionLoaded(request, Session::Unavailable))
+            }
+            Self::Check { .. } | Self::Touch { .. } => None,
+        }
+    }
+}
+
+/// A time to live as Redis has it; never zero, which would be a deletion.
+pub(super) fn whole_seconds(ttl: Duration) -> i64 {
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    i64::try_from(seconds).unwrap_or(i64::MAX / 1000).clamp(1, i64::MAX / 1000)
+}
+
+/// What the server is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// The bus can be used, and everything that is wanted is subscribed to.
+    Up,
+    /// It cannot.
+    Down,
+    Message {
+        channel: Box<str>,
+        payload: Vec<u8>,
+    },
+    SessionLoaded(RequestId, Session),
+    SessionChecked(ConnId, Token, bool),
+}
+
+/// What a look-up of a session found, as [`SessionLookup`] but owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    Found(String),
+    Missing,
+    Unavailable,
+}
+
+impl Session {
+    pub(crate) fn as_lookup(&self) -> SessionLookup<'_> {
+        match self {
+            Self::Found(text) => SessionLookup::Found(text),
+            Self::Missing => SessionLookup::Missing,
+            Self::Unavailable => SessionLookup::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What backends emit: R-S3.
+
+use serde_json::json;
+
+use super::{Redis, serve};
+use crate::{
+    adapter::{Emitter, RedisConfig, RedisError, block_on, proto::frame::Event},
+    suite::{client::Client, start_with},
+};
+
+/// R-S3: it goes where its `to` says, as it stands; what is malformed is dropped, and nothing
+/// else happens. R-C4: on the channel that emitters know, on a node and on a server of its own.
+#[test]
+fn emission() {
+    let Some(redis) = Redis::start() else { return };
+    for cluster in [true, false] {
+        let mut config = RedisConfig::new(redis.url()).unwrap();
+        config.cluster = cluster;
+        let server = start_with(|builder| builder.redis(config));
+        let mut alice = Client::join(&server, "alice", &["r", "s"]);
+        let mut bob = Client::join(&server, "bob", &["x"]);
+        for to in [json!(alice.address()), json!(alice.id()), json!("alice"), json!("s")] {
+            let frame = format!(r#"{{ "to":{to}, "from":"backend","type":"message","n":1.0}}"#);
+            assert_eq!(redis.publish(&frame), 1);
+            assert_eq!(alice.recv_text(), frame);
+        }
+        let to_rooms =
+            r#"{"type":"presence","from":"x","to":["r",5,"s","x"],"data":{"token":"t"}}"#;
+        redis.publish(to_rooms);
+        assert_eq!(alice.recv_text(), to_rooms);
+        assert_eq!(bob.recv_text(), to_rooms);
+        let deep = format!(r#"{{"to":"alice","x":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
+        for bad in ["", "null", "[]", "{", "x", r#"{"type":"message"}"#, r#"{"to":5}"#, &deep] {
+            redis.publish(bad);
+        }
+        redis.publish(b"\xff{}");
+        redis.publish(r#"{"type":"message","to":"nobody"}"#);
+        let last = r#"{"type":"event","to":["alice","bob"],"name":"last"}"#;
+        redis.publish(last);
+        assert_eq!(alice.recv_text(), last);
+        assert_eq!(bob.recv_text(), last);
+    }
+}
+
+/// R-S3: frames of a size that takes Redis and the server several steps, in order.
+#[test]
+fn large_and_many() {
+    let Some(redis) = Redis::start() else { return };
+    let server = serve(&redis, |_| {});
+    let mut alice = Client::join(&server, "alice", &[]);
+    for n in 0..20 {
+        let data = "x".repeat(if n % 5 == 0 { 300_000 } else { 10 });
+        redis
+            .publish(json!({ "type": "message", "to": "alice", "n": n, "data": data }).to_string());
+    }
+    for n in 0..20 {
+        assert_eq!(alice.recv()["n"], n);
+    }
+}
+
+/// R-S3, R-C4: what backends use to emit; another prefix is another world.
+#[test]
+fn emission_of_backends() {
+    let Some(redis) = Redis::start() else { return };
+    let mut config = RedisConfig::new(redis.url()).unwrap();
+    config.prefix = "other:".into();
+    let server = start_with(|builder| builder.redis(config.clone()));
+    let mut alice = Client::join(&server, "alice", &[]);
+    assert_eq!(redis.publish(r#"{"type":"message","to":"alice"}"#), 0);
+    let emitter = block_on(Emitter::connect(&config)).unwrap();
+    let event =
+        Event { to: Some("alice".into()), name: Some("deployed".into()), ..Event::default() };
+    block_on(async {
+        assert_eq!(emitter.emit_frame(event).await, Ok(1));
+        assert_eq!(emitter.emit(r#"{"type":"message","to":"alice"}"#).await, Ok(1));
+        let nobody = emitter.emit(r#"{"type":"message"}"#).await;
+        assert!(matches!(nobody, Err(RedisError::Emission(_))), "{nobody:?}");
+    });
+    assert_eq!(alice.recv()["name"], "deployed");
+    assert_eq!(alice.recv()["type"], "message");
+}

@@ -1,0 +1,130 @@
+//! A Redis server of a test's own.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use redis::{Client, Connection, ConnectionLike as _, FromRedisValue};
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A Redis server that ends with this value.
+pub(crate) struct Redis {
+    child: Option<Child>,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl Redis {
+    /// Starts a server. None where the program is missing, which is said; but in continuous
+    /// integration nothing may be missing.
+    pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
+        let version = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+        if !version.is_ok_and(|status| status.success()) {
+            assert!(std::env::var_os("CI").is_none(), "there is no redis-server");
+            eprintln!("NOT TESTED: there is no redis-server");
+            return None;
+        }
+        let arguments = arguments.iter().map(|&argument| argument.into()).collect();
+        let mut redis = Self { child: None, port: 0, arguments };
+        // Somebody else may be faster at a port that was free.
+        for _ in 0..10 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            redis.port = listener.local_addr().unwrap().port();
+            drop(listener);
+            if redis.restart() {
+                return Some(redis);
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    /// Starts it again where it was. False if somebody else is there.
+    pub(crate) fn restart(&mut self) -> bool {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(self.port.to_string())
+            .arg("--dir")
+            .arg(std::env::temp_dir())
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let child = self.child.insert(child);
+        let until = Instant::now() + PATIENCE;
+        let client = Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        loop {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            match client.get_connection() {
+                Ok(_) => return true,
+                // It wants a password.
+                Err(error) if error.code() == Some("NOAUTH") => return true,
+                Err(_) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Ends it, as if the machine were gone.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Sends a signal: `STOP` and `CONT` make it stand still and go on.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// What it answers to a command, written with spaces between its words.
+    pub(crate) fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        self.run(&command.split(' ').collect::<Vec<_>>())
+    }
+
+    pub(crate) fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(*word);
+        }
+        redis::from_redis_value(self.connect().req_command(&command).unwrap()).unwrap()
+    }
+
+    /// Publishes a text; how many heard it.
+    pub(crate) fn publish(&self, text: impl AsRef<[u8]>) -> usize {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg("symple:broadcast").arg(text.as_ref());
+        redis::from_redis_value(self.connect().req_command(&command).unwrap()).unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
