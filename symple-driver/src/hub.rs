@@ -171,6 +171,7 @@ impl<R: Runtime> Hub<R> {
                         self.authorize(request, &peer, &auth, from);
                     }
                     Action::Event(event) => {
+                        log(&event);
                         // A full backlog loses its oldest event; nobody to listen is no fault.
                         let _ = self.events.try_broadcast(event);
                     }
@@ -293,6 +294,20 @@ impl<R: Runtime> Hub<R> {
             self.fact(conns, Input::Disconnected { conn });
             self.slots.give(conn);
         }
+    }
+}
+
+/// Whoever runs a cluster wants to read who is in it.
+fn log(event: &Event) {
+    match event {
+        Event::NodeJoined { node } => tracing::info!(node, "a node has joined the cluster"),
+        Event::NodeLeft { node, dead: false } => {
+            tracing::info!(node, "a node has left the cluster");
+        }
+        Event::NodeLeft { node, dead: true } => {
+            tracing::warn!(node, "a node is silent and taken for dead: its peers are offline");
+        }
+        _ => {}
     }
 }
 
