@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use symple_async_std::AsyncStd;
-use symple_driver::{AuthDecision, Config, Server, ServerBuilder, runtime::Runtime};
+use symple_driver::{AuthDecision, Config, RedisConfig, Server, ServerBuilder, runtime::Runtime};
 use symple_tokio::Tokio;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -123,6 +123,11 @@ impl Host {
     ) -> Result<Running, StartError> {
         let mut builder =
             ServerBuilder::<R>::new().config(self.config()?).bind(self.address.to_string());
+        if let Some(redis) = &self.redis {
+            let config = RedisConfig::new(redis.url())
+                .map_err(|error| StartError::Failed(error.to_string()))?;
+            builder = builder.redis(config);
+        }
         if let Some(hook) = self.header.config.auth_hook.clone() {
             let hook = Arc::new(hook);
             builder = builder.authenticate(move |request| {
