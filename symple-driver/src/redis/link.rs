@@ -48,7 +48,7 @@ impl<T> Batch<T> {
         mut connection: MultiplexedConnection,
         until: Timestamp,
     ) -> Self {
-        let count = what.len();
+        let count = pipeline.len();
         let answer =
             Box::pin(async move { connection.send_packed_commands(&pipeline, 0, count).await });
         Self { what, answer, until }
@@ -372,8 +372,9 @@ impl Link {
                 let answers = answers.map_err(|error| RedisError::new(&self.address, &error))?;
                 connected.heard = self.now;
                 let asked = connected.lookups.take().map(|batch| batch.what).unwrap_or_default();
-                let events = asked.into_iter().zip(answers);
-                self.events.extend(events.filter_map(|(lookup, answer)| lookup.answered(answer)));
+                let mut answers = answers.into_iter();
+                let events = asked.into_iter().filter_map(|lookup| lookup.answered(&mut answers));
+                self.events.extend(events);
             }
             let count = self.lookups.len().min(LOOKUPS);
             if count == 0 {

@@ -57,12 +57,15 @@ pub(super) enum Lookup {
 }
 
 impl Lookup {
-    /// Appends its command; there is one answer to each.
+    /// Appends its commands.
     pub(super) fn push_to(&self, pipeline: &mut Pipeline, config: &RedisConfig) {
         match self {
-            // As much of it as is looked at, and one byte that tells if there is more.
+            // As much of it as is looked at, and one byte that tells if there is more; that is
+            // nothing both for no session and for an empty one.
             Self::Load { token, .. } => {
-                pipeline.cmd("GETRANGE").arg(config.session_key(token)).arg(0).arg(MAX_SESSION)
+                let key = config.session_key(token);
+                pipeline.cmd("EXISTS").arg(&key);
+                pipeline.cmd("GETRANGE").arg(key).arg(0).arg(MAX_SESSION)
             }
             Self::Check { token, .. } => pipeline.cmd("EXISTS").arg(config.session_key(token)),
             Self::Touch { token, ttl } => {
@@ -71,30 +74,36 @@ impl Lookup {
         };
     }
 
-    /// What Redis has answered means.
-    pub(super) fn answered(self, answer: Value) -> Option<LinkEvent> {
-        match (self, answer) {
-            (Self::Load { request, .. }, Value::BulkString(text)) if text.is_empty() => {
-                Some(LinkEvent::SessionLoaded(request, Session::Missing))
-            }
-            (Self::Load { request, .. }, Value::BulkString(text)) => {
-                // Neither is JSON, and the engine says so.
-                let text = if text.len() > MAX_SESSION { Vec::new() } else { text };
-                let text = String::from_utf8(text).unwrap_or_default();
-                Some(LinkEvent::SessionLoaded(request, Session::Found(text)))
-            }
-            // Something else than a text has that key.
-            (Self::Load { request, .. }, Value::ServerError(error))
-                if error.code() == "WRONGTYPE" =>
-            {
-                Some(LinkEvent::SessionLoaded(request, Session::Found(String::new())))
+    /// What Redis has answered to its commands means.
+    pub(super) fn answered(self, answers: &mut impl Iterator<Item = Value>) -> Option<LinkEvent> {
+        match (self, answers.next().unwrap_or(Value::Nil)) {
+            (Self::Load { request, .. }, Value::Int(count)) => {
+                let session = match answers.next() {
+                    Some(Value::BulkString(_)) if count == 0 => Session::Missing,
+                    Some(Value::BulkString(text)) => {
+                        // What is none of these is no JSON either, and the engine says so.
+                        let text = Some(text).filter(|text| text.len() <= MAX_SESSION);
+                        let text = text.and_then(|text| String::from_utf8(text).ok());
+                        Session::Found(text.unwrap_or_default())
+                    }
+                    // Something else than a text has that key.
+                    Some(Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
+                        Session::Found(String::new())
+                    }
+                    answer => {
+                        warn_of(&answer.unwrap_or(Value::Nil));
+                        Session::Unavailable
+                    }
+                };
+                Some(LinkEvent::SessionLoaded(request, session))
             }
             (Self::Check { conn, token }, Value::Int(count)) => {
                 Some(LinkEvent::SessionChecked(conn, token, count > 0))
             }
             (lookup, answer) => {
-                if let Value::ServerError(error) = answer {
-                    tracing::warn!(code = error.code(), "Redis does not answer about a session");
+                warn_of(&answer);
+                if let Self::Load { .. } = lookup {
+                    answers.next();
                 }
                 lookup.unanswered()
             }
@@ -109,6 +118,13 @@ impl Lookup {
             }
             Self::Check { .. } | Self::Touch { .. } => None,
         }
+    }
+}
+
+/// Says what is wrong with an answer, if something is.
+fn warn_of(answer: &Value) {
+    if let Value::ServerError(error) = answer {
+        tracing::warn!(code = error.code(), "Redis does not answer about a session");
     }
 }
 

@@ -36,6 +36,7 @@ fn sessions() {
     assert_eq!(welcome["peer"]["token"], Value::Null);
 
     let _: () = store.set("symple:session:array", "[]").unwrap();
+    let _: () = store.set("symple:session:empty", "").unwrap();
     let _: () = store.set("symple:session:bytes", b"\xff\xfe").unwrap();
     let _: () = store.hset("symple:session:hash", "user", "alice").unwrap();
     let huge = format!(r#"{{"user":"alice","x":"{}"}}"#, "x".repeat(1024 * 1024));
@@ -49,7 +50,7 @@ fn sessions() {
     assert_eq!(refused(&json!({ "type": "auth", "user": "a" })), failed("Missing token"));
     assert_eq!(refused(&auth("unknown")), failed("No session"));
     assert_eq!(refused(&auth("good\n")), failed("No session"));
-    for token in ["array", "bytes", "hash", "huge"] {
+    for token in ["array", "empty", "bytes", "hash", "huge"] {
         assert_eq!(refused(&auth(token)), failed("Session must be an object"), "{token}");
     }
     alice.hears_nothing();
