@@ -5,16 +5,20 @@
 mod bench;
 mod check_config;
 mod command_line;
+mod emit;
+mod input;
 mod logging;
 mod runtime;
 mod serve;
+mod session;
 mod settings;
 mod signals;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use clap::ArgMatches;
-use settings::{Settings, Source, read_dot_env};
+use settings::{RedisSettings, Settings, Source, read_dot_env};
+use symple_driver::{RedisConfig, RedisError};
 
 /// What was asked for cannot be done as it was asked for.
 const USAGE: u8 = 2;
@@ -32,10 +36,30 @@ impl Failure {
         Self { message: problem.to_string(), code: USAGE }
     }
 
+    /// Redis cannot be used as it was asked for, or does not do what it should.
+    fn redis(error: RedisError) -> Self {
+        match error {
+            RedisError::Other { .. } => Self::crash(error),
+            _ => Self::usage(error),
+        }
+    }
+
     /// Something went wrong on the way.
     fn crash(problem: impl std::fmt::Display) -> Self {
         Self { message: problem.to_string(), code: 1 }
     }
+}
+
+/// The Redis of a command that needs one and no server, and how long sessions live there.
+fn read_redis(flags: &ArgMatches) -> Result<(RedisConfig, Option<Duration>), Failure> {
+    let settings = RedisSettings::read(&source(flags)?).map_err(Failure::usage)?;
+    let redis = settings.redis.ok_or_else(|| Failure::usage("which Redis? (redis-url)"))?;
+    Ok((redis, settings.session_ttl))
+}
+
+/// Runs a future to its end.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    runtime::block_on(future).map_err(Failure::crash)?
 }
 
 fn main() -> ExitCode {
@@ -52,6 +76,8 @@ fn main() -> ExitCode {
         }
         Some(("check-config", flags)) => read_settings(flags)
             .and_then(|(settings, source)| check_config::run(&settings, &source)),
+        Some(("session", flags)) => session::run(flags),
+        Some(("emit", flags)) => emit::run(flags),
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),
     };
@@ -64,10 +90,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Where the values of settings come from.
+fn source(flags: &ArgMatches) -> Result<Source, Failure> {
+    let dot_env = read_dot_env(Path::new(".env")).map_err(Failure::usage)?;
+    Ok(Source::collect(flags, |name| std::env::var(name).ok(), &dot_env))
+}
+
 /// The settings, and where they come from.
 fn read_settings(flags: &ArgMatches) -> Result<(Settings, Source), Failure> {
-    let dot_env = read_dot_env(Path::new(".env")).map_err(Failure::usage)?;
-    let source = Source::collect(flags, |name| std::env::var(name).ok(), &dot_env);
+    let source = source(flags)?;
     let settings = Settings::read(&source).map_err(Failure::usage)?;
     Ok((settings, source))
 }

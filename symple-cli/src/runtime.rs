@@ -37,6 +37,22 @@ pub(crate) trait Within {
     fn run<R: symple_driver::runtime::Runtime>(self) -> impl Future<Output = Self::Output>;
 }
 
+/// Runs a future on this thread, within the default runtime, to its end.
+///
+/// # Errors
+/// The runtime cannot be started.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    match RUNTIMES[0].1 {
+        #[cfg(feature = "tokio")]
+        Runtime::Tokio => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(future))
+        }
+        #[cfg(feature = "async-std")]
+        Runtime::AsyncStd => Ok(async_std::task::block_on(future)),
+    }
+}
+
 impl Runtime {
     /// Runs something on this thread, within the runtime, to its end.
     ///

@@ -33,7 +33,7 @@ pub(crate) fn addresses(settings: &Settings) -> Vec<String> {
 
 /// Checks what can be checked without listening.
 pub(crate) fn check(settings: &Settings) -> Result<Option<TlsConfig>, Failure> {
-    if settings.config.engine.authentication {
+    if settings.config.engine.authentication && settings.config.redis.is_none() {
         return Err(Failure::usage("authentication needs Redis (redis-url)"));
     }
     settings.config.check().map_err(Failure::usage)?;
@@ -128,14 +128,19 @@ fn is_loopback(address: &SocketAddr) -> bool {
 
 /// What kind of server it is, in a few words.
 fn describe(settings: &Settings) -> String {
-    let Config { engine, .. } = &settings.config;
+    let Config { engine, redis, .. } = &settings.config;
     let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
     let clients = if engine.authentication { "sessions" } else { "anonymous" };
     let rate = match engine.rate {
         Some(rate) => format!("{} frames/s per peer", rate.frames_per_second),
         None => "no rate limit".into(),
     };
-    format!("{clients}, {rooms}, {rate}, {}", settings.runtime)
+    let redis = match redis {
+        Some(redis) if redis.cluster => format!("cluster on {}", redis.address()),
+        Some(redis) => redis.address(),
+        None => "no Redis".into(),
+    };
+    format!("{clients}, {rooms}, {rate}, {redis}, {}", settings.runtime)
 }
 
 /// A server for many connections needs many descriptors: as many as it may have.

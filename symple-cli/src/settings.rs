@@ -5,5 +5,5 @@ mod table;
 mod typed;
 
 pub(crate) use source::{Source, read_dot_env};
-pub(crate) use table::SETTINGS;
-pub(crate) use typed::{LogFormat, Settings};
+pub(crate) use table::{REDIS, SETTINGS, Setting};
+pub(crate) use typed::{LogFormat, RedisSettings, Settings};

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "cli/redis.rs"]
+mod redis;
+
 use std::{
     io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -62,15 +65,23 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = symple(folder)
+        let child = symple(folder)
             .args(["serve", "--host", "127.0.0.1", "--port", "0"])
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        Self::of(child, |_| true)
+    }
+
+    /// One whose greeting is the first line that is one.
+    fn of(mut child: Child, is_greeting: impl Fn(&str) -> bool) -> Self {
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
-        log.read_line(&mut greeting).unwrap();
+        while greeting.is_empty() || !is_greeting(&greeting) {
+            greeting.clear();
+            assert_ne!(log.read_line(&mut greeting).unwrap(), 0, "no greeting");
+        }
         let address = greeting.split("://").nth(1).unwrap();
         let end = address.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
         let address = address[..end].parse().unwrap();
@@ -89,10 +100,14 @@ impl Server {
         (code, log)
     }
 
-    fn client(&self, user: &str) -> WebSocket<TcpStream> {
+    fn connect(&self) -> WebSocket<TcpStream> {
         let socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let (mut client, _) = tungstenite::client("ws://localhost/", socket).unwrap();
+        tungstenite::client("ws://localhost/", socket).unwrap().0
+    }
+
+    fn client(&self, user: &str) -> WebSocket<TcpStream> {
+        let mut client = self.connect();
         let auth = json!({ "type": "auth", "user": user, "rooms": ["r"] });
         client.send(Message::text(auth.to_string())).unwrap();
         assert_eq!(recv(&mut client)["type"], "welcome");
@@ -270,7 +285,7 @@ fn greeting() {
     let folder = folder("greeting");
     let server = Server::start(&folder, &["--path", "/ws", "--rate-limit", "0"]);
     let expected = format!(
-        "listens on ws://{}/ws (anonymous, dynamic rooms, no rate limit, {})\n",
+        "listens on ws://{}/ws (anonymous, dynamic rooms, no rate limit, no Redis, {})\n",
         server.address, RUNTIMES[0]
     );
     assert!(server.greeting.ends_with(&expected), "{}", server.greeting);

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, path::Path};
 
 use clap::ArgMatches;
+use symple_driver::RedisConfig;
 use thiserror::Error;
 
 use super::table::{SETTINGS, Setting};
@@ -51,7 +52,9 @@ impl Source {
         dot_env: &HashMap<String, String>,
     ) -> Self {
         let find = |setting: &Setting| {
-            if let Some(value) = flags.get_one::<String>(setting.name) {
+            // Some commands have flags for some settings only.
+            let flag = flags.try_get_one::<String>(setting.name).ok().flatten();
+            if let Some(value) = flag {
                 return (value.clone(), Origin::Flag);
             }
             for name in setting.env {
@@ -73,6 +76,17 @@ impl Source {
     pub(crate) fn get(&self, name: &str) -> (&str, &Origin) {
         let (value, origin) = &self.values[name];
         (value.trim(), origin)
+    }
+
+    /// The value of a setting as it may be shown: without secrets.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let (value, _) = self.get(name);
+        match name {
+            _ if value.is_empty() => "-".into(),
+            "redis-password" => "…".into(),
+            "redis-url" => RedisConfig::new(value).map_or("…".into(), |redis| redis.address()),
+            _ => value.into(),
+        }
     }
 }
 

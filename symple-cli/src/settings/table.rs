@@ -22,6 +22,9 @@ pub(crate) struct Setting {
 const LISTENING: &str = "Listening";
 const CLIENTS: &str = "Who may connect, and what for";
 const TLS: &str = "TLS";
+/// The settings of commands that need Redis and no server, too.
+pub(crate) const REDIS: &str = "Redis";
+const NODES: &str = "Servers on Redis";
 const LIMITS: &str = "Limits";
 const RUNNING: &str = "Running";
 
@@ -123,6 +126,87 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "The certificate chain, in PEM form"
     ),
     setting!(TLS, "ssl-key", ["SYMPLE_SSL_KEY"], "FILE", "", "The private key, in PEM form"),
+    setting!(
+        REDIS,
+        "redis-url",
+        ["SYMPLE_REDIS_URL", "REDIS_URL"],
+        "URL",
+        "",
+        "Where Redis is: redis://user:password@host:port/database, rediss:// for TLS; none without \
+         this, a host or a port"
+    ),
+    setting!(
+        REDIS,
+        "redis-host",
+        ["SYMPLE_REDIS_HOST", "REDIS_HOST"],
+        "HOST",
+        "",
+        "Where Redis is, without a URL; localhost if only a port is given"
+    ),
+    setting!(
+        REDIS,
+        "redis-port",
+        ["SYMPLE_REDIS_PORT", "REDIS_PORT"],
+        "PORT",
+        "",
+        "Where Redis is, without a URL; 6379 if only a host is given"
+    ),
+    setting!(
+        REDIS,
+        "redis-protocol",
+        ["SYMPLE_REDIS_PROTOCOL"],
+        "redis|rediss",
+        "redis",
+        "How to speak to Redis, without a URL; rediss is TLS"
+    ),
+    setting!(
+        REDIS,
+        "redis-username",
+        ["SYMPLE_REDIS_USERNAME"],
+        "NAME",
+        "",
+        "The user for Redis, where the URL has none"
+    ),
+    setting!(
+        REDIS,
+        "redis-password",
+        ["SYMPLE_REDIS_PASSWORD"],
+        "PASSWORD",
+        "",
+        "The password for Redis, where the URL has none; better in the environment than here"
+    ),
+    setting!(
+        REDIS,
+        "redis-prefix",
+        ["SYMPLE_REDIS_PREFIX"],
+        "PREFIX",
+        "symple:",
+        "What the names of keys and channels begin with"
+    ),
+    setting!(
+        REDIS,
+        "session-ttl",
+        ["SYMPLE_SESSION_TTL"],
+        "MINUTES",
+        "-1",
+        "How long sessions live after their last use; -1 leaves them as they are"
+    ),
+    setting!(
+        NODES,
+        "redis-required",
+        ["SYMPLE_REDIS_REQUIRED"],
+        "BOOL",
+        "true",
+        "Do not start without Redis, and do not be ready while it is away; otherwise keep trying"
+    ),
+    setting!(
+        NODES,
+        "cluster",
+        ["SYMPLE_CLUSTER"],
+        "BOOL",
+        "true",
+        "Servers on the same Redis are one: peers on different ones see each other"
+    ),
     setting!(
         LIMITS,
         "rate-limit",
@@ -309,6 +393,14 @@ mod tests {
             "SYMPLE_PORT",
             "SYMPLE_AUTHENTICATION",
             "SYMPLE_DYNAMIC_ROOMS",
+            "SYMPLE_SESSION_TTL",
+            "SYMPLE_REDIS_URL",
+            "REDIS_URL",
+            "SYMPLE_REDIS_HOST",
+            "REDIS_HOST",
+            "SYMPLE_REDIS_PORT",
+            "REDIS_PORT",
+            "SYMPLE_REDIS_PROTOCOL",
             "SYMPLE_SSL_ENABLED",
             "SYMPLE_SSL_KEY",
             "SYMPLE_SSL_CERT",

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
-use symple_driver::Config;
+use symple_driver::{Config, RedisConfig};
 use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
 use thiserror::Error;
 
@@ -70,7 +70,7 @@ impl Reader<'_> {
         let (value, origin) = self.0.get(setting);
         parse(value).map_err(|problem| ValueError {
             setting,
-            value: value.into(),
+            value: if value.is_empty() { String::new() } else { self.0.shown(setting) },
             origin: origin.clone(),
             problem,
         })
@@ -134,11 +134,74 @@ impl Reader<'_> {
     }
 }
 
+/// What commands run with that need Redis and no server.
+#[derive(Debug)]
+pub(crate) struct RedisSettings {
+    pub(crate) redis: Option<RedisConfig>,
+    pub(crate) session_ttl: Option<Duration>,
+}
+
+impl RedisSettings {
+    /// Reads the settings that are about Redis.
+    pub(crate) fn read(source: &Source) -> Result<Self, SettingsError> {
+        let reader = Reader(source);
+        let session_ttl = reader.read("session-ttl", |value| {
+            let minutes: Option<f64> = value.parse().ok();
+            match minutes {
+                Some(-1.0) => Ok(None),
+                Some(minutes) if minutes > 0.0 && minutes < 1e9 => {
+                    Ok(Some(Duration::from_secs_f64(minutes * 60.0)))
+                }
+                _ => Err("must be a number of minutes, or -1".to_owned()),
+            }
+        })?;
+        let (host, port) = (reader.text("redis-host"), reader.text("redis-port"));
+        if port.is_some() {
+            let _: u16 = reader.number("redis-port", "a number from 0 to 65535")?;
+        }
+        let protocols = [("redis", "redis"), ("rediss", "rediss")];
+        let protocol = reader.choice("redis-protocol", &protocols)?;
+        let parse = |url: &str| RedisConfig::new(url).map_err(|error| error.to_string());
+        let redis = if reader.text("redis-url").is_some() {
+            Some(reader.read("redis-url", parse)?)
+        } else if host.is_some() || port.is_some() {
+            let host = host.as_deref().unwrap_or("localhost");
+            let host = if host.contains(':') && !host.starts_with('[') {
+                format!("[{host}]")
+            } else {
+                host.to_owned()
+            };
+            let url = format!("{protocol}://{host}:{}", port.as_deref().unwrap_or("6379"));
+            Some(reader.read("redis-host", |_| parse(&url))?)
+        } else {
+            None
+        };
+        let redis = redis.map(|mut redis| {
+            if let Some(username) = reader.text("redis-username") {
+                redis = redis.username(username);
+            }
+            if let Some(password) = reader.text("redis-password") {
+                redis = redis.password(password);
+            }
+            redis.prefix = reader.text("redis-prefix").unwrap_or_default();
+            redis
+        });
+        Ok(Self { redis, session_ttl })
+    }
+}
+
 impl Settings {
     /// Reads all settings.
     pub(crate) fn read(source: &Source) -> Result<Self, SettingsError> {
         let reader = Reader(source);
         let mut config = Config::default();
+        let RedisSettings { redis, session_ttl } = RedisSettings::read(source)?;
+        let (required, cluster) = (reader.bool("redis-required")?, reader.bool("cluster")?);
+        config.redis = redis.map(|mut redis| {
+            (redis.required, redis.cluster) = (required, cluster);
+            redis
+        });
+        config.engine.sessions.ttl = session_ttl;
         config.path = reader.read("path", |path| match path {
             "" => Ok(None),
             path if path.starts_with('/') => Ok(Some(path.into())),

@@ -101,6 +101,7 @@ pub(crate) struct Link {
     /// How many attempts have failed in a row, and how the last one did.
     failures: u32,
     failure: Option<RedisError>,
+    been_up: bool,
     random: StdRng,
 }
 
@@ -122,6 +123,7 @@ impl Link {
             events: VecDeque::new(),
             failures: 0,
             failure: None,
+            been_up: false,
             // Nodes that lose Redis together should not come back together.
             random: StdRng::seed_from_u64(RandomState::new().hash_one(0)),
             config,
@@ -316,6 +318,7 @@ impl Link {
         }
         if !connected.up && connected.resubscribe.is_empty() {
             connected.up = true;
+            self.been_up = true;
             if self.failures > 0 {
                 tracing::info!(address = self.address, "Redis is back");
             }
@@ -429,8 +432,11 @@ impl Link {
             backoff.min(self.config.max_backoff).mul_f64(self.random.random_range(0.5..1.0));
         match self.failures {
             0 if up => tracing::warn!(%error, "Redis is away; local traffic goes on"),
-            0 => tracing::warn!(%error, "Redis is not there yet"),
-            _ => tracing::debug!(%error, "Redis is still away"),
+            // A server that needs it from the beginning does not start, and says why.
+            0 if self.been_up || !self.config.required => {
+                tracing::warn!(%error, "Redis is not there");
+            }
+            _ => tracing::debug!(%error, "Redis is not there"),
         }
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(error);

@@ -1,0 +1,200 @@
+//! Redis: settings, sessions and emission from the command line (R-S1, R-S2, R-S3, SPEC §11).
+
+use std::{io::Write as _, net::TcpListener, process::Stdio};
+
+use super::{Server, checked, folder, recv, run, symple};
+use process::Redis;
+use serde_json::json;
+use tungstenite::Message;
+
+#[path = "../../../symple-driver/tests/suite/redis/process.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod process;
+
+/// SPEC §11: a URL, or host and port as with the Node server; secrets are never shown.
+#[test]
+fn settings() {
+    let folder = folder("redis-settings");
+    let variables = [("REDIS_URL", "redis://alice:secret@localhost:1/2")];
+    let url = checked(&folder, &[], &variables, "redis-url");
+    assert_eq!(url, "redis://localhost:1/2 REDIS_URL");
+    let variables = [("SYMPLE_REDIS_PASSWORD", "secret"), ("REDIS_HOST", "example.com")];
+    assert_eq!(checked(&folder, &[], &variables, "redis-host"), "example.com REDIS_HOST");
+    let password = checked(&folder, &[], &variables, "redis-password");
+    assert_eq!(password, "… SYMPLE_REDIS_PASSWORD");
+    assert_eq!(checked(&folder, &["--session-ttl", "-1"], &[], "session-ttl"), "-1 flag");
+    for (variable, value, expected) in [
+        (
+            "SYMPLE_REDIS_URL",
+            "http://:secret@localhost",
+            "invalid value '…' for redis-url (SYMPLE_REDIS_URL): the Redis URL must look like ",
+        ),
+        (
+            "SYMPLE_REDIS_PORT",
+            "x",
+            "invalid value 'x' for redis-port (SYMPLE_REDIS_PORT): must be ",
+        ),
+        ("SYMPLE_REDIS_PROTOCOL", "http", "invalid value 'http' for redis-protocol"),
+        (
+            "SYMPLE_SESSION_TTL",
+            "0",
+            "invalid value '0' for session-ttl (SYMPLE_SESSION_TTL): must ",
+        ),
+        ("SYMPLE_CLUSTER", "x", "invalid value 'x' for cluster (SYMPLE_CLUSTER): must be true"),
+    ] {
+        for command in ["serve", "check-config"] {
+            let (code, stdout, stderr) = run(&folder, &[command], &[(variable, value)]);
+            assert_eq!((code, &*stdout), (2, ""), "{stderr}");
+            assert!(stderr.starts_with(&format!("symple: {expected}")), "{stderr}");
+            assert!(stderr.lines().count() == 1 && !stderr.contains("secret"), "{stderr}");
+        }
+    }
+}
+
+/// R-S1: a Redis that is not there, or wants another password, is one line and exit code 2.
+#[test]
+fn a_redis_that_cannot_be_used() {
+    let Some(mut redis) = Redis::start_with(&["--requirepass", "secret"]) else { return };
+    let folder = folder("redis-refused");
+    let url = redis.url();
+    let wrong = url.replace("redis://", "redis://:wrong@");
+    let serve = ["serve", "--host", "127.0.0.1", "--port", "0"];
+    let fails = |arguments: &[&str], url: &str, expected: &str| {
+        let (code, _, stderr) = run(&folder, arguments, &[("SYMPLE_REDIS_URL", url)]);
+        assert_eq!((code, &*stderr), (2, &*format!("symple: {expected}\n")), "{arguments:?}");
+    };
+    let refused = format!("Redis at {url} refuses the user name or password");
+    for arguments in [&serve[..], &["session", "list"], &["emit", "--to", "a"]] {
+        fails(arguments, &wrong, &refused);
+        fails(arguments, &url, &refused);
+    }
+    redis.stop();
+    for arguments in [&serve[..], &["session", "list"]] {
+        let (code, _, stderr) = run(&folder, arguments, &[("REDIS_URL", &url)]);
+        assert!(code == 2 && stderr.lines().count() == 1, "{stderr}");
+        assert!(stderr.starts_with(&format!("symple: cannot reach Redis at {url}: ")), "{stderr}");
+    }
+    let mut command = symple(&folder);
+    command.args(serve).args(["--redis-required=false"]).env("REDIS_URL", &url);
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let server = Server::of(child, |line| line.contains("listens on"));
+    assert!(server.greeting.contains(&format!("cluster on {url}")), "{}", server.greeting);
+}
+
+/// R-S2, R-S3: sessions and emission from the command line, with a server that uses them.
+#[test]
+fn sessions_and_emission() {
+    let Some(redis) = Redis::start_with(&["--requirepass", "secret"]) else { return };
+    let folder = folder("redis-commands");
+    let url = redis.url().replace("redis://", "redis://:secret@");
+    let variables = [("SYMPLE_REDIS_URL", &*url)];
+    let ask = |arguments: &[&str]| {
+        let (code, stdout, stderr) = run(&folder, arguments, &variables);
+        assert_eq!((code, &*stderr), (0, ""), "{arguments:?}");
+        stdout
+    };
+    let with_input = |arguments: &[&str], input: &str| {
+        let mut command = symple(&folder);
+        command.args(arguments).env("SYMPLE_REDIS_URL", &url);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask(&["session", "set", "t", r#"{"user":"alice","n":1.0}"#]), "");
+    with_input(&["session", "set", "u", "--session-ttl", "60"], r#"{"user":"bob"}"#);
+    assert_eq!(ask(&["session", "get", "t"]), "{\"user\":\"alice\",\"n\":1.0}\n");
+    let list = ask(&["session", "list"]);
+    assert!(list == "t\t-\nu\t3600\n" || list == "t\t-\nu\t3599\n", "{list}");
+    ask(&["session", "touch", "u"]);
+    assert_eq!(ask(&["session", "list"]), "t\t-\nu\t-\n");
+    ask(&["session", "delete", "u"]);
+    for (arguments, code, message) in [
+        (["session", "get", "u"], 1, "there is no such session"),
+        (["session", "delete", "u"], 1, "there is no such session"),
+        (["session", "touch", "u"], 1, "there is no such session"),
+        (["session", "set", "[]"], 2, "a session must be a JSON object"),
+        (["emit", "--to", "a"], 0, ""),
+        (["emit", "--frame", "{}"], 2, "cannot emit: the emission has no to field"),
+    ] {
+        let (seen, _, stderr) = run(&folder, &arguments, &variables);
+        assert_eq!(seen, code, "{stderr}");
+        assert!(stderr.contains(message), "{stderr}");
+    }
+
+    let mut command = symple(&folder);
+    command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--authentication"]);
+    let child = command.env("REDIS_URL", &url).stderr(Stdio::piped()).spawn().unwrap();
+    let server = Server::of(child, |line| line.contains("listens on"));
+    let address = redis.url();
+    assert!(
+        server.greeting.contains(&format!(
+            "sessions, dynamic rooms, 200 frames/s per peer, cluster on {address}"
+        )),
+        "{}",
+        server.greeting
+    );
+    assert!(!server.greeting.contains("secret"));
+    let mut alice = server.connect();
+    let auth = json!({ "type": "auth", "user": "x", "token": "t" });
+    alice.send(Message::text(auth.to_string())).unwrap();
+    assert_eq!(recv(&mut alice)["peer"]["user"], "alice");
+    let heard = "heard by 1 server\n";
+    assert_eq!(ask(&["emit", "--to", "alice", "--text", "hello", "--from", "me"]), heard);
+    let hello = json!({ "type": "message", "to": "alice", "from": "me", "data": "hello" });
+    assert_eq!(recv(&mut alice), hello);
+    let arguments = ["emit", "--type", "event", "--name", "n", "--to", "a", "--to", "alice"];
+    assert_eq!(with_input(&[&arguments[..], &["--data", "-"]].concat(), "{\"x\":1}\n"), heard);
+    let event = json!({ "type": "event", "to": ["a", "alice"], "name": "n", "data": { "x": 1 } });
+    assert_eq!(recv(&mut alice), event);
+    let frame = r#"{"to":"alice","type":"command","x":1.0}"#;
+    assert_eq!(with_input(&["emit", "--frame", "-"], frame), heard);
+    assert_eq!(recv(&mut alice), serde_json::from_str::<serde_json::Value>(frame).unwrap());
+}
+
+/// R-S1: TLS towards Redis; only with a certificate that is trusted.
+#[test]
+fn tls() {
+    let folder = folder("redis-tls");
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let (cert_file, key_file) = (folder.join("redis.crt"), folder.join("redis.key"));
+    std::fs::write(&cert_file, cert.pem()).unwrap();
+    std::fs::write(&key_file, signing_key.serialize_pem()).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let [cert_file, key_file] = [&cert_file, &key_file].map(|path| path.to_str().unwrap());
+    let redis = Redis::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        cert_file,
+        "--tls-key-file",
+        key_file,
+        "--tls-ca-cert-file",
+        cert_file,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let Some(redis) = redis else { return };
+    let url = format!("rediss://localhost:{port}");
+    let set = ["session", "set", "t", "{}"];
+    let (code, _, stderr) = run(&folder, &set, &[("REDIS_URL", &url)]);
+    assert!(code == 2 && stderr.starts_with("symple: cannot reach Redis"), "{stderr}");
+    let variables = [
+        ("REDIS_HOST", "localhost"),
+        ("REDIS_PORT", &port),
+        ("SYMPLE_REDIS_PROTOCOL", "rediss"),
+        ("SSL_CERT_FILE", cert_file),
+    ];
+    let (code, _, stderr) = run(&folder, &set, &variables);
+    assert_eq!((code, &*stderr), (0, ""));
+    assert_eq!(redis.ask::<String>("GET symple:session:t"), "{}");
+    let mut command = symple(&folder);
+    command.args(["serve", "--host", "127.0.0.1", "--port", "0"]);
+    let child = command.envs(variables).stderr(Stdio::piped()).spawn().unwrap();
+    let server = Server::of(child, |line| line.contains("listens on"));
+    let mut alice = server.client("alice");
+    redis.publish(r#"{"type":"message","to":"alice"}"#);
+    assert_eq!(recv(&mut alice)["type"], "message");
+}
