@@ -31,6 +31,9 @@ use super::{
 };
 use nodes::Nodes;
 
+/// The silence of a node is noticed soon after it has lasted too long.
+const LOOKS_PER_BEAT: u32 = 4;
+
 /// The node in its cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -42,8 +45,10 @@ pub(super) struct Cluster {
     up: bool,
     /// It has said goodbye.
     left: bool,
-    /// When it says that it lives.
-    next_beat: Timestamp,
+    /// When it looks who lives.
+    next_look: Timestamp,
+    /// How often it has looked.
+    looks: u32,
     nodes: Nodes,
 }
 
@@ -60,7 +65,8 @@ impl Server {
             seq: 0,
             up: false,
             left: false,
-            next_beat: Timestamp::MAX,
+            next_look: Timestamp::MAX,
+            looks: 0,
             nodes: Nodes::default(),
         });
     }
@@ -215,20 +221,23 @@ impl Server {
         }
     }
 
-    /// Says that it lives, and looks who else does.
-    pub(super) fn beat(&mut self) {
+    /// Looks who lives, and once in a while says that it does.
+    pub(super) fn look_around(&mut self) {
         let Some(config) = self.config.cluster.clone() else { return };
         let now = self.now;
         let Some(cluster) = &mut self.cluster else { return };
-        let late = now.since(cluster.next_beat);
-        cluster.next_beat = now + config.heartbeat;
-        self.timers.set(cluster.next_beat, Timer::Beat);
+        let late = now.since(cluster.next_look);
+        cluster.next_look = now + config.heartbeat / LOOKS_PER_BEAT;
+        self.timers.set(cluster.next_look, Timer::LookAround);
         if late > config.heartbeat {
             // This node has been stopped: what the others said meanwhile is still to be read.
             cluster.nodes.heard_all(now);
         }
         let (dead, unsynced) = cluster.nodes.examine(now, &config);
-        self.say(CLUSTER_CHANNEL.into(), Payload::Beat);
+        cluster.looks = cluster.looks.wrapping_add(1);
+        if cluster.looks.is_multiple_of(LOOKS_PER_BEAT) || late > config.heartbeat {
+            self.say(CLUSTER_CHANNEL.into(), Payload::Beat);
+        }
         for node in dead {
             self.lose_node(node, true);
         }
@@ -244,9 +253,9 @@ impl Server {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.up = true;
         cluster.nodes.missed_all();
-        if cluster.next_beat == Timestamp::MAX {
-            cluster.next_beat = self.now + heartbeat;
-            self.timers.set(cluster.next_beat, Timer::Beat);
+        if cluster.next_look == Timestamp::MAX {
+            cluster.next_look = self.now + heartbeat / LOOKS_PER_BEAT;
+            self.timers.set(cluster.next_look, Timer::LookAround);
         }
         self.say(CLUSTER_CHANNEL.into(), Payload::Hello);
         self.tell_all_peers(CLUSTER_CHANNEL);

@@ -149,8 +149,8 @@ impl Default for SessionConfig {
 pub struct ClusterConfig {
     /// How often a node says that it is alive. 2 s.
     pub heartbeat: Duration,
-    /// After how long a silence a node is taken for dead and its peers for offline. 6 s; more
-    /// than two heartbeats.
+    /// After how long a silence a node is taken for dead and its peers for offline; it is looked
+    /// for four times a heartbeat. 6 s; more than two heartbeats.
     pub timeout: Duration,
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Timer {
     /// Is the session of the peer still there?
     Session(ConnId),
     /// Who lives?
-    Beat,
+    LookAround,
     /// The next connections are to be closed.
     Drain,
 }

@@ -154,7 +154,7 @@ fn a_dead_node_takes_its_peers_with_it() {
     pair.forget();
     // The other node does nothing any more.
     let started = pair.a.now;
-    pair.a.pass(Duration::from_secs(8));
+    pair.a.pass(Duration::from_millis(6500));
     let offline = pair.a.received(alice);
     assert_eq!(offline.len(), 2, "{offline:?}");
     assert!(offline.iter().all(|text| text.contains(r#""online":false"#)));
