@@ -1,0 +1,219 @@
+//! The processes of a cluster.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Longer than anything takes; not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// True if a program is there. Where it is missing that is said visibly; with `CI` set it is a
+/// failure.
+fn is_installed(program: &str, version: &str) -> bool {
+    let quiet =
+        Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let installed = quiet.is_ok_and(|status| status.success());
+    if !installed {
+        assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
+        eprintln!("NOT RUN: {program} is not installed");
+    }
+    installed
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until a process listens. There is no event for that in another process.
+fn await_listener(port: u16) {
+    let until = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < until, "nobody listens on {port}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A Redis server of the test's own.
+pub(crate) struct Redis {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Redis {
+    /// Starts one; none where the program is missing.
+    pub(crate) fn start() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !is_installed("redis-server", "--version") {
+            return None;
+        }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-redis-{number}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = free_port();
+        let child = Self::spawn(port, &folder);
+        Some(Self { child, port, folder })
+    }
+
+    fn spawn(port: u16, folder: &PathBuf) -> Child {
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--dir"])
+            .arg(folder)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        await_listener(port);
+        child
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.child = Self::spawn(self.port, &self.folder);
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A node.
+pub(crate) struct Node {
+    child: Option<Child>,
+    pid: u32,
+    pub(crate) address: SocketAddr,
+}
+
+/// A process that was told to end.
+pub(crate) struct Ending(Option<Child>);
+
+impl Ending {
+    /// Its exit code.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.0.take().unwrap().wait().unwrap().code()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn start(redis: &Redis, runtime: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_symple"))
+            .env_clear()
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--rate-limit", "0"])
+            .args(["--redis-url", &redis.url(), "--runtime", runtime])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        // The line that says where it listens; others may come before.
+        let address = loop {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
+            if let Some((_, rest)) = line.split_once("ws://") {
+                let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
+                break rest[..end.unwrap_or(rest.len())].parse().unwrap();
+            }
+        };
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                println!("{address} {line}");
+            }
+        });
+        let pid = child.id();
+        Self { child: Some(child), pid, address }
+    }
+
+    pub(crate) fn signal(&mut self, name: &str) -> Ending {
+        let pid = self.pid.to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        Ending(if matches!(name, "KILL" | "TERM") { self.child.take() } else { None })
+    }
+
+    /// Its exit code, if it has ended.
+    pub(crate) fn crashed(&mut self) -> Option<i32> {
+        self.child.as_mut()?.try_wait().unwrap().and_then(|status| status.code())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The balancer of the three-node page, with its own configuration but for the addresses.
+pub(crate) struct Nginx {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Nginx {
+    /// None where the program is missing.
+    pub(crate) fn start(nodes: &[Node]) -> Option<Self> {
+        if !is_installed("nginx", "-v") {
+            return None;
+        }
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{}", free_port()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = free_port();
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nginx.conf");
+        let pid = folder.join("pid").display().to_string();
+        let mut configuration =
+            std::fs::read_to_string(page).unwrap().replace("/tmp/symple-nginx.pid", &pid);
+        for (node, written) in nodes.iter().zip([4501, 4502, 4503]) {
+            let written = format!("127.0.0.1:{written}");
+            assert!(configuration.contains(&written));
+            configuration = configuration.replace(&written, &node.address.to_string());
+        }
+        let configuration =
+            configuration.replace("listen 127.0.0.1:4500", &format!("listen 127.0.0.1:{port}"));
+        let file = folder.join("nginx.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let child = Command::new("nginx")
+            .args(["-g", "daemon off;", "-p"])
+            .arg(&folder)
+            .arg("-c")
+            .arg(&file)
+            .spawn()
+            .unwrap();
+        await_listener(port);
+        Some(Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) })
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with it when it is asked, and not when it is killed.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
