@@ -4,4 +4,5 @@ pub(crate) mod deviations;
 pub(crate) mod draft;
 pub(crate) mod js_client;
 pub(crate) mod parity;
+pub(crate) mod record;
 pub(crate) mod replay;

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         .arg_required_else_help(true)
         .subcommand(commands::replay::command())
         .subcommand(commands::parity::command())
+        .subcommand(commands::record::command())
         .subcommand(commands::js_client::command())
         .subcommand(commands::deviations::command())
         .subcommand(commands::draft::command());
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             match matches.subcommand() {
                 Some(("replay", flags)) => commands::replay::run(flags).await,
                 Some(("parity", flags)) => commands::parity::run(flags).await,
+                Some(("record", flags)) => commands::record::run(flags).await,
                 Some(("js-client", flags)) => commands::js_client::run(flags).await,
                 Some(("deviations", flags)) => commands::deviations::run(flags),
                 Some(("draft", flags)) => commands::draft::run(flags).await,

@@ -1,5 +1,7 @@
 //! Transcripts: what was said between clients and a server (see `transcripts/README.md`).
 
+mod write;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -206,6 +208,20 @@ impl Event {
     /// The connection that it happened on.
     #[must_use]
     pub fn conn(&self) -> Option<&str> {
+        match self {
+            Self::Connect(conn, _)
+            | Self::ConnectFailed(conn)
+            | Self::Send(conn, _)
+            | Self::Recv(conn, _)
+            | Self::Ping(conn, _)
+            | Self::Pong(conn, _)
+            | Self::ClientClose(conn, _)
+            | Self::ServerClose(conn, _) => Some(conn),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn conn_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Connect(conn, _)
             | Self::ConnectFailed(conn)
