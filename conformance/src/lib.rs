@@ -26,7 +26,7 @@ pub use js_client::{Check, KNOWN_FAULTS, js_client};
 pub use record::record;
 pub use redis::Redis;
 pub use replay::Failure;
-pub use runner::run_all;
+pub use runner::{RunOptions, run_all};
 pub use target::{Target, Verdict};
 pub use transcript::{
     Event, Frame, Header, HookAnswer, RecordedFrom, RedisContents, ScenarioConfig, Transcript,

@@ -9,12 +9,9 @@ use std::{
 use crate::{
     compare::Bindings,
     deviation::Expectation,
-    transcript::{Event, Transcript},
+    transcript::{Event, Frame, Transcript},
     world::{Seen, World, slowest_answer},
 };
-
-/// How long an expected event may take beyond the time that was recorded.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first thing that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +48,8 @@ struct Replay<'a> {
     bindings: Bindings,
     /// By connection; the process has the empty name.
     queues: BTreeMap<String, Queue>,
+    /// How long an expected event may take beyond the time that was recorded.
+    patience: Duration,
     /// How much longer the next event may take.
     extra: Duration,
 }
@@ -63,10 +62,11 @@ pub(crate) async fn replay(
     transcript: &Transcript,
     expectation: &Expectation,
     world: &mut World,
+    patience: Duration,
 ) -> Result<(), Failure> {
     let bindings = Bindings::of(transcript);
     let queues = BTreeMap::new();
-    let mut replay = Replay { world, bindings, queues, extra: Duration::ZERO };
+    let mut replay = Replay { world, bindings, queues, patience, extra: Duration::ZERO };
     let mut last = 0;
     for (seq, event) in &expectation.steps {
         last = *seq;
@@ -86,7 +86,19 @@ fn describe(event: &Event) -> String {
         Event::Pong(conn, data) => format!("{conn} receives a pong of {} bytes", data.len()),
         Event::ServerClose(conn, code) => format!("the server closes {conn} with {code}"),
         Event::ServerExit(code) => format!("the server ends with {code}"),
-        other => format!("{other:?}"),
+        Event::Connect(conn, _) => format!("{conn} connects"),
+        Event::ConnectFailed(conn) => format!("{conn} cannot connect"),
+        Event::Send(conn, Frame::Text(text)) => format!("{conn} sends {text}"),
+        Event::Send(conn, Frame::Binary(data) | Frame::BrokenText(data)) => {
+            format!("{conn} sends {} bytes", data.len())
+        }
+        Event::Ping(conn, data) => format!("{conn} sends a ping of {} bytes", data.len()),
+        Event::ClientClose(conn, code) => format!("{conn} closes with {code}"),
+        Event::RedisPublish(channel, text) => format!("{text} is published on {channel}"),
+        Event::ServerShutdown => "the server shuts down".into(),
+        Event::ServerKill => "the server is killed".into(),
+        Event::ServerStart => "the server starts again".into(),
+        Event::Quiet(_) | Event::Wait(_) | Event::Application => "nothing".into(),
     }
 }
 
@@ -123,9 +135,7 @@ impl Replay<'_> {
             },
             Event::Send(conn, frame) => {
                 let frame = match frame {
-                    crate::transcript::Frame::Text(text) => {
-                        crate::transcript::Frame::Text(self.bindings.resolve(text))
-                    }
+                    Frame::Text(text) => Frame::Text(self.bindings.resolve(text)),
                     other => other.clone(),
                 };
                 self.world.send(conn, frame).await
@@ -153,7 +163,7 @@ impl Replay<'_> {
         while let Some((seq, event)) =
             self.queues.get(conn).and_then(|queue| queue.expected.front()).cloned()
         {
-            let patience = PATIENCE + std::mem::take(&mut self.extra);
+            let patience = self.patience + std::mem::take(&mut self.extra);
             let Some(seen) = self.world.next(patience).await else {
                 let seen = format!("nothing within {} s", patience.as_secs());
                 return Err(Failure { seq, expected: self.in_words(&event), seen });

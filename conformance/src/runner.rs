@@ -1,8 +1,11 @@
 //! Many transcripts, several at a time.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::mpsc::unbounded_channel;
@@ -13,7 +16,22 @@ use crate::{
     transcript::Transcript,
 };
 
-/// Replays transcripts against a target, so many at a time, and reports each as soon as those
+/// How transcripts are replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// How many at a time.
+    pub jobs: usize,
+    /// How much longer something may take than it took when it was recorded.
+    pub patience: Duration,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { jobs: 8, patience: Duration::from_secs(10) }
+    }
+}
+
+/// Replays transcripts against a target, several at a time, and reports each as soon as those
 /// before it have been reported.
 ///
 /// A server of one's own is started for each transcript; one that runs somewhere sees one after
@@ -22,10 +40,10 @@ pub async fn run_all(
     target: &Target,
     transcripts: Vec<Transcript>,
     declarations: Arc<Declarations>,
-    jobs: usize,
+    options: RunOptions,
     mut report: impl FnMut(&Transcript, &Verdict),
 ) -> Vec<(Transcript, Verdict)> {
-    let jobs = if matches!(target, Target::Url(_)) { 1 } else { jobs.max(1) };
+    let jobs = if matches!(target, Target::Url(_)) { 1 } else { options.jobs.max(1) };
     let transcripts = Arc::new(transcripts);
     let next = Arc::new(AtomicUsize::new(0));
     let (done, mut results) = unbounded_channel();
@@ -38,7 +56,8 @@ pub async fn run_all(
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(transcript) = transcripts.get(index) else { break };
-                let verdict = target.run(transcript, &declarations, &mut redis).await;
+                let verdict =
+                    target.run(transcript, &declarations, &mut redis, options.patience).await;
                 if done.send((index, verdict)).is_err() {
                     break;
                 }

@@ -144,12 +144,14 @@ impl Target {
         Ok(World::Sockets(Box::new(world)))
     }
 
-    /// Replays a transcript. The Redis is started when it is first needed.
+    /// Replays a transcript. The Redis is started when it is first needed. What is expected may
+    /// take so much longer than it took when it was recorded.
     pub async fn run(
         &self,
         transcript: &Transcript,
         declarations: &Declarations,
         redis: &mut Option<Arc<Redis>>,
+        patience: Duration,
     ) -> Verdict {
         let failed = |expected: &str, seen: String| {
             Verdict::Failed(Failure { seq: 0, expected: expected.into(), seen })
@@ -170,7 +172,7 @@ impl Target {
             let (seq, expected, seen) = (0, "no server".into(), "it starts".into());
             Err(Failure { seq, expected, seen })
         } else {
-            replay(transcript, &expectation, &mut world).await
+            replay(transcript, &expectation, &mut world, patience).await
         };
         world.finish().await;
         match result {

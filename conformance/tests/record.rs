@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use symple_conformance::{
-    Event, Frame, Transcript, Verdict, deviation::Declarations, record, run_all,
+    Event, Frame, RunOptions, Transcript, Verdict, deviation::Declarations, record, run_all,
 };
 use symple_tokio::ServerBuilder;
 use tokio::{
@@ -90,7 +90,9 @@ async fn a_recorded_session_is_replayed() {
     for target in ["engine", "tokio"] {
         let target = target.parse().unwrap();
         let declarations = Declarations::default().into();
-        let results = run_all(&target, vec![again.clone()], declarations, 1, |_, _| {}).await;
+        let results =
+            run_all(&target, vec![again.clone()], declarations, RunOptions::default(), |_, _| {})
+                .await;
         assert_eq!(results[0].1, Verdict::Passed { because: vec![] }, "{target}\n{text}");
     }
 }

@@ -7,7 +7,7 @@ use symple_conformance::{Target, Verdict, run_all};
 
 use crate::Problem;
 
-use super::replay::{common_arguments, declarations, transcripts};
+use super::replay::{common_arguments, declarations, options, transcripts};
 
 pub(crate) fn command() -> Command {
     Command::new("parity")
@@ -26,13 +26,13 @@ pub(crate) fn command() -> Command {
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     let node = Target::Node(flags.get_one::<PathBuf>("node").cloned().unwrap_or_default());
     let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
-    let jobs = flags.get_one::<u16>("jobs").copied().unwrap_or(1).into();
+    let options = options(flags);
     let mut transcripts = transcripts(flags)?;
     // Of the others there is nothing that the original server did.
     transcripts.retain(|transcript| transcript.is_recorded());
     let declarations = declarations(flags)?;
-    let there = run_all(&node, transcripts.clone(), declarations.clone(), jobs, |_, _| {}).await;
-    let here = run_all(&target, transcripts, declarations, jobs, |_, _| {}).await;
+    let there = run_all(&node, transcripts.clone(), declarations.clone(), options, |_, _| {}).await;
+    let here = run_all(&target, transcripts, declarations, options, |_, _| {}).await;
     let (mut same, mut declared, mut undeclared, mut skipped) = (0, 0, 0, 0);
     for ((transcript, there), (_, here)) in there.iter().zip(&here) {
         let name = &transcript.header.name;

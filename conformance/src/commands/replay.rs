@@ -1,10 +1,12 @@
 //! `symple-conformance replay`
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Value, json};
-use symple_conformance::{Target, Transcript, Verdict, deviation::Declarations, run_all};
+use symple_conformance::{
+    RunOptions, Target, Transcript, Verdict, deviation::Declarations, run_all,
+};
 
 use crate::Problem;
 
@@ -22,7 +24,7 @@ pub(crate) fn command() -> Command {
 }
 
 /// What all commands that replay need to know.
-pub(crate) fn common_arguments() -> [Arg; 5] {
+pub(crate) fn common_arguments() -> [Arg; 6] {
     [
         Arg::new("target")
             .long("target")
@@ -40,6 +42,12 @@ pub(crate) fn common_arguments() -> [Arg; 5] {
             .default_value("8")
             .value_parser(value_parser!(u16))
             .help("How many transcripts are replayed at the same time"),
+        Arg::new("timeout")
+            .long("timeout")
+            .value_name("SECONDS")
+            .default_value("10")
+            .value_parser(value_parser!(u16))
+            .help("How much longer anything may take than it took when it was recorded"),
         Arg::new("deviations")
             .long("deviations")
             .value_name("DIR")
@@ -67,6 +75,13 @@ pub(crate) fn transcripts(flags: &ArgMatches) -> Result<Vec<Transcript>, Problem
     Ok(transcripts)
 }
 
+/// How they are replayed.
+pub(crate) fn options(flags: &ArgMatches) -> RunOptions {
+    let number = |name| flags.get_one::<u16>(name).copied().unwrap_or(1);
+    let patience = Duration::from_secs(number("timeout").into());
+    RunOptions { jobs: number("jobs").into(), patience }
+}
+
 /// The differences that are declared.
 pub(crate) fn declarations(flags: &ArgMatches) -> Result<Arc<Declarations>, Problem> {
     let declarations = match flags.get_one::<PathBuf>("deviations") {
@@ -88,11 +103,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
-    let jobs = flags.get_one::<u16>("jobs").copied().unwrap_or(1);
     let transcripts = transcripts(flags)?;
     let declarations = declarations(flags)?;
     let results =
-        run_all(&target, transcripts, declarations, jobs.into(), |transcript, verdict| {
+        run_all(&target, transcripts, declarations, options(flags), |transcript, verdict| {
             let name = &transcript.header.name;
             match verdict {
                 Verdict::Passed { because } if because.is_empty() => println!("passed   {name}"),
