@@ -164,3 +164,34 @@ fn look_ups_end() {
         assert_eq!(link.next().await, LinkEvent::SessionChecked(conn, token(), false));
     });
 }
+
+/// Where several runtimes are compiled in, the one is taken that is there: none of tokio here.
+#[cfg(feature = "smol")]
+#[test]
+fn outside_of_tokio() {
+    struct Unpark(std::thread::Thread);
+
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let Some(redis) = Redis::start() else { return };
+    let mut link = Driven::new(&redis, |_| {});
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut next = || {
+        while link.started.elapsed() < PATIENCE {
+            link.link.poll(&Context::from_waker(&waker), Timestamp::ZERO + link.started.elapsed());
+            if let Some(event) = link.link.next_event() {
+                return event;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        panic!("nothing happens");
+    };
+    assert_eq!(next(), LinkEvent::Up);
+    redis.ask::<()>("CLIENT KILL TYPE normal");
+    assert_eq!(next(), LinkEvent::Down);
+    assert_eq!(next(), LinkEvent::Up);
+}
