@@ -1,6 +1,7 @@
 //! Between a link and the engine.
 
 use std::{
+    fmt,
     sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
@@ -16,6 +17,8 @@ use crate::{conns::Conns, hub::Hub, node::Node, runtime::Runtime};
 
 /// The channel on which backends emit (R-S3).
 const BROADCAST: &str = "broadcast";
+/// The header of the largest frame of the WebSocket kind.
+const HEADER: usize = 10;
 /// How often it is said that something cannot be delivered.
 const WARNINGS: Duration = Duration::from_secs(1);
 
@@ -27,14 +30,22 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    fn warn(&mut self, now: Timestamp, channel: &str, error: &EngineError) {
+    fn warn(&mut self, now: Timestamp, channel: &str, problem: &dyn fmt::Display) {
         if now < self.next {
             self.suppressed += 1;
-            return;
+        } else {
+            tracing::warn!(channel, %problem, "a message from Redis is dropped");
+            self.next = now + WARNINGS;
         }
-        let suppressed = std::mem::take(&mut self.suppressed);
-        tracing::warn!(channel, %error, suppressed, "a message from Redis is dropped");
-        self.next = now + WARNINGS;
+    }
+
+    /// Says how many more there were.
+    fn settle(&mut self, now: Timestamp) {
+        if self.suppressed > 0 && now >= self.next {
+            tracing::warn!("{} more messages from Redis were dropped", self.suppressed);
+            self.suppressed = 0;
+            self.next = now + WARNINGS;
+        }
     }
 }
 
@@ -43,6 +54,7 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn poll_redis(&mut self, conns: &mut Conns<R::Socket>, cx: &Context<'_>) -> bool {
         let Some(link) = &mut self.redis else { return false };
         link.poll(cx, conns.now);
+        self.warnings.settle(conns.now);
         while let Some(event) = self.redis.as_mut().and_then(Link::next_event) {
             self.redis_event(conns, &event);
         }
@@ -73,11 +85,7 @@ impl<R: Runtime> Hub<R> {
                 self.input(conns, Input::SessionChecked { conn: *conn, token, live: *live })
             }
             LinkEvent::Message { channel, payload } => {
-                let result = self.bus_message(conns, channel, payload);
-                if let Err(error) = &result {
-                    self.warnings.warn(conns.now, channel, error);
-                }
-                return;
+                return self.bus_message(conns, channel, payload);
             }
         };
         if let Err(error) = result {
@@ -85,18 +93,21 @@ impl<R: Runtime> Hub<R> {
         }
     }
 
-    fn bus_message(
-        &mut self,
-        conns: &mut Conns<R::Socket>,
-        channel: &str,
-        payload: &[u8],
-    ) -> Result<usize, EngineError> {
-        if self.engine.config().cluster.is_some() {
-            return self.input(conns, Input::BusMessage { channel, payload });
+    fn bus_message(&mut self, conns: &mut Conns<R::Socket>, channel: &str, payload: &[u8]) {
+        // It would be more than may wait for a client, and end all who are to have it.
+        if channel == BROADCAST && payload.len() + HEADER > conns.config.outbound_limit {
+            return self.warnings.warn(conns.now, channel, &"it is too large");
         }
-        // A server on its own has no bus, but backends that speak to it.
-        let text = std::str::from_utf8(payload).map_err(|_| EngineError::NotUtf8)?;
-        self.input(conns, Input::Host(HostCall::Emit { text }))
+        let result = if self.engine.config().cluster.is_some() {
+            self.input(conns, Input::BusMessage { channel, payload })
+        } else {
+            // A server on its own has no bus, but backends that speak to it.
+            let text = std::str::from_utf8(payload).map_err(|_| EngineError::NotUtf8);
+            text.and_then(|text| self.input(conns, Input::Host(HostCall::Emit { text })))
+        };
+        if let Err(error) = result {
+            self.warnings.warn(conns.now, channel, &error);
+        }
     }
 }
 
