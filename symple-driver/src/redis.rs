@@ -4,6 +4,9 @@
 //! publishing and what arrives are in the order in which they happen. Backends have
 //! [`Sessions`] and [`Emitter`], which need no server.
 
+#[cfg(not(any(feature = "tokio", feature = "smol")))]
+compile_error!("a runtime is needed: the feature tokio or smol");
+
 mod config;
 mod connection;
 mod emitter;

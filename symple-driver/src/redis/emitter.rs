@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use ::redis::{aio::MultiplexedConnection, cmd};
+use ::redis::{aio::ConnectionManager, cmd};
 use symple_proto::{ClientFrame, Emission, Limits};
 
 use super::{RedisConfig, RedisError, connection};
 
 /// Sends frames to the peers of all servers on a Redis (R-S3), for a backend.
 ///
-/// It needs no server: it is a connection to Redis, to be cloned for use by several tasks. A
-/// connection that is lost is not made again.
+/// It needs no server: it is a connection to Redis, to be cloned for use by several tasks. One
+/// that is lost fails what is under way, and is made again for what comes then.
 ///
 /// ```no_run
 /// # use symple_driver::{Emitter, RedisConfig};
@@ -26,7 +26,7 @@ use super::{RedisConfig, RedisError, connection};
 #[derive(Clone)]
 pub struct Emitter {
     config: RedisConfig,
-    connection: MultiplexedConnection,
+    connection: ConnectionManager,
 }
 
 impl fmt::Debug for Emitter {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use ::redis::{Cmd, FromRedisValue, aio::MultiplexedConnection, cmd};
+use ::redis::{Cmd, FromRedisValue, aio::ConnectionManager, cmd};
 use symple_proto::{Fields, SessionRecord, Token};
 
 use super::{RedisConfig, RedisError, connection, ops::whole_seconds};
@@ -12,8 +12,8 @@ const STEP: usize = 1000;
 
 /// Sessions behind tokens (R-A4), for a backend that lets its users in.
 ///
-/// It needs no server: it is a connection to Redis, to be cloned for use by several tasks. A
-/// connection that is lost is not made again.
+/// It needs no server: it is a connection to Redis, to be cloned for use by several tasks. One
+/// that is lost fails what is under way, and is made again for what comes then.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -29,7 +29,7 @@ const STEP: usize = 1000;
 #[derive(Clone)]
 pub struct Sessions {
     config: RedisConfig,
-    connection: MultiplexedConnection,
+    connection: ConnectionManager,
 }
 
 /// A session that is there.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Redis, serve};
+use super::{Redis, serve, until};
 use crate::{
-    adapter::{Emitter, RedisConfig, RedisError, block_on, proto::frame::Event},
+    adapter::{Emitter, RedisConfig, RedisError, Sessions, block_on, proto::frame::Event},
     suite::{client::Client, start_with},
 };
 
@@ -56,6 +56,37 @@ fn large_and_many() {
     for n in 0..20 {
         assert_eq!(alice.recv()["n"], n);
     }
+}
+
+/// R-S3: what is more than a client may have waiting ends nobody.
+#[test]
+fn too_large() {
+    let Some(redis) = Redis::start() else { return };
+    let server = serve(&redis, |config| config.outbound_limit = 2_000_000);
+    let mut alice = Client::join(&server, "alice", &[]);
+    let frame =
+        |size| format!(r#"{{"type":"message","to":"alice","data":"{}"}}"#, "x".repeat(size));
+    redis.publish(frame(2_000_000));
+    redis.publish(frame(1_900_000));
+    assert_eq!(alice.recv_text(), frame(1_900_000));
+    alice.hears_nothing();
+}
+
+/// R-S3, R-S4: a backend goes on when Redis is there again.
+#[test]
+fn backends_come_back() {
+    let Some(mut redis) = Redis::start() else { return };
+    let config = RedisConfig::new(redis.url()).unwrap();
+    let (emitter, sessions) = block_on(async {
+        (Emitter::connect(&config).await.unwrap(), Sessions::connect(&config).await.unwrap())
+    });
+    redis.stop();
+    let frame = r#"{"type":"message","to":"alice"}"#;
+    let error = block_on(emitter.emit(frame)).unwrap_err();
+    assert!(matches!(error, RedisError::Unreachable { .. }), "{error:?}");
+    assert!(redis.restart());
+    until("it emits", || block_on(emitter.emit(frame)) == Ok(0));
+    until("it looks up", || block_on(sessions.get("t")) == Ok(None));
 }
 
 /// R-S3, R-C4: what backends use to emit; another prefix is another world.
