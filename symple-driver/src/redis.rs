@@ -4,9 +4,6 @@
 //! publishing and what arrives are in the order in which they happen. Backends have
 //! [`Sessions`] and [`Emitter`], which need no server.
 
-#[cfg(not(any(feature = "tokio", feature = "smol")))]
-compile_error!("a runtime is needed: the feature tokio or smol");
-
 mod config;
 mod connection;
 mod emitter;
@@ -16,10 +13,11 @@ mod inbox;
 mod link;
 mod ops;
 mod sessions;
+mod warnings;
 
 pub use config::RedisConfig;
 pub use emitter::Emitter;
 pub use error::RedisError;
-pub(crate) use hub::Warnings;
 pub(crate) use link::Link;
 pub use sessions::{SessionEntry, Sessions};
+pub(crate) use warnings::Warnings;

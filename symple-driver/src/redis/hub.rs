@@ -1,10 +1,8 @@
 //! Between a link and the engine.
 
 use std::{
-    fmt,
     sync::atomic::Ordering,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use symple_engine::{
@@ -17,37 +15,10 @@ use crate::{conns::Conns, hub::Hub, node::Node, runtime::Runtime};
 
 /// The channel on which backends emit (R-S3).
 const BROADCAST: &str = "broadcast";
+/// What becomes of messages that cannot be used.
+const DROPPED: &str = "a message from Redis is dropped";
 /// The header of the largest frame of the WebSocket kind.
 const HEADER: usize = 10;
-/// How often it is said that something cannot be delivered.
-const WARNINGS: Duration = Duration::from_secs(1);
-
-/// Says what is wrong with messages, once in a while.
-#[derive(Debug, Default)]
-pub(crate) struct Warnings {
-    next: Timestamp,
-    suppressed: u64,
-}
-
-impl Warnings {
-    fn warn(&mut self, now: Timestamp, channel: &str, problem: &dyn fmt::Display) {
-        if now < self.next {
-            self.suppressed += 1;
-        } else {
-            tracing::warn!(channel, %problem, "a message from Redis is dropped");
-            self.next = now + WARNINGS;
-        }
-    }
-
-    /// Says how many more there were.
-    fn settle(&mut self, now: Timestamp) {
-        if self.suppressed > 0 && now >= self.next {
-            tracing::warn!("{} more messages from Redis were dropped", self.suppressed);
-            self.suppressed = 0;
-            self.next = now + WARNINGS;
-        }
-    }
-}
 
 impl<R: Runtime> Hub<R> {
     /// Hands what Redis has to say to the engine. True if there is more.
@@ -96,7 +67,7 @@ impl<R: Runtime> Hub<R> {
     fn bus_message(&mut self, conns: &mut Conns<R::Socket>, channel: &str, payload: &[u8]) {
         // It would be more than may wait for a client, and end all who are to have it.
         if channel == BROADCAST && payload.len() + HEADER > conns.config.outbound_limit {
-            return self.warnings.warn(conns.now, channel, &"it is too large");
+            return self.warnings.warn(conns.now, DROPPED, &"it is too large");
         }
         let result = if self.engine.config().cluster.is_some() {
             self.input(conns, Input::BusMessage { channel, payload })
@@ -106,7 +77,7 @@ impl<R: Runtime> Hub<R> {
             text.and_then(|text| self.input(conns, Input::Host(HostCall::Emit { text })))
         };
         if let Err(error) = result {
-            self.warnings.warn(conns.now, channel, &error);
+            self.warnings.warn(conns.now, DROPPED, &error);
         }
     }
 }

@@ -20,7 +20,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use symple_engine::{Timestamp, server::Action};
 
 use super::{
-    RedisConfig, RedisError, connection,
+    RedisConfig, RedisError, Warnings, connection,
     inbox::{Inbox, Signal},
     ops::{BusOp, LinkEvent, Lookup},
 };
@@ -100,6 +100,7 @@ pub(crate) struct Link {
     failures: u32,
     failure: Option<RedisError>,
     been_up: bool,
+    warnings: Warnings,
     random: StdRng,
 }
 
@@ -122,6 +123,7 @@ impl Link {
             failures: 0,
             failure: None,
             been_up: false,
+            warnings: Warnings::default(),
             // Nodes that lose Redis together should not come back together.
             random: StdRng::seed_from_u64(RandomState::new().hash_one(0)),
             config,
@@ -229,6 +231,7 @@ impl Link {
         if self.signal.take() || to_send || self.deadline() <= now {
             let waker = self.waker.clone();
             self.advance(&mut Context::from_waker(&waker));
+            self.warnings.settle(now);
         }
         !self.events.is_empty() || self.deadline() <= now
     }

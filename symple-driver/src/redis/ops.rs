@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::redis::{Pipeline, Value};
+use ::redis::{Pipeline, ServerError, Value};
 use bytes::Bytes;
 use symple_engine::server::{ConnId, RequestId, SessionLookup};
 use symple_proto::Token;
@@ -74,8 +74,12 @@ impl Lookup {
         };
     }
 
-    /// What Redis has answered to its commands means.
-    pub(super) fn answered(self, answers: &mut impl Iterator<Item = Value>) -> Option<LinkEvent> {
+    /// What Redis has answered to its commands means, and what is wrong with that.
+    pub(super) fn answered(
+        self,
+        answers: &mut impl Iterator<Item = Value>,
+        problem: &mut Option<ServerError>,
+    ) -> Option<LinkEvent> {
         match (self, answers.next().unwrap_or(Value::Nil)) {
             (Self::Load { request, .. }, Value::Int(count)) => {
                 let session = match answers.next() {
@@ -90,10 +94,11 @@ impl Lookup {
                     Some(Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
                         Session::Found(String::new())
                     }
-                    answer => {
-                        warn_of(&answer.unwrap_or(Value::Nil));
+                    Some(Value::ServerError(error)) => {
+                        *problem = Some(error);
                         Session::Unavailable
                     }
+                    _ => Session::Unavailable,
                 };
                 Some(LinkEvent::SessionLoaded(request, session))
             }
@@ -101,7 +106,9 @@ impl Lookup {
                 Some(LinkEvent::SessionChecked(conn, token, count > 0))
             }
             (lookup, answer) => {
-                warn_of(&answer);
+                if let Value::ServerError(error) = answer {
+                    *problem = Some(error);
+                }
                 if let Self::Load { .. } = lookup {
                     answers.next();
                 }
@@ -118,13 +125,6 @@ impl Lookup {
             }
             Self::Check { .. } | Self::Touch { .. } => None,
         }
-    }
-}
-
-/// Says what is wrong with an answer, if something is.
-fn warn_of(answer: &Value) {
-    if let Value::ServerError(error) = answer {
-        tracing::warn!(code = error.code(), "Redis does not answer about a session");
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     super::{
         RedisError,
         inbox::Condition,
-        ops::{BusOp, LinkEvent},
+        ops::{BusOp, LinkEvent, Lookup},
     },
     Batch, Connected, Link, State,
 };
@@ -53,7 +53,7 @@ impl Link {
             match op {
                 // Without it nobody here would be reached.
                 BusOp::Subscribe(_) => return Err(error),
-                _ => tracing::warn!(%error, "Redis refuses what is done on the bus"),
+                _ => self.warnings.warn(self.now, "messages are not published", &error),
             }
         }
         if !connected.up && connected.resubscribe.is_empty() {
@@ -116,8 +116,13 @@ impl Link {
                 connected.heard = self.now;
                 let asked = connected.lookups.take().map(|batch| batch.what).unwrap_or_default();
                 let mut answers = answers.into_iter();
-                let events = asked.into_iter().filter_map(|lookup| lookup.answered(&mut answers));
-                self.events.extend(events);
+                let mut problem = None;
+                let answered = |lookup: Lookup| lookup.answered(&mut answers, &mut problem);
+                self.events.extend(asked.into_iter().filter_map(answered));
+                if let Some(problem) = problem {
+                    let error = RedisError::new(&self.address, &problem.into());
+                    self.warnings.warn(self.now, "sessions cannot be looked up", &error);
+                }
             }
             let count = self.lookups.len().min(LOOKUPS);
             if count == 0 {

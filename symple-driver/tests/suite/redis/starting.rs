@@ -76,4 +76,11 @@ fn who_may() {
     alice.auth(&json!({ "type": "auth", "user": "a", "token": "t" }));
     ask(r#"PUBLISH symple:broadcast {"type":"message","to":"alice"}"#);
     assert_eq!(alice.recv()["type"], "message");
+
+    // One that may not see sessions lets nobody in, and says nothing about it to clients.
+    ask("ACL SETUSER symple resetkeys");
+    let mut bob = Client::connect(&server);
+    bob.send(&json!({ "type": "auth", "user": "a", "token": "t" }));
+    assert_eq!(bob.refused(), (503, "Authentication unavailable".into(), 4503));
+    alice.hears_nothing();
 }
