@@ -165,7 +165,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_REDIS_USERNAME"],
         "NAME",
         "",
-        "The user for Redis, where the URL has none"
+        "The user for Redis; wins over that of the URL"
     ),
     setting!(
         REDIS,
@@ -173,7 +173,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_REDIS_PASSWORD"],
         "PASSWORD",
         "",
-        "The password for Redis, where the URL has none; better in the environment than here"
+        "The password for Redis; wins over that of the URL. Others can see a flag, but not a variable"
     ),
     setting!(
         REDIS,
