@@ -14,6 +14,11 @@ const PATIENCE = 4000
 // The client tries only once after this; long enough for any server to be there again.
 const RECONNECTION_DELAY = 3000
 
+// A client that is closed as soon as it is welcome still sends its first presence, and throws.
+process.on('uncaughtException', error => {
+  if (error.message !== 'Cannot send messages while offline') throw error
+})
+
 const say = line => process.stdout.write(`${JSON.stringify(line)}\n`)
 const answers = []
 createInterface({ input: process.stdin }).on('line', line => answers.shift()?.(line))

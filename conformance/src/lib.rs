@@ -12,6 +12,7 @@ mod compare;
 pub mod deviation;
 mod draft;
 mod js_client;
+mod port;
 mod record;
 mod redis;
 mod replay;

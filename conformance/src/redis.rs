@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -10,8 +9,13 @@ use std::{
 use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
+use crate::port::free_port;
+
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is tried on another port.
+const ATTEMPTS: usize = 3;
 
 /// A Redis server that ends with this value.
 pub struct Redis {
@@ -27,12 +31,19 @@ impl Redis {
     /// # Errors
     /// The program `redis-server` is not there, or does not start.
     pub async fn start() -> Result<Self, String> {
+        let mut last = String::new();
+        for _ in 0..ATTEMPTS {
+            match Self::start_on(free_port().map_err(|error| error.to_string())?).await {
+                Err(error) => last = error,
+                started => return started,
+            }
+        }
+        Err(last)
+    }
+
+    async fn start_on(port: u16) -> Result<Self, String> {
         let failed = |error: io::Error| format!("cannot start redis-server: {error}");
         let folder = tempfile::tempdir().map_err(failed)?;
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(failed)?
-            .port();
         let mut child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--dir"])
@@ -45,6 +56,10 @@ impl Redis {
             .map_err(|error| error.to_string())?;
         let until = Instant::now() + PATIENCE;
         loop {
+            // Another server may have the port.
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(format!("redis-server does not start: {status}"));
+            }
             match client.get_multiplexed_async_connection().await {
                 Ok(connection) => return Ok(Self { child, port, connection, _folder: folder }),
                 Err(error) if Instant::now() > until => {

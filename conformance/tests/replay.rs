@@ -7,6 +7,10 @@ use symple_conformance::{
     deviation::{DEVIATIONS, Declarations},
     js_client, run_all,
 };
+use tokio::sync::Mutex;
+
+/// One at a time: they keep the machine busy enough alone.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Says something that is seen although the test passes.
 fn say(text: &str) {
@@ -24,6 +28,7 @@ fn has_redis() -> bool {
 }
 
 async fn replay(target: &str, transcripts: Vec<Transcript>) {
+    let _turn = TURN.lock().await;
     let target: Target = target.parse().unwrap();
     let declarations = Declarations::of_the_specification().unwrap();
     let count = transcripts.len();
@@ -74,6 +79,7 @@ async fn the_javascript_client() {
     let Some(folder) = env::var_os("SYMPLE_JS_CLIENT").map(PathBuf::from) else {
         return say("NOT RUN: the JavaScript client; set SYMPLE_JS_CLIENT to its folder");
     };
+    let _turn = TURN.lock().await;
     let checks = js_client(&folder, &Target::Tokio, |_| {}).await.unwrap();
     let failed: Vec<_> = checks.iter().filter(|check| check.failure.is_some()).collect();
     assert!(failed.is_empty() && checks.len() > KNOWN_FAULTS.len(), "{failed:#?}");

@@ -1,10 +1,13 @@
 //! Where a server runs whose sockets are real.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    port::free_port,
     redis::Redis,
     transcript::{Header, HookAnswer},
 };
@@ -29,6 +33,9 @@ use super::{Done, Seen, StartError, decide, server_config};
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a server that does not start is started again, elsewhere.
+const ATTEMPTS: usize = 3;
 
 /// The program that runs the original server.
 const NODE_SERVER: &str = include_str!("../../js/node-server.cjs");
@@ -54,6 +61,8 @@ enum Running {
     Child {
         child: tokio::sync::oneshot::Sender<()>,
         id: u32,
+        /// Only then its end is part of the scenario.
+        listens: Arc<AtomicBool>,
         stdin: Option<tokio::process::ChildStdin>,
     },
     Elsewhere,
@@ -78,11 +87,17 @@ impl Host {
     ) -> Result<Self, StartError> {
         let address = match &kind {
             Kind::Address(address) => *address,
-            _ => free_address().map_err(|error| StartError::Failed(error.to_string()))?,
+            _ => free_address()?,
         };
         let mut host = Self { kind, header: header.clone(), address, redis, running: None, seen };
-        host.boot().await?;
-        Ok(host)
+        for _ in 0..ATTEMPTS {
+            match host.boot().await {
+                // Perhaps only because something else has taken the port.
+                Err(StartError::Refused(_)) => host.address = free_address()?,
+                result => return result.map(|()| host),
+            }
+        }
+        host.boot().await.map(|()| host)
     }
 
     async fn boot(&mut self) -> Result<(), StartError> {
@@ -201,22 +216,31 @@ impl Host {
         let stdin = child.stdin.take();
         let id = child.id().unwrap_or_default();
         let (kill, killed) = tokio::sync::oneshot::channel();
-        tokio::spawn(watch(child, killed, self.seen.clone()));
-        Ok(Running::Child { child: kill, id, stdin })
+        let listens = Arc::new(AtomicBool::new(false));
+        tokio::spawn(watch(child, killed, Arc::clone(&listens), self.seen.clone()));
+        Ok(Running::Child { child: kill, id, listens, stdin })
+    }
+
+    fn check_that_it_lives(&self) -> Result<(), StartError> {
+        match &self.running {
+            Some(Running::Child { child, .. }) if child.is_closed() => {
+                Err(StartError::Refused("the process ends".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn wait_until_it_listens(&mut self) -> Result<(), StartError> {
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).await.is_err() {
-            if let Some(Running::Child { child, .. }) = &self.running
-                && child.is_closed()
-            {
-                return Err(StartError::Refused("the process ends".into()));
-            }
+            self.check_that_it_lives()?;
             if Instant::now() > until {
                 return Err(StartError::Failed(format!("nothing listens on {}", self.address)));
             }
             sleep(Duration::from_millis(10)).await;
+        }
+        if let Some(Running::Child { listens, .. }) = &self.running {
+            listens.store(true, Ordering::Relaxed);
         }
         // A server that takes what is published has said so to Redis.
         if let Some(redis) = &self.redis {
@@ -294,13 +318,16 @@ impl Host {
 async fn watch(
     mut child: Child,
     mut killed: tokio::sync::oneshot::Receiver<()>,
+    listens: Arc<AtomicBool>,
     seen: UnboundedSender<Seen>,
 ) {
     tokio::select! {
         status = child.wait() => {
             let code = status.ok().and_then(|status| status.code()).unwrap_or(-1);
             drop(killed);
-            let _ = seen.send(Seen::Exit(code));
+            if listens.load(Ordering::Relaxed) {
+                let _ = seen.send(Seen::Exit(code));
+            }
         }
         _ = &mut killed => {
             let _ = child.start_kill();
@@ -310,6 +337,7 @@ async fn watch(
 }
 
 /// An address where nobody listens.
-fn free_address() -> std::io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+fn free_address() -> Result<SocketAddr, StartError> {
+    let port = free_port().map_err(|error| StartError::Failed(error.to_string()))?;
+    Ok((Ipv4Addr::LOCALHOST, port).into())
 }
