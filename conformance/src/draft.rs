@@ -9,6 +9,9 @@ use crate::{
     world::{EngineWorld, Seen, StartError, World},
 };
 
+/// By connection: what was recorded, and what was seen behind which event.
+type Segments = BTreeMap<String, (Vec<(usize, Event)>, Vec<(usize, Seen)>)>;
+
 /// What an expected and a seen event cost side by side, and what one of them costs alone.
 const ALONE: u32 = 3;
 
@@ -30,7 +33,7 @@ pub async fn draft(transcript: &Transcript) -> Result<Vec<Difference>, String> {
     let mut bindings = Bindings::of(transcript);
     // By connection, since the last barrier: what was recorded, what was seen, and the event
     // behind which it was seen.
-    let mut segments: BTreeMap<String, (Vec<(usize, Event)>, Vec<(usize, Seen)>)> = BTreeMap::new();
+    let mut segments: Segments = BTreeMap::new();
     let last = transcript.events.len();
     let end = [Event::Quiet(2000)];
     for (index, event) in transcript.events.iter().chain(&end).enumerate() {
@@ -82,22 +85,18 @@ pub async fn draft(transcript: &Transcript) -> Result<Vec<Difference>, String> {
 }
 
 /// Binds the ids of a recorded welcome to those of the welcome that was seen.
-fn learn(
-    bindings: &mut Bindings,
-    event: &Event,
-    segments: &BTreeMap<String, (Vec<(usize, Event)>, Vec<(usize, Seen)>)>,
-) {
+fn learn(bindings: &mut Bindings, event: &Event, segments: &Segments) {
     let Event::Recv(conn, recorded) = event else { return };
     let id = |text: &str| -> Option<String> {
         let frame: serde_json::Value = serde_json::from_str(text).ok()?;
         frame["peer"]["id"].as_str().map(Into::into)
     };
-    let seen = segments.get(conn).into_iter().flat_map(|(_, seen)| seen);
-    let seen = seen.filter_map(|(_, seen)| match seen {
+    let mut seen = segments.get(conn).into_iter().flat_map(|(_, seen)| seen.iter().rev());
+    let seen = seen.find_map(|(_, seen)| match seen {
         Seen::Text(_, text) => id(text),
         _ => None,
     });
-    if let (Some(recorded), Some(seen)) = (id(recorded), seen.last()) {
+    if let (Some(recorded), Some(seen)) = (id(recorded), seen) {
         bindings.bind(&recorded, &seen);
     }
 }
@@ -174,10 +173,10 @@ fn align(
         if both.is_some_and(|both| here == best[row + 1][column + 1] + both) {
             let (seq, expected) = &recorded[row];
             let (_, found) = &seen[column];
-            if let (Event::Recv(_, expected), Seen::Text(_, text)) = (expected, found) {
-                if !bindings.accept(expected, text) {
-                    learn_author(bindings, expected, text);
-                }
+            if let (Event::Recv(_, expected), Seen::Text(_, text)) = (expected, found)
+                && !bindings.accept(expected, text)
+            {
+                learn_author(bindings, expected, text);
             }
             if both != Some(0) {
                 let difference = Difference { seq: Some(*seq), ..as_difference(found, bindings) };

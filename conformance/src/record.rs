@@ -226,7 +226,6 @@ impl Recorder {
         }
         let Some(passage) = self.passages.get_mut(&number) else { return };
         match fact {
-            Fact::Opened(_) => {}
             Fact::Client(Message::Text(text)) => {
                 name(&mut self.names, number, &text);
                 self.events.push(Event::Send(conn, Frame::Text(text.to_string())));
@@ -273,7 +272,7 @@ impl Recorder {
                 self.passages.remove(&number);
             }
             // Pings and pongs are answered where they come from; a server sends no binary frames.
-            Fact::Client(_) | Fact::Server(_) => {}
+            Fact::Opened(_) | Fact::Client(_) | Fact::Server(_) => {}
         }
     }
 

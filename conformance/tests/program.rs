@@ -1,5 +1,7 @@
 //! The program from outside: what it says, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -186,5 +188,15 @@ fn the_table_in_the_readme() {
         fs::write(&path, parts.concat()).unwrap();
     } else {
         assert!(written == table, "the deviations in the README are old: set UPDATE_README=1");
+    }
+}
+
+/// Those who come from the original server find every deviation in the README of the project.
+#[test]
+fn deviations_are_documented() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    for deviation in symple_conformance::deviation::DEVIATIONS {
+        assert!(readme.contains(&format!("| {} |", deviation.id)), "{}", deviation.id);
     }
 }

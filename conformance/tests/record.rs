@@ -1,5 +1,7 @@
 //! What is recorded can be replayed.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -1,5 +1,7 @@
 //! Everything that there is, against everything that is at hand.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{collections::BTreeSet, env, io::Write as _, path::PathBuf};
 
 use symple_conformance::{

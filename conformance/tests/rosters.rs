@@ -1,5 +1,7 @@
 //! What is declared is right in itself, whatever the engine does: R-P1, over all transcripts.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;

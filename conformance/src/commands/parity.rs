@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use symple_conformance::{Target, Verdict, run_all};
+use symple_conformance::{Target, Transcript, Verdict, run_all};
 
 use crate::Problem;
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     let options = options(flags);
     let mut transcripts = transcripts(flags)?;
     // Of the others there is nothing that the original server did.
-    transcripts.retain(|transcript| transcript.is_recorded());
+    transcripts.retain(Transcript::is_recorded);
     let declarations = declarations(flags)?;
     let there = run_all(&node, transcripts.clone(), declarations.clone(), options, |_, _| {}).await;
     let here = run_all(&target, transcripts, declarations, options, |_, _| {}).await;
