@@ -1,6 +1,10 @@
 //! The connections of a thread, and what can be done to them.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    sync::Arc,
+};
 
 use http::HeaderMap;
 use symple_engine::{
@@ -19,6 +23,10 @@ use crate::{
     upgrade::Upgrade,
 };
 
+/// How many bytes may wait for connections that have not been written to since they were queued,
+/// before nothing more is read.
+const UNFLUSHED: usize = 8 * 1024 * 1024;
+
 /// What stands in a slot.
 pub(crate) enum Entry<S> {
     /// A connection with a socket.
@@ -31,8 +39,10 @@ pub(crate) enum Entry<S> {
 pub(crate) struct Conns<S> {
     pub(crate) config: Arc<Config>,
     entries: Vec<Option<Entry<S>>>,
-    /// Those that have something to be written.
-    dirty: Vec<ConnId>,
+    /// Those that have something to be written, in the order in which they are written to.
+    dirty: VecDeque<ConnId>,
+    /// How many bytes wait for those: approximately, and exactly when there are none.
+    unflushed: usize,
     /// Those that did not take what they were sent.
     pub(crate) overflowed: Vec<ConnId>,
     /// Peers of the host's own that the engine has closed.
@@ -56,7 +66,8 @@ impl<S: Socket> Conns<S> {
         Self {
             config,
             entries: Vec::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
+            unflushed: 0,
             overflowed: Vec::new(),
             closed_virtuals: Vec::new(),
             ended: Vec::new(),
@@ -195,17 +206,32 @@ impl<S: Socket> Conns<S> {
         if let Some(conn) = self.get(id)
             && !std::mem::replace(&mut conn.dirty, true)
         {
-            self.dirty.push(id);
+            let waits = conn.out.len();
+            self.dirty.push_back(id);
+            self.unflushed += waits;
         }
     }
 
-    /// Writes to every connection that has something to be written, once.
-    pub(crate) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
+    /// Writes to the connections that have waited longest for it, at most so many; each is written
+    /// to once.
+    pub(crate) fn flush_some(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(id) = self.dirty.pop_front() else { break };
             self.flush(id);
         }
-        self.dirty = dirty;
+        if self.dirty.is_empty() {
+            self.unflushed = 0;
+        }
+    }
+
+    /// There are connections that have something to be written.
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// So much waits to be written that nothing more should be read before it is.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unflushed > UNFLUSHED
     }
 
     /// Writes what is queued for a connection.
@@ -216,6 +242,7 @@ impl<S: Socket> Conns<S> {
             return;
         }
         conn.dirty = false;
+        self.unflushed = self.unflushed.saturating_sub(conn.out.len());
         if conn.flush(*now, buffers) {
             self.end(id);
         } else if !conn.out.is_empty() {
@@ -247,13 +274,15 @@ impl<S: Socket> Conns<S> {
                             continue;
                         }
                     }
+                    let before = if conn.dirty { conn.out.len() } else { 0 };
                     conn.push_text(bytes, self.now, &mut self.buffers);
+                    self.unflushed += conn.out.len() - before;
                     if conn.out.len() > self.config.outbound_limit {
                         conn.over_limit_since = self.input;
                     }
                     if !conn.dirty {
                         conn.dirty = true;
-                        self.dirty.push(*id);
+                        self.dirty.push_back(*id);
                     }
                 }
                 // The host reads from a queue that is bounded like any other.

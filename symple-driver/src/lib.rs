@@ -7,9 +7,9 @@
 //! the host's calls. What *happens* is decided below, in `symple-engine`.
 //!
 //! One thread has the engine and the sockets, so nothing is locked. Whenever sockets are ready,
-//! all that can be read is read and handed to the engine, what it wants sent is queued, and then
-//! each connection that has something to be written is written to once: under load, many frames
-//! share one write.
+//! all that can be read is read and handed to the engine, what it wants sent is queued, and the
+//! connections that have something to be written are written to in turn, a few at a time: what
+//! becomes ready meanwhile is read in between. So, under load, many frames share one write.
 
 #![forbid(unsafe_code)]
 

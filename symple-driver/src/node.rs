@@ -52,14 +52,14 @@ impl<R: Runtime> Future for Node<R> {
         node.shard.begin(cx);
         node.hub.engine.set_events(node.hub.status.watched.load(Ordering::Relaxed));
         let mut again = node.poll_commands(cx);
-        node.shard.poll_ready(&mut node.hub);
+        again |= node.shard.poll_ready(&mut node.hub);
         again |= node.poll_accept(cx);
         node.shard.poll_deadlines(&mut node.hub);
         while node.hub.engine.poll_timeout().is_some_and(|at| at <= node.shard.conns.now) {
             let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
         }
         again |= node.hub.poll_redis(&mut node.shard.conns, cx);
-        node.shard.finish(&mut node.hub);
+        again |= node.shard.finish(&mut node.hub);
         let now = node.shard.conns.now;
         again |= node.hub.flush_redis(now, cx);
         if let Some(ends_at) = node.ends_at

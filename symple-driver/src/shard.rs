@@ -30,6 +30,10 @@ use crate::{
 const READ: usize = 64 * 1024;
 /// How often a connection is read from before others have their turn.
 const READS: usize = 4;
+/// How many connections are written to before it is looked what else is ready. What arrives while
+/// a large room is written to is queued behind what waits, and shares the write of every receiver
+/// whose turn has not come.
+const WRITES: usize = 16;
 
 /// Those who decide what happens: told of everything, they act on the connections.
 pub(crate) trait Upstream<S> {
@@ -101,18 +105,27 @@ impl<R: Runtime> Shard<R> {
         self.drive(id, up);
     }
 
-    /// Handles every connection that is ready.
-    pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) {
+    /// Handles the connections that are ready, unless too much waits to be written. True if some
+    /// are left.
+    pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) -> bool {
         let mut woken = std::mem::take(&mut self.woken);
-        self.ready.take(&mut woken);
-        for slot in woken.drain(..) {
-            if let Some(conn) = self.conns.in_slot(slot) {
+        if woken.is_empty() {
+            self.ready.take(&mut woken);
+        }
+        let mut done = 0;
+        while !self.conns.is_full()
+            && let Some(slot) = woken.get(done)
+        {
+            done += 1;
+            if let Some(conn) = self.conns.in_slot(*slot) {
                 conn.waker.taken();
                 let id = conn.id;
                 self.drive(id, up);
             }
         }
+        woken.drain(..done);
         self.woken = woken;
+        !self.woken.is_empty()
     }
 
     /// Looks at the deadlines that have come.
@@ -139,17 +152,18 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    /// Writes what has been queued, and lets go of what has ended.
-    pub(crate) fn finish(&mut self, up: &mut impl Upstream<R::Socket>) {
-        loop {
-            self.conns.flush_dirty();
-            let Some(id) = self.conns.ended.pop() else { break };
+    /// Writes some of what has been queued, and lets go of what has ended. True if more is to be
+    /// written.
+    pub(crate) fn finish(&mut self, up: &mut impl Upstream<R::Socket>) -> bool {
+        self.conns.flush_some(WRITES);
+        while let Some(id) = self.conns.ended.pop() {
             let Some(conn) = self.conns.remove(id) else { continue };
             if conn.known {
                 up.disconnected(&mut self.conns, id);
             }
             up.removed(id);
         }
+        self.conns.has_dirty()
     }
 
     /// Sets the timer. True if the time has come already.

@@ -102,3 +102,39 @@ fn close() {
     alice.send(&json!({ "type": "close" }));
     assert_eq!(alice.closed(), 1000);
 }
+
+/// R-M6, however much is under way: more than the server reads before it has written some of it.
+#[test]
+fn many_talk_to_many() {
+    const SENDERS: usize = 4;
+    const FRAMES: u64 = 40;
+    let server = start(|config| config.engine.rate = None);
+    let mut receivers: Vec<_> =
+        (0..30).map(|n| Client::join(&server, &format!("r{n}"), &["r"])).collect();
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|n| {
+            let mut sender = Client::join(&server, &format!("s{n}"), &[]);
+            std::thread::spawn(move || {
+                let padding = "x".repeat(10_000);
+                for number in 0..FRAMES {
+                    let frame = json!({ "type": "message", "to": "r", "sender": n,
+                        "number": number, "padding": padding });
+                    sender.send(&frame);
+                }
+                sender
+            })
+        })
+        .collect();
+    // They do not read before everything has been sent.
+    let _senders: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+    for receiver in &mut receivers {
+        let mut next = [0; SENDERS];
+        for _ in 0..SENDERS as u64 * FRAMES {
+            let frame = receiver.recv_type("message");
+            let sender = frame["sender"].as_u64().unwrap() as usize;
+            assert_eq!(frame["number"], next[sender], "{sender}");
+            next[sender] += 1;
+        }
+        receiver.hears_nothing();
+    }
+}
