@@ -1,8 +1,8 @@
-//! The command line, made from the table of settings.
+//! The command line.
 
-use clap::{Arg, ArgAction, Command};
+use clap::Command;
 
-use crate::settings::{REDIS, SETTINGS, Setting};
+use crate::settings::flags::{PRECEDENCE, settings};
 
 /// The command line of the program.
 pub(crate) fn command() -> Command {
@@ -32,43 +32,6 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::session::command())
         .subcommand(crate::emit::command())
         .subcommand(crate::bench::command())
-}
-
-pub(crate) const PRECEDENCE: &str = "A flag wins over the environment, the environment over a file .env in \
-                          the current folder.";
-
-/// A flag for each setting.
-fn settings() -> impl Iterator<Item = Arg> {
-    SETTINGS.iter().map(flag)
-}
-
-/// A flag for each setting that is about Redis, for commands that need no server.
-pub(crate) fn redis_settings() -> impl Iterator<Item = Arg> {
-    SETTINGS
-        .iter()
-        .filter(|setting| setting.group == REDIS)
-        .map(|setting| flag(setting).global(true))
-}
-
-fn flag(setting: &Setting) -> Arg {
-    let default = match setting.default {
-        "" => String::new(),
-        default => format!("; default {default}"),
-    };
-    let arg = Arg::new(setting.name)
-        .long(setting.name)
-        .value_name(setting.value)
-        .help(format!("{} [env {}{default}]", setting.help, setting.env.join(", ")))
-        .help_heading(setting.group)
-        // -1 is no flag.
-        .allow_negative_numbers(true)
-        .action(ArgAction::Set);
-    if setting.value == "BOOL" {
-        // `--authentication` alone means what it says.
-        arg.num_args(0..=1).default_missing_value("true")
-    } else {
-        arg
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use symple_proto::{Fields, RawJson};
 
 use crate::{
     Failure, block_on,
-    command_line::{PRECEDENCE, redis_settings},
     input::{print, read_input},
     read_redis,
+    settings::flags::{PRECEDENCE, redis_settings},
 };
 
 /// The command line of `symple emit`.

@@ -1,9 +1,10 @@
 //! The settings of a server (SPEC §11): their names, where they come from, what they mean.
 
+pub(crate) mod flags;
 mod source;
 mod table;
 mod typed;
 
 pub(crate) use source::{Source, read_dot_env};
-pub(crate) use table::{REDIS, SETTINGS, Setting};
+pub(crate) use table::SETTINGS;
 pub(crate) use typed::{LogFormat, RedisSettings, Settings};
