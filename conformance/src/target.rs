@@ -6,7 +6,7 @@ use crate::{
     deviation::{Declarations, Expectation},
     redis::Redis,
     replay::{Failure, replay},
-    transcript::Transcript,
+    transcript::{Event, Transcript},
     world::{EngineWorld, Kind, SocketWorld, StartError, World},
 };
 
@@ -160,6 +160,12 @@ impl Target {
             Ok(expectation) => expectation,
             Err(problem) => return failed("a declaration that fits", problem),
         };
+        let stops = |event: &Event| {
+            matches!(event, Event::ServerShutdown | Event::ServerKill | Event::ServerStart)
+        };
+        if matches!(self, Self::Url(_)) && expectation.steps.iter().any(|(_, event)| stops(event)) {
+            return Verdict::Skipped("needs a server that can be stopped from here".into());
+        }
         let mut world = match self.world(transcript, redis).await {
             Ok(world) => world,
             Err(StartError::Unsupported(reason)) => return Verdict::Skipped(reason),
