@@ -14,6 +14,7 @@
 mod host;
 mod nodes;
 mod replica;
+mod telling;
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -30,6 +31,7 @@ use super::{
     routing::Elsewhere, timers::Timer,
 };
 use nodes::Nodes;
+use telling::Telling;
 
 /// The silence of a node is noticed soon after it has lasted too long.
 const LOOKS_PER_BEAT: u32 = 4;
@@ -49,6 +51,7 @@ pub(super) struct Cluster {
     next_look: Timestamp,
     /// How often it has looked.
     looks: u32,
+    telling: Telling,
     nodes: Nodes,
 }
 
@@ -67,6 +70,7 @@ impl Server {
             left: false,
             next_look: Timestamp::MAX,
             looks: 0,
+            telling: Telling::default(),
             nodes: Nodes::default(),
         });
     }
@@ -258,7 +262,7 @@ impl Server {
             self.timers.set(cluster.next_look, Timer::LookAround);
         }
         self.say(CLUSTER_CHANNEL.into(), Payload::Hello);
-        self.tell_all_peers(CLUSTER_CHANNEL);
+        self.tell_anew();
     }
 
     /// The bus cannot be used. Its other side is not given up at once: it may be back in a moment.

@@ -152,10 +152,17 @@ pub struct ClusterConfig {
     /// After how long a silence a node is taken for dead and its peers for offline; it is looked
     /// for four times a heartbeat. 6 s; more than two heartbeats.
     pub timeout: Duration,
+    /// How many bytes of its peers a node tells at once, when it is to tell them all; 20 ms later
+    /// it goes on. 512 KiB.
+    pub snapshot_burst: usize,
 }
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(2), timeout: Duration::from_secs(6) }
+        Self {
+            heartbeat: Duration::from_secs(2),
+            timeout: Duration::from_secs(6),
+            snapshot_burst: 512 * 1024,
+        }
     }
 }

@@ -264,6 +264,7 @@ impl Server {
                 Timer::Decision(request) => self.decision_timeout(request),
                 Timer::Refill(conn) => self.refilled(conn),
                 Timer::Session(conn) => self.check_session(conn),
+                Timer::Tell => self.tell_more(),
                 Timer::LookAround => self.look_around(),
                 Timer::Drain => self.drain(),
             }

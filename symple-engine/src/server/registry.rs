@@ -144,6 +144,19 @@ impl Registry {
         })
     }
 
+    /// The peer in one of the slots, if there is one.
+    pub(super) fn peer_in(&self, slot: usize) -> Option<&Peer> {
+        match &self.connections.get(slot)?.as_ref()?.session {
+            Session::Online(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// How many slots there are.
+    pub(super) fn slots(&self) -> usize {
+        self.connections.len()
+    }
+
     /// How many peers of this node are online.
     pub(super) fn peer_count(&self) -> usize {
         self.ids.len() - self.remotes.len()

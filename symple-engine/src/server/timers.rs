@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Refill(ConnId),
     /// Is the session of the peer still there?
     Session(ConnId),
+    /// More is to be told to other nodes.
+    Tell,
     /// Who lives?
     LookAround,
     /// The next connections are to be closed.

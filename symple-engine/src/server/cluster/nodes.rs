@@ -10,13 +10,10 @@ use super::super::{ClusterConfig, remotes::NodeIndex};
 /// How many other nodes there may be: whoever can publish on the bus can name any number.
 const MAX_NODES: usize = 1024;
 
-/// How often a node tells all its peers to one that asks for them, at most.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
-
 /// A snapshot that is coming in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Incoming {
-    /// Of when it is.
+    /// How many changes are in it, those that came between its parts included.
     pub(super) seq: u64,
     /// The part that comes next.
     pub(super) next: u32,
@@ -36,8 +33,6 @@ pub(super) struct Node {
     heard: Timestamp,
     /// When it was asked for its peers, at the latest.
     asked: Option<Timestamp>,
-    /// When it was told all peers of this node, at the latest.
-    told: Option<Timestamp>,
     /// Counts its snapshots.
     pub(super) snapshot: u32,
     pub(super) incoming: Option<Incoming>,
@@ -61,7 +56,6 @@ impl Nodes {
             disputed: false,
             heard: now,
             asked: None,
-            told: None,
             snapshot: 0,
             incoming: None,
         };
@@ -152,13 +146,9 @@ impl Node {
         wants
     }
 
-    /// It may be told all peers of this node now.
-    pub(super) fn may_be_told(&mut self, now: Timestamp) -> bool {
-        let may = self.told.is_none_or(|told| now.since(told) >= SNAPSHOT_INTERVAL);
-        if may {
-            self.told = Some(now);
-        }
-        may
+    /// A part of what it was asked for has come: the rest is on its way.
+    pub(super) fn tells(&mut self, now: Timestamp) {
+        self.asked = Some(now);
     }
 
     /// It is about to tell its peers unasked.

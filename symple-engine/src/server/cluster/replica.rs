@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use symple_proto::cluster::{Change, Envelope, Payload, PeerState, Snapshot, node_channel};
+use symple_proto::cluster::{Change, Envelope, Payload, PeerState, Snapshot};
 use symple_proto::{FrameType, FrameView, PeerId, PublicRecord, RawJson, Recipient, RoomName};
 
 use crate::server::{
@@ -10,9 +10,6 @@ use crate::server::{
 };
 
 use super::nodes::Incoming;
-
-/// A part of a snapshot has about so many bytes of records and rooms.
-const PART_SIZE: usize = 32 * 1024;
 
 impl Server {
     /// Another node says something.
@@ -35,26 +32,31 @@ impl Server {
             Payload::Hello => {
                 if let Some(node) = self.node_mut(node) {
                     node.announces_itself(now);
-                    if node.may_be_told(now) {
-                        self.tell_all_peers(&node_channel(&id));
-                    }
                 }
+                self.tell_all_peers();
             }
-            Payload::Resync if self.node_mut(node).is_some_and(|node| node.may_be_told(now)) => {
-                self.tell_all_peers(&node_channel(&id));
-            }
-            Payload::Snapshot(snapshot) => {
-                return self.take_snapshot(node, envelope.seq, snapshot);
-            }
+            Payload::Resync => self.tell_all_peers(),
+            Payload::Snapshot(text) => return self.take_snapshot(node, envelope.seq, &text),
             Payload::Change(change) => {
                 let Some(state) = self.node_mut(node) else { return Ok(0) };
-                if state.synced && state.seq.checked_add(1) == Some(envelope.seq) {
-                    state.seq = envelope.seq;
-                    return self.take_change(node, change);
-                }
-                // What is older than what is known says nothing new.
-                if !state.synced || envelope.seq > state.seq {
-                    self.missed(node);
+                let next = |seq: u64| seq.checked_add(1) == Some(envelope.seq);
+                match &mut state.incoming {
+                    // Between two parts of a snapshot. Of a peer that has not come yet, the part
+                    // that it comes in will tell all.
+                    Some(incoming) if next(incoming.seq) => {
+                        incoming.seq = envelope.seq;
+                        let number = state.snapshot;
+                        let id = change.id().clone();
+                        let _ = self.take_change(node, change);
+                        self.mark_of(node, &id, number);
+                    }
+                    None if state.synced && next(state.seq) => {
+                        state.seq = envelope.seq;
+                        return self.take_change(node, change);
+                    }
+                    // What is older than what is known says nothing new.
+                    None if state.synced && envelope.seq <= state.seq => {}
+                    _ => self.missed(node),
                 }
             }
             Payload::Beat if !self.knows(node, envelope.seq) => self.missed(node),
@@ -96,49 +98,32 @@ impl Server {
         }
     }
 
-    /// Tells all peers of this node on a channel, in parts.
-    pub(super) fn tell_all_peers(&mut self, channel: &str) {
-        let mut parts = Vec::new();
-        let (mut part, mut size) = (Vec::new(), 0);
-        for (_, peer) in self.registry.peers() {
-            let Some(state) = self.state_of(peer) else { continue };
-            size += state.record.text().len() + 128;
-            size += state.rooms.iter().map(|room| room.as_str().len() + 3).sum::<usize>();
-            part.push(state);
-            if size > PART_SIZE {
-                parts.push(core::mem::take(&mut part));
-                size = 0;
-            }
-        }
-        parts.push(part);
-        let count = parts.len();
-        for (at, peers) in parts.into_iter().enumerate() {
-            let (part, last) = (u32::try_from(at).unwrap_or(u32::MAX), at + 1 == count);
-            self.say(channel.into(), Payload::Snapshot(Snapshot { part, last, peers }));
-        }
-    }
-
     /// A node tells all its peers: those that it does not name are offline.
     fn take_snapshot(
         &mut self,
         node: NodeIndex,
         seq: u64,
-        snapshot: Snapshot,
+        text: &str,
     ) -> Result<usize, EngineError> {
+        let now = self.now;
         let Some(state) = self.node_mut(node) else { return Ok(0) };
+        // Others have asked for it.
         if state.synced && !state.disputed && state.seq >= seq {
             return Ok(0);
         }
+        let snapshot = Snapshot::parse(text)?;
         if snapshot.part == 0 {
             state.disputed = false;
+            state.synced = false;
             state.snapshot = state.snapshot.wrapping_add(1);
             state.incoming = Some(Incoming { seq, next: 0 });
         }
         if state.incoming != Some(Incoming { seq, next: snapshot.part }) {
-            // A part is lost. What is missing is asked for with the next heartbeat.
+            // A part is lost. What is missing is asked for with the next look around.
             state.incoming = None;
             return Ok(0);
         }
+        state.tells(now);
         state.incoming = Some(Incoming { seq, next: snapshot.part.saturating_add(1) });
         let number = state.snapshot;
         if snapshot.last {
@@ -148,13 +133,8 @@ impl Server {
         }
         let mut result = Ok(0);
         for peer in snapshot.peers {
-            let id = peer.id.clone();
             result = result.and(self.take_peer(node, &peer));
-            if let Some(remote) = self.find_of(node, &id)
-                && let Some(remote) = self.registry.remote_mut(remote)
-            {
-                remote.snapshot = number;
-            }
+            self.mark_of(node, &peer.id, number);
         }
         if snapshot.last {
             let gone: Vec<_> = self
@@ -168,6 +148,15 @@ impl Server {
             }
         }
         result
+    }
+
+    /// A snapshot has told of a peer.
+    fn mark_of(&mut self, node: NodeIndex, id: &PeerId, number: u32) {
+        if let Some(conn) = self.find_of(node, id)
+            && let Some(remote) = self.registry.remote_mut(conn)
+        {
+            remote.snapshot = number;
+        }
     }
 
     /// A node tells what has changed with one of its peers.

@@ -119,8 +119,12 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let members = dice.one_in(2);
+        // Nodes tell all their peers at once, or one by one.
+        let burst = dice.pick(&[1, 512 * 1024]);
         let config = config(|config| {
-            config.cluster = Some(ClusterConfig::default());
+            let mut cluster = ClusterConfig::default();
+            cluster.snapshot_burst = burst;
+            config.cluster = Some(cluster);
             config.rate = None;
             if members {
                 config.room_send = RoomSend::Members;
