@@ -4,6 +4,8 @@
 mod adapter {
     pub(crate) use async_std::task::block_on;
     pub(crate) use symple_async_std::*;
+
+    pub(crate) const THREADS: usize = 1;
 }
 
 #[path = "../../symple-driver/tests/suite/mod.rs"]

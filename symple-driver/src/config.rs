@@ -1,6 +1,6 @@
 //! How a server is set up.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroUsize, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 use thiserror::Error;
@@ -38,6 +38,9 @@ pub struct Config {
     /// How many events may wait for the host to read them; past that the oldest are lost, and the
     /// host is told how many. 1024.
     pub event_backlog: usize,
+    /// How many threads have sockets; one of them also has the engine, which decides everything.
+    /// 1.
+    pub threads: NonZeroUsize,
 }
 
 impl Default for Config {
@@ -55,6 +58,7 @@ impl Default for Config {
             outbound_timeout: Duration::from_secs(10),
             redis: None,
             event_backlog: 1024,
+            threads: NonZeroUsize::MIN,
         }
     }
 }

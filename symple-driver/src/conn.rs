@@ -261,6 +261,8 @@ impl<S: Socket> Conn<S> {
         }
         match self.phase {
             Phase::Open if !self.out.is_empty() && self.moved + config.outbound_timeout <= now => {
+                // Said once, and again when it goes on: what comes of it may take a while.
+                self.moved = now;
                 Due::TooSlow
             }
             Phase::Open if self.pinged.is_none() => {

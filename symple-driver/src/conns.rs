@@ -3,13 +3,15 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    net::SocketAddr,
     sync::Arc,
 };
 
 use http::HeaderMap;
+use rustls::ServerConfig;
 use symple_engine::{
     Timestamp,
-    server::{ConnId, Text},
+    server::{ConnId, Text, TransportFault},
 };
 use symple_proto::CloseCode;
 use tungstenite::protocol::frame::coding::Control;
@@ -18,9 +20,11 @@ use crate::{
     config::Config,
     conn::{Conn, Phase},
     handle::TransportStats,
+    hook::{Rejection, UpgradeDecision},
+    link::{Downlink, Fact, Order},
     out::Buffers,
     runtime::Socket,
-    upgrade::Upgrade,
+    upgrade::{Upgrade, response},
 };
 
 /// How many bytes may wait for connections that have not been written to since they were queued,
@@ -33,6 +37,23 @@ pub(crate) enum Entry<S> {
     Conn(Box<Conn<S>>),
     /// A peer of the host's own; where its frames go.
     Virtual(ConnId, async_channel::Sender<Text>),
+    /// A connection of another thread.
+    Remote(Box<Remote>),
+}
+
+/// What the engine's thread knows of another thread's connection.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    id: ConnId,
+    /// Where in the list of workers its thread stands.
+    worker: usize,
+    /// It is not WebSocket yet.
+    handshake: bool,
+    admitted: bool,
+    /// Its thread has been told not to read from it.
+    paused: bool,
+    /// What its thread had read before it was told, in order, with its text.
+    held: VecDeque<(Fact, Box<str>)>,
 }
 
 /// All connections of a thread, by slot.
@@ -59,10 +80,14 @@ pub(crate) struct Conns<S> {
     /// Connections with a socket.
     pub(crate) sockets: usize,
     pub(crate) stats: TransportStats,
+    /// On the engine's thread: the threads that have the other connections.
+    pub(crate) workers: Vec<Downlink<S>>,
+    /// Connections of workers whose facts were kept, and need not be any more.
+    released: Vec<ConnId>,
 }
 
 impl<S: Socket> Conns<S> {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, workers: Vec<Downlink<S>>) -> Self {
         Self {
             config,
             entries: Vec::new(),
@@ -78,6 +103,8 @@ impl<S: Socket> Conns<S> {
             handshakes: 0,
             sockets: 0,
             stats: TransportStats::default(),
+            workers,
+            released: Vec::new(),
         }
     }
 
@@ -86,7 +113,7 @@ impl<S: Socket> Conns<S> {
         if slot >= self.entries.len() {
             self.entries.resize_with(slot + 1, || None);
         }
-        if let Entry::Conn(_) = entry {
+        if let Entry::Conn(_) | Entry::Remote(_) = entry {
             self.handshakes += 1;
             self.sockets += 1;
         }
@@ -115,8 +142,141 @@ impl<S: Socket> Conns<S> {
                 conn.out.clear(&mut self.buffers);
                 Some(conn)
             }
-            Entry::Virtual(..) => None,
+            Entry::Virtual(..) | Entry::Remote(_) => None,
         }
+    }
+
+    /// The worker that a new connection goes to; none is this thread, which has the least.
+    pub(crate) fn place(&self) -> Option<usize> {
+        let remote: usize = self.workers.iter().map(|worker| worker.sockets).sum();
+        let (index, worker) =
+            self.workers.iter().enumerate().min_by_key(|(_, worker)| worker.sockets)?;
+        (worker.sockets < self.sockets - remote).then_some(index)
+    }
+
+    /// Gives a socket that has just been accepted to a worker.
+    pub(crate) fn open_remote(
+        &mut self,
+        id: ConnId,
+        worker: usize,
+        socket: S,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) {
+        let remote = Remote {
+            id,
+            worker,
+            handshake: true,
+            admitted: false,
+            paused: false,
+            held: VecDeque::new(),
+        };
+        self.insert(id, Entry::Remote(Box::new(remote)));
+        let worker = &mut self.workers[worker];
+        worker.sockets += 1;
+        worker.push(Order::Open { id, socket, address, tls });
+    }
+
+    fn remote(&mut self, id: ConnId) -> Option<&mut Remote> {
+        match self.entries.get_mut(id.slot as usize)? {
+            Some(Entry::Remote(remote)) if remote.id == id => Some(remote),
+            _ => None,
+        }
+    }
+
+    /// Tells the worker that has the connection, if one has it.
+    pub(crate) fn order(&mut self, id: ConnId, order: Order<S>) {
+        if let Some(worker) = self.remote(id).map(|remote| remote.worker) {
+            self.workers[worker].push(order);
+        }
+    }
+
+    /// Keeps a fact of a worker's connection for later, if nothing is to be read from it, or
+    /// others are kept: what was read too much counts as if it had not been read yet.
+    pub(crate) fn hold(&mut self, id: ConnId, fact: Fact, texts: &str) -> Option<Fact> {
+        let Some(remote) = self.remote(id) else { return Some(fact) };
+        // R-L4 is about what the connection was sent.
+        let slow = matches!(&fact, Fact::Fault { fault: TransportFault::TooSlow, .. });
+        if slow || !remote.paused && remote.held.is_empty() {
+            return Some(fact);
+        }
+        let text = match &fact {
+            Fact::Text { text, .. } => texts.get(text.clone()).unwrap_or_default(),
+            _ => "",
+        };
+        remote.held.push_back((fact, text.into()));
+        None
+    }
+
+    /// The next fact that was kept for a connection from which may be read again.
+    pub(crate) fn next_held(&mut self) -> Option<(Fact, Box<str>)> {
+        while let Some(id) = self.released.last().copied() {
+            match self.remote(id) {
+                Some(remote) if !remote.paused && !remote.held.is_empty() => {
+                    return remote.held.pop_front();
+                }
+                _ => drop(self.released.pop()),
+            }
+        }
+        None
+    }
+
+    /// Facts were kept that may be handled.
+    pub(crate) fn has_held(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    /// Facts that were kept may be handled.
+    fn release(&mut self, id: ConnId) {
+        if let Some(remote) = self.remote(id)
+            && std::mem::take(&mut remote.paused)
+            && !remote.held.is_empty()
+        {
+            self.released.push(id);
+        }
+    }
+
+    /// A worker's connection has become a WebSocket connection, or never will.
+    pub(crate) fn remote_connected(&mut self, id: ConnId) {
+        if self.remote(id).is_some_and(|remote| std::mem::take(&mut remote.handshake)) {
+            self.handshakes -= 1;
+        }
+    }
+
+    /// True if the connection has been admitted, as far as the engine's thread knows.
+    pub(crate) fn is_remote_admitted(&mut self, id: ConnId) -> bool {
+        self.remote(id).is_some_and(|remote| remote.admitted)
+    }
+
+    /// A worker's connection is no more.
+    pub(crate) fn remove_remote(&mut self, id: ConnId) {
+        self.remote_connected(id);
+        if let Some(worker) = self.remote(id).map(|remote| remote.worker) {
+            self.workers[worker].sockets -= 1;
+            self.sockets -= 1;
+            self.entries[id.slot as usize] = None;
+        }
+    }
+
+    /// The connection is not WebSocket yet, and has not ended.
+    pub(crate) fn is_handshake(&mut self, id: ConnId) -> bool {
+        match self.entries.get_mut(id.slot as usize) {
+            Some(Some(Entry::Conn(conn))) => conn.id == id && !conn.known && !conn.ended,
+            Some(Some(Entry::Remote(remote))) => remote.id == id && remote.handshake,
+            _ => false,
+        }
+    }
+
+    /// Hands over to workers what they are to do.
+    pub(crate) fn hand_over(&mut self) {
+        for worker in &mut self.workers {
+            worker.hand_over();
+        }
+    }
+
+    /// A worker has so much to do that nothing more should be handled before it is done.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.workers.iter().any(Downlink::is_full)
     }
 
     /// Takes a peer of the host's own out; true if it was there.
@@ -139,13 +299,18 @@ impl<S: Socket> Conns<S> {
                 self.ended.push(conn.id);
             }
         }
+        for worker in &mut self.workers {
+            worker.push(Order::EndHandshakes);
+        }
     }
 
     /// The connection's socket is broken, or has nothing more to do.
     pub(crate) fn end(&mut self, id: ConnId) {
-        if let Some(conn) = self.get(id)
-            && !std::mem::replace(&mut conn.ended, true)
-        {
+        let Some(conn) = self.get(id) else {
+            self.remote_connected(id);
+            return self.order(id, Order::End(id));
+        };
+        if !std::mem::replace(&mut conn.ended, true) {
             self.ended.push(id);
         }
     }
@@ -231,7 +396,7 @@ impl<S: Socket> Conns<S> {
 
     /// So much waits to be written that nothing more should be read before it is.
     pub(crate) fn is_full(&self) -> bool {
-        self.unflushed > UNFLUSHED
+        self.unflushed > UNFLUSHED || self.is_blocked()
     }
 
     /// Writes what is queued for a connection.
@@ -291,8 +456,14 @@ impl<S: Socket> Conns<S> {
                 {
                     self.overflowed.push(*id);
                 }
+                Some(Some(Entry::Remote(remote))) if remote.id == *id => {
+                    self.workers[remote.worker].push_receiver(*id);
+                }
                 _ => {}
             }
+        }
+        for worker in &mut self.workers {
+            worker.send(text, self.input);
         }
     }
 
@@ -315,12 +486,22 @@ impl<S: Socket> Conns<S> {
     }
 
     /// Sends a close frame behind what is queued (SPEC §7).
-    pub(crate) fn close(&mut self, id: ConnId, code: CloseCode, reason: &str, discard: bool) {
+    pub(crate) fn close(
+        &mut self,
+        id: ConnId,
+        code: CloseCode,
+        reason: &'static str,
+        discard: bool,
+    ) {
         if self.remove_virtual(id) {
             return self.closed_virtuals.push(id);
         }
         let Self { entries, buffers, now, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else {
+            // Whatever it still says is ignored.
+            self.release(id);
+            return self.order(id, Order::Close { id, code, reason, discard });
+        };
         if conn.id != id || !conn.is_open() {
             return;
         }
@@ -346,12 +527,29 @@ impl<S: Socket> Conns<S> {
     pub(crate) fn admit(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id) {
             conn.admitted = true;
+        } else if let Some(remote) = self.remote(id) {
+            remote.admitted = true;
+            self.order(id, Order::Admit(id));
         }
     }
 
     pub(crate) fn pause(&mut self, id: ConnId) {
+        match self.get(id) {
+            Some(conn) => conn.paused = true,
+            None => {
+                if let Some(remote) = self.remote(id) {
+                    remote.paused = true;
+                    self.order(id, Order::Pause(id));
+                }
+            }
+        }
+    }
+
+    /// A message that was refused as too big is to be tried again.
+    pub(crate) fn retry(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id) {
-            conn.paused = true;
+            conn.stuck = false;
+            std::task::Wake::wake_by_ref(&conn.waker);
         }
     }
 
@@ -362,6 +560,33 @@ impl<S: Socket> Conns<S> {
             conn.stuck = false;
             conn.heard = now;
             std::task::Wake::wake_by_ref(&conn.waker);
+        } else {
+            self.release(id);
+            self.order(id, Order::Resume(id));
+        }
+    }
+
+    /// The host's hook has decided about an upgrade. The request, if it has become a WebSocket
+    /// connection.
+    pub(crate) fn decide(&mut self, id: ConnId, decision: UpgradeDecision) -> Option<Box<Upgrade>> {
+        let Some(conn) = self.get(id) else {
+            self.order(id, Order::UpgradeDecided(id, decision));
+            return None;
+        };
+        if !matches!(conn.phase, Phase::Deciding(_)) {
+            return None;
+        }
+        match decision.0 {
+            Ok(headers) => {
+                let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
+                let Phase::Deciding(upgrade) = phase else { return None };
+                self.accept(id, &upgrade, &headers);
+                Some(upgrade)
+            }
+            Err(Rejection { status, headers, body }) => {
+                self.respond(id, &response(status, &headers, &body, true));
+                None
+            }
         }
     }
 

@@ -46,6 +46,18 @@ pub struct TransportStats {
     pub silent: u64,
 }
 
+impl TransportStats {
+    /// With what another thread has counted; sockets are not.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            sockets: self.sockets,
+            answered: self.answered + other.answered,
+            upgrades_dropped: self.upgrades_dropped + other.upgrades_dropped,
+            silent: self.silent + other.silent,
+        }
+    }
+}
+
 /// Why the host cannot have what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::Future,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,11 +23,12 @@ use crate::{
     config::Config,
     conn::Phase,
     conns::{Conns, Entry},
-    hook::{AuthRequest, Hooks, Rejection, UpgradeDecision},
+    hook::{AuthRequest, Hooks, UpgradeDecision},
+    link::{Fact, Order},
     redis::{Link, Warnings},
     runtime::{Runtime, Socket},
     shard::Upstream,
-    upgrade::{Policy, Request, Upgrade, response},
+    upgrade::{Policy, Request, Upgrade},
 };
 
 /// What is known of the server on every thread.
@@ -40,6 +42,20 @@ pub(crate) struct Status {
     pub(crate) watched: AtomicBool,
     /// It has ended as it should.
     pub(crate) finished: AtomicBool,
+}
+
+impl Status {
+    /// What decides about requests now.
+    pub(crate) fn policy<'a>(&self, config: &'a Config, hooks: &Hooks) -> Policy<'a> {
+        Policy {
+            path: config.path.as_deref(),
+            allowed_origins: &config.allowed_origins,
+            trusted_proxies: &config.trusted_proxies,
+            keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),
+            draining: self.draining.load(Ordering::Relaxed),
+            ready: self.ready.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// The slots that connections are named by.
@@ -117,7 +133,7 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn new_connection(&mut self, conns: &mut Conns<R::Socket>) -> ConnId {
         let limit = self.config.engine.connections.unauthenticated;
         while let Some(oldest) = self.handshakes.front().copied() {
-            let waits = conns.get(oldest).is_some_and(|conn| !conn.known && !conn.ended);
+            let waits = conns.is_handshake(oldest);
             if waits && (limit == 0 || conns.handshakes < limit) {
                 break;
             }
@@ -211,26 +227,18 @@ impl<R: Runtime> Hub<R> {
     }
 
     fn ask(&self, answer: impl Future<Output = Command> + Send + 'static, otherwise: Command) {
-        let commands = self.commands.clone();
-        self.runtime.spawn(async move {
-            let mut otherwise = Otherwise(Some((commands.clone(), otherwise)));
-            let answer = answer.await;
-            otherwise.0 = None;
-            let _ = commands.send(answer).await;
-        });
+        ask(&self.runtime, &self.commands, answer, otherwise);
     }
 
-    fn accept(
+    /// A WebSocket connection has begun.
+    fn connected(
         &mut self,
         conns: &mut Conns<R::Socket>,
         id: ConnId,
-        upgrade: Box<Upgrade>,
-        headers: &HeaderMap,
+        address: IpAddr,
+        request: Option<Request>,
     ) {
-        let address = upgrade.address;
-        tracing::debug!(conn = ?id, %address, "connected");
-        conns.accept(id, &upgrade, headers);
-        if let Some(request) = upgrade.request
+        if let Some(request) = request
             && self.hooks.authenticate.is_some()
         {
             let slot = id.slot as usize;
@@ -249,19 +257,65 @@ impl<R: Runtime> Hub<R> {
         id: ConnId,
         decision: UpgradeDecision,
     ) {
-        let Some(conn) = conns.get(id).filter(|conn| matches!(conn.phase, Phase::Deciding(_)))
-        else {
-            return;
-        };
-        match decision.0 {
-            Ok(headers) => {
-                let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
-                if let Phase::Deciding(upgrade) = phase {
-                    self.accept(conns, id, upgrade, &headers);
+        if let Some(upgrade) = conns.decide(id, decision) {
+            tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
+            self.connected(conns, id, upgrade.address, upgrade.request);
+        }
+    }
+
+    /// Handles what has happened to the connections of other threads, as long as they can be told
+    /// what comes of it.
+    pub(crate) fn poll_workers(&mut self, conns: &mut Conns<R::Socket>) {
+        for index in 0..conns.workers.len() {
+            conns.workers[index].begin();
+            while !conns.is_blocked()
+                && let Some(fact) = conns.workers[index].next_fact()
+            {
+                let texts = std::mem::take(&mut conns.workers[index].texts);
+                if let Some(fact) = conns.hold(fact.id(), fact, &texts) {
+                    self.remote_fact(conns, fact, &texts);
+                }
+                conns.workers[index].texts = texts;
+            }
+        }
+    }
+
+    /// Handles what was kept of connections from which may be read again.
+    pub(crate) fn poll_held(&mut self, conns: &mut Conns<R::Socket>) {
+        while !conns.is_blocked()
+            && let Some((fact, text)) = conns.next_held()
+        {
+            let fact = match fact {
+                Fact::Text { id, .. } => Fact::Text { id, text: 0..text.len() },
+                other => other,
+            };
+            self.remote_fact(conns, fact, &text);
+        }
+    }
+
+    fn remote_fact(&mut self, conns: &mut Conns<R::Socket>, fact: Fact, texts: &str) {
+        match fact {
+            Fact::Text { id, text } => {
+                if let Some(text) = texts.get(text) {
+                    self.text(conns, id, text);
                 }
             }
-            Err(Rejection { status, headers, body }) => {
-                conns.respond(id, &response(status, &headers, &body, true));
+            Fact::Connected { id, address, request } => {
+                conns.remote_connected(id);
+                self.connected(conns, id, address, request.map(|request| *request));
+            }
+            // The limit was raised while this was on its way.
+            Fact::Fault { id, fault: TransportFault::TooBig { size }, admitted: false }
+                if conns.is_remote_admitted(id)
+                    && size <= self.config.engine.limits.message as u64 =>
+            {
+                conns.order(id, Order::Retry(id));
+            }
+            Fact::Fault { id, fault, .. } => self.fault(conns, id, fault),
+            Fact::Disconnected(id) => self.disconnected(conns, id),
+            Fact::Removed(id) => {
+                conns.remove_remote(id);
+                self.removed(id);
             }
         }
     }
@@ -323,31 +377,60 @@ impl Drop for Otherwise {
     }
 }
 
+/// Asks the host something, on its runtime. Whatever becomes of it, there is an answer.
+pub(crate) fn ask(
+    runtime: &impl Runtime,
+    commands: &Sender<Command>,
+    answer: impl Future<Output = Command> + Send + 'static,
+    otherwise: Command,
+) {
+    let commands = commands.clone();
+    runtime.spawn(async move {
+        let mut otherwise = Otherwise(Some((commands.clone(), otherwise)));
+        let answer = answer.await;
+        otherwise.0 = None;
+        let _ = commands.send(answer).await;
+    });
+}
+
+/// Asks the host's hook about an upgrade. False if there is none.
+pub(crate) fn ask_upgrade(
+    runtime: &impl Runtime,
+    commands: &Sender<Command>,
+    hooks: &Hooks,
+    id: ConnId,
+    upgrade: &Upgrade,
+) -> bool {
+    let (Some(hook), Some(request)) = (hooks.upgrade.clone(), upgrade.request.clone()) else {
+        return false;
+    };
+    let request = Arc::new(request);
+    let answer = async move { Command::UpgradeDecided(id, hook(request).await) };
+    let refuse = UpgradeDecision::reject(http::StatusCode::INTERNAL_SERVER_ERROR, "");
+    ask(runtime, commands, answer, Command::UpgradeDecided(id, refuse));
+    true
+}
+
 impl<R: Runtime> Upstream<R::Socket> for Hub<R>
 where
     R::Socket: Socket,
 {
     fn policy(&self) -> Policy<'_> {
-        Policy {
-            path: self.config.path.as_deref(),
-            allowed_origins: &self.config.allowed_origins,
-            trusted_proxies: &self.config.trusted_proxies,
-            keep_request: self.hooks.authenticate.is_some() || self.hooks.upgrade.is_some(),
-            draining: self.status.draining.load(Ordering::Relaxed),
-            ready: self.status.ready.load(Ordering::Relaxed),
-        }
+        self.status.policy(&self.config, &self.hooks)
+    }
+
+    fn is_full(&self) -> bool {
+        false
     }
 
     fn upgrade(&mut self, conns: &mut Conns<R::Socket>, id: ConnId, upgrade: Box<Upgrade>) {
-        let (Some(hook), Some(request)) = (self.hooks.upgrade.clone(), upgrade.request.clone())
-        else {
-            return self.accept(conns, id, upgrade, &HeaderMap::new());
-        };
-        conns.enter(id, Phase::Deciding(upgrade));
-        let request = Arc::new(request);
-        let answer = async move { Command::UpgradeDecided(id, hook(request).await) };
-        let refuse = UpgradeDecision::reject(http::StatusCode::INTERNAL_SERVER_ERROR, "");
-        self.ask(answer, Command::UpgradeDecided(id, refuse));
+        if ask_upgrade(&self.runtime, &self.commands, &self.hooks, id, &upgrade) {
+            conns.enter(id, Phase::Deciding(upgrade));
+        } else {
+            conns.accept(id, &upgrade, &HeaderMap::new());
+            tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
+            self.connected(conns, id, upgrade.address, upgrade.request);
+        }
     }
 
     fn text(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, text: &str) {

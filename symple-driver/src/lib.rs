@@ -24,6 +24,7 @@ mod hook;
 
 mod hub;
 mod io;
+mod link;
 mod node;
 mod out;
 mod ready;
@@ -33,6 +34,7 @@ mod server;
 mod shard;
 pub mod tls;
 mod upgrade;
+mod worker;
 
 pub use config::{Config, ConfigError, OriginError, OriginPattern};
 pub use event::Events;

@@ -17,6 +17,7 @@ use crate::{
     command::Command,
     handle::{ServerStats, TransportStats},
     hub::Hub,
+    link::Downlink,
     redis::Link,
     runtime::{Listener, Runtime},
     shard::Shard,
@@ -45,27 +46,42 @@ pub(crate) struct Node<R: Runtime> {
 }
 
 impl<R: Runtime> Future for Node<R> {
-    type Output = ();
+    /// True if it has ended as it should.
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let node = &mut *Pin::into_inner(self);
         node.shard.begin(cx);
         node.hub.engine.set_events(node.hub.status.watched.load(Ordering::Relaxed));
         let mut again = node.poll_commands(cx);
-        again |= node.shard.poll_ready(&mut node.hub);
+        node.hub.poll_workers(&mut node.shard.conns);
+        node.shard.poll_ready(&mut node.hub);
         again |= node.poll_accept(cx);
         node.shard.poll_deadlines(&mut node.hub);
         while node.hub.engine.poll_timeout().is_some_and(|at| at <= node.shard.conns.now) {
             let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
         }
         again |= node.hub.poll_redis(&mut node.shard.conns, cx);
+        node.hub.poll_held(&mut node.shard.conns);
+        // Other threads have something to do while this one writes.
+        node.shard.conns.hand_over();
         again |= node.shard.finish(&mut node.hub);
+        node.shard.conns.hand_over();
+        let conns = &node.shard.conns;
+        if conns.workers.iter().any(|worker| worker.dead) {
+            return Poll::Ready(false);
+        }
+        // A thread that has too much to do wakes this one when it has less.
+        let waits = node.shard.has_ready()
+            || conns.has_held()
+            || conns.workers.iter().any(Downlink::has_facts);
+        again |= waits && !conns.is_blocked();
         let now = node.shard.conns.now;
         again |= node.hub.flush_redis(now, cx);
         if let Some(ends_at) = node.ends_at
             && (ends_at <= now || node.is_empty())
         {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
         let paused = (node.accept_after > now).then_some(node.accept_after);
         let redis = node.hub.redis.as_ref().map(Link::deadline);
@@ -101,7 +117,12 @@ impl<R: Runtime> Node<R> {
                     Poll::Pending => break,
                     Poll::Ready(Ok((socket, address))) => {
                         let id = hub.new_connection(&mut shard.conns);
-                        shard.open(id, socket, address, tls.clone(), hub);
+                        match shard.conns.place() {
+                            None => shard.open(id, socket, address, tls.clone(), hub),
+                            Some(worker) => {
+                                shard.conns.open_remote(id, worker, socket, address, tls.clone());
+                            }
+                        }
                     }
                     Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
                     Poll::Ready(Err(error)) => {
@@ -141,6 +162,8 @@ impl<R: Runtime> Node<R> {
             }
             Command::Stats(reply) => {
                 let transport = TransportStats { sockets: conns.sockets, ..conns.stats };
+                let workers = conns.workers.iter().map(|worker| worker.stats);
+                let transport = workers.fold(transport, TransportStats::plus);
                 let stats = ServerStats { engine: hub.engine.stats(), transport };
                 let _ = reply.try_send(stats);
             }

@@ -31,6 +31,11 @@ impl Ready {
         self.task.register(task);
     }
 
+    /// Wakes the task.
+    pub(crate) fn wake(&self) {
+        self.task.wake();
+    }
+
     /// Exchanges the list for an empty one.
     pub(crate) fn take(&self, list: &mut Vec<u32>) {
         debug_assert!(list.is_empty(), "the list has been worked through");

@@ -42,6 +42,15 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// The socket cannot be registered.
     fn listener(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
 
+    /// Takes in a socket that was accepted on another thread of the server's. Called on the thread
+    /// that is to have it. As it is, where a runtime's sockets belong to no thread.
+    ///
+    /// # Errors
+    /// The socket cannot be registered.
+    fn adopt(&self, socket: Self::Socket) -> io::Result<Self::Socket> {
+        Ok(socket)
+    }
+
     /// A timer that is not set. Called on a thread of the server's.
     fn timer(&self) -> Self::Timer;
 }

@@ -23,15 +23,19 @@ use thiserror::Error;
 use crate::{
     command::Command,
     config::{Config, ConfigError},
+    conns::Conns,
     event::Events,
     handle::Handle,
     hook::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
     hub::{Hub, Status},
+    link::{Downlink, Link, Uplink},
     node::Node,
-    redis::{Link, RedisConfig, RedisError},
+    ready::Ready,
+    redis::{self, RedisConfig, RedisError},
     runtime::Runtime,
     shard::Shard,
     upgrade::Request,
+    worker::{Surroundings, Worker},
 };
 
 /// How many connections may wait to be accepted.
@@ -180,7 +184,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 config.engine.authentication = false;
             }
         }
-        let link = config.redis.clone().map(Link::new).transpose()?;
+        let redis = config.redis.clone().map(redis::Link::new).transpose()?;
         for address in addresses {
             let bound = listen(&address);
             listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);
@@ -208,8 +212,38 @@ impl<R: Runtime> ServerBuilder<R> {
 
         let (config, hub_status) = (Arc::new(config), Arc::clone(&status));
         let hub_commands = commands.clone();
-        let (started, start) = std::sync::mpsc::sync_channel(1);
+        let handle =
+            Handle { commands: commands.clone(), events: inactive, status: Arc::clone(&status) };
+        let threads = config.threads.get();
+        let (started, start) = std::sync::mpsc::sync_channel(threads);
         let (ended, end) = async_channel::bounded::<()>(1);
+        let ready: Arc<Ready> = Arc::default();
+        let mut workers = Vec::new();
+        for number in 1..threads {
+            let worker_ready: Arc<Ready> = Arc::default();
+            let link = Link::new(Arc::clone(&ready), Arc::clone(&worker_ready));
+            workers.push(Downlink::new(Arc::clone(&link)));
+            let surroundings = Surroundings {
+                runtime: runtime.clone(),
+                config: Arc::clone(&config),
+                hooks: hooks.clone(),
+                commands: commands.clone(),
+                status: Arc::clone(&status),
+                uplink: Uplink::new(link),
+            };
+            let (started, ended) = (started.clone(), ended.clone());
+            let worker = async move {
+                let conns = Conns::new(Arc::clone(&surroundings.config), Vec::new());
+                let shard = Shard::new(&surroundings.runtime, conns, worker_ready);
+                let worker = Worker::new(shard, surroundings);
+                let _ = started.send(Ok(()));
+                drop(started);
+                worker.await;
+                // The server has ended when all its threads have.
+                drop(ended);
+            };
+            spawn(&runtime, format!("symple-{number}"), worker)?;
+        }
         let (future_runtime, finished) = (runtime.clone(), Arc::clone(&status));
         let node = async move {
             let runtime = future_runtime;
@@ -225,7 +259,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 Err(error) => return drop(started.send(Err(StartError::Start(error)))),
             };
             let mut node = Node {
-                shard: Shard::new(&runtime, Arc::clone(&config)),
+                shard: Shard::new(&runtime, Conns::new(Arc::clone(&config), workers), ready),
                 hub: Hub::new(runtime, config, hooks, engine, hub_commands, events, hub_status),
                 listeners,
                 commands: Box::pin(received),
@@ -233,33 +267,41 @@ impl<R: Runtime> ServerBuilder<R> {
                 accept_after: Timestamp::ZERO,
                 ends_at: None,
             };
-            if let Err(error) = node.connect_redis(link).await {
+            if let Err(error) = node.connect_redis(redis).await {
                 return drop(started.send(Err(StartError::Redis(error))));
             }
             let _ = started.send(Ok(()));
-            node.await;
-            finished.finished.store(true, Ordering::Relaxed);
+            drop(started);
+            let as_it_should = node.await;
+            finished.finished.store(as_it_should, Ordering::Relaxed);
             drop(ended);
         };
-        thread::Builder::new()
-            .name("symple".into())
-            .spawn(move || {
-                if let Err(error) = runtime.run(node) {
-                    tracing::error!(%error, "the runtime cannot be started");
-                }
-            })
-            .map_err(StartError::Start)?;
-        match start.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {
+        spawn(&runtime, "symple".into(), node)?;
+        let server = Server { handle, local_addresses, end };
+        for _ in 0..threads {
+            // The threads that have been started end with the server.
+            start.recv().unwrap_or_else(|_| {
                 let error = io::Error::other("the runtime cannot be started on its thread");
-                return Err(StartError::Start(error));
-            }
+                Err(StartError::Start(error))
+            })?;
         }
-        let handle = Handle { commands, events: inactive, status };
-        Ok(Server { handle, local_addresses, end })
+        Ok(server)
     }
+}
+
+/// Runs a future on a thread of its own.
+fn spawn<R: Runtime>(
+    runtime: &R,
+    name: String,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), StartError> {
+    let runtime = runtime.clone();
+    let run = move || {
+        if let Err(error) = runtime.run(future) {
+            tracing::error!(%error, "the runtime cannot be started");
+        }
+    };
+    thread::Builder::new().name(name).spawn(run).map(drop).map_err(StartError::Start)
 }
 
 /// A thread of the server's has panicked.

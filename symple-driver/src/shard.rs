@@ -16,7 +16,6 @@ use symple_engine::{
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
-    config::Config,
     conn::{Conn, Due, Phase},
     conns::{Conns, Entry},
     decode::Decoded,
@@ -39,6 +38,8 @@ const WRITES: usize = 16;
 pub(crate) trait Upstream<S> {
     /// What decides about requests now.
     fn policy(&self) -> Policy<'_>;
+    /// So much waits for them that nothing more should be read.
+    fn is_full(&self) -> bool;
     /// A connection asks to become a WebSocket connection.
     fn upgrade(&mut self, conns: &mut Conns<S>, id: ConnId, upgrade: Box<Upgrade>);
     /// A text arrived.
@@ -64,10 +65,10 @@ pub(crate) struct Shard<R: Runtime> {
 }
 
 impl<R: Runtime> Shard<R> {
-    pub(crate) fn new(runtime: &R, config: Arc<Config>) -> Self {
+    pub(crate) fn new(runtime: &R, conns: Conns<R::Socket>, ready: Arc<Ready>) -> Self {
         Self {
-            conns: Conns::new(config),
-            ready: Arc::new(Ready::default()),
+            conns,
+            ready,
             woken: Vec::new(),
             scratch: vec![0; READ].into(),
             started: Instant::now(),
@@ -105,15 +106,15 @@ impl<R: Runtime> Shard<R> {
         self.drive(id, up);
     }
 
-    /// Handles the connections that are ready, unless too much waits to be written. True if some
-    /// are left.
-    pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) -> bool {
+    /// Handles the connections that are ready, unless too much waits already.
+    pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) {
         let mut woken = std::mem::take(&mut self.woken);
         if woken.is_empty() {
             self.ready.take(&mut woken);
         }
         let mut done = 0;
         while !self.conns.is_full()
+            && !up.is_full()
             && let Some(slot) = woken.get(done)
         {
             done += 1;
@@ -125,6 +126,10 @@ impl<R: Runtime> Shard<R> {
         }
         woken.drain(..done);
         self.woken = woken;
+    }
+
+    /// Connections are ready that have not been handled.
+    pub(crate) fn has_ready(&self) -> bool {
         !self.woken.is_empty()
     }
 

@@ -57,6 +57,11 @@ impl runtime::Runtime for Tokio {
         net::TcpListener::from_std(listener).map(Listener)
     }
 
+    fn adopt(&self, socket: Socket) -> io::Result<Socket> {
+        // From the other thread's reactor to this one's.
+        net::TcpStream::from_std(socket.0.into_std()?).map(Socket)
+    }
+
     fn timer(&self) -> Timer {
         Timer(None)
     }

@@ -7,6 +7,8 @@ mod adapter {
     pub(crate) use symple_tokio::*;
     use tokio::runtime::Runtime;
 
+    pub(crate) const THREADS: usize = 1;
+
     static RUNTIME: LazyLock<Runtime> =
         LazyLock::new(|| Runtime::new().expect("a runtime can be started"));
 

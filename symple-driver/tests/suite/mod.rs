@@ -1,7 +1,7 @@
 //! End to end: a server on a runtime, and clients on sockets that block.
 //!
 //! The file is compiled once for each adapter, beside a module `adapter` that has its
-//! `ServerBuilder` and a `block_on`.
+//! `ServerBuilder`, a `block_on`, and how many `THREADS` servers have.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -16,7 +16,7 @@ mod shutdown;
 mod tls;
 mod transport;
 
-use crate::adapter::{Config, Server, ServerBuilder, block_on};
+use crate::adapter::{Config, Server, ServerBuilder, THREADS, block_on};
 
 /// A server at an address of its own.
 pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Server {
@@ -25,5 +25,7 @@ pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Server {
 
 /// A server at an address of its own, with whatever a builder can do.
 pub(crate) fn start_with(build: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Server {
-    block_on(async { build(ServerBuilder::new().bind("127.0.0.1:0")).start() }).unwrap()
+    let builder = ServerBuilder::new().bind("127.0.0.1:0");
+    let builder = builder.configure(|config| config.threads = THREADS.try_into().unwrap());
+    block_on(async { build(builder).start() }).unwrap()
 }

@@ -1,0 +1,12 @@
+//! The suite of all adapters, on async-std, with servers of several threads.
+
+/// What the suite needs of an adapter.
+mod adapter {
+    pub(crate) use async_std::task::block_on;
+    pub(crate) use symple_async_std::*;
+
+    pub(crate) const THREADS: usize = 4;
+}
+
+#[path = "../../symple-driver/tests/suite/mod.rs"]
+mod suite;

@@ -1,0 +1,22 @@
+//! The suite of all adapters, on tokio, with servers of several threads.
+
+/// What the suite needs of an adapter.
+mod adapter {
+    use std::{future::Future, sync::LazyLock};
+
+    pub(crate) use symple_tokio::*;
+    use tokio::runtime::Runtime;
+
+    pub(crate) const THREADS: usize = 4;
+
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| Runtime::new().expect("a runtime can be started"));
+
+    /// Runs a future to its end, within the runtime.
+    pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+        RUNTIME.block_on(future)
+    }
+}
+
+#[path = "../../symple-driver/tests/suite/mod.rs"]
+mod suite;
