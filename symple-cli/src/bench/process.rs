@@ -16,7 +16,8 @@ impl Process {
     pub(crate) fn cpu(self) -> Option<Duration> {
         let mut nanos = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0)).ok()?.flatten() {
-            let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            // A thread that has just ended takes its time with it.
+            let Ok(stat) = fs::read_to_string(task.path().join("schedstat")) else { continue };
             nanos += stat.split(' ').next()?.parse::<u64>().ok()?;
         }
         Some(Duration::from_nanos(nanos))

@@ -1,32 +1,27 @@
 //! Many clients on one thread, so cheap that the server is the bottleneck.
-//!
-//! The frames are those of the WebSocket protocol, made and read by hand: a mask of zeros is a
-//! mask, and a server's frames have none.
 
 use std::{
+    fmt,
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use serde_json::Value;
-use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    alarm::Alarm,
+    outbox::{Outbox, Outboxes},
+    target::Target,
+    wire::{close_code, frame, push_frame},
+};
 
 /// How much is read at once.
 const READ: usize = 256 * 1024;
-/// Local ports are used up; from so many connections on there are other local addresses.
-const PER_ADDRESS: usize = 20_000;
-
-/// Where to connect to.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    /// The value of the `Host` header.
-    pub(crate) host: String,
-    /// Path and query.
-    pub(crate) path: String,
-}
+/// The token of the alarm.
+const ALARM: Token = Token(usize::MAX - 1);
+/// Below this a poll is not exact enough.
+const EXACT: Duration = Duration::from_millis(2);
 
 /// What a client tells of itself in its `auth` frame.
 #[derive(Clone, Debug)]
@@ -38,11 +33,22 @@ pub(crate) struct Identity {
 /// What happens to clients.
 pub(crate) trait Handler {
     /// A client is welcome.
-    fn ready(&mut self, out: &mut Outboxes, client: usize, peer_id: &str);
+    fn ready(&mut self, _out: &mut Outboxes, _client: usize, _peer_id: &str) {}
+
     /// A text frame arrived.
     fn text(&mut self, out: &mut Outboxes, client: usize, text: &[u8]);
-    /// A connection has ended.
-    fn closed(&mut self, out: &mut Outboxes, client: usize);
+
+    /// A connection that was welcome has ended, with this code of the server's, if it said one.
+    /// True if that was to be expected; else the run ends.
+    fn closed(&mut self, _out: &mut Outboxes, _client: usize, _code: Option<u16>) -> bool {
+        false
+    }
+
+    /// Sends what is due in an open loop; when there is more to do, in nanoseconds since the
+    /// start.
+    fn due(&mut self, _swarm: &mut Swarm) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,73 +63,12 @@ enum State {
 struct Client {
     socket: Option<TcpStream>,
     state: State,
-    identity: Identity,
+    /// Until it has been told.
+    identity: Option<Box<Identity>>,
+    /// Nothing is read.
+    deaf: bool,
     /// The start of a frame, or of the response.
     inbox: Vec<u8>,
-}
-
-/// What waits to be written to clients' sockets.
-#[derive(Default)]
-pub(crate) struct Outboxes {
-    boxes: Vec<Outbox>,
-    dirty: Vec<usize>,
-}
-
-#[derive(Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    written: usize,
-    dirty: bool,
-    blocked: bool,
-}
-
-impl Outboxes {
-    fn push(&mut self, client: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        let outbox = &mut self.boxes[client];
-        write(&mut outbox.bytes);
-        if !std::mem::replace(&mut outbox.dirty, true) {
-            self.dirty.push(client);
-        }
-    }
-
-    /// Queues a text frame.
-    pub(crate) fn send(&mut self, client: usize, text: &str) {
-        self.push(client, |bytes| push_frame(bytes, 0x81, text.as_bytes()));
-    }
-
-    /// Queues a close frame with code 1000.
-    pub(crate) fn close(&mut self, client: usize) {
-        self.push(client, |bytes| push_frame(bytes, 0x88, &1000_u16.to_be_bytes()));
-    }
-}
-
-fn push_frame(bytes: &mut Vec<u8>, first: u8, payload: &[u8]) {
-    bytes.push(first);
-    match payload.len() {
-        length @ 0..126 => bytes.push(0x80 | u8::try_from(length).unwrap_or_default()),
-        length @ 126..65_536 => {
-            bytes.push(0x80 | 126);
-            bytes.extend(u16::try_from(length).unwrap_or_default().to_be_bytes());
-        }
-        length => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-}
-
-/// A frame at the start of the bytes: first byte, where its payload begins and ends.
-fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    let (start, length): (usize, usize) = match second & 0x7f {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-        127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
-        length => (2, usize::from(length)),
-    };
-    let end = start.checked_add(length)?;
-    (end <= bytes.len()).then_some((first, start, end))
 }
 
 /// Many clients.
@@ -131,119 +76,122 @@ pub(crate) struct Swarm {
     target: Target,
     poll: Poll,
     events: Events,
+    alarm: Alarm,
     clients: Vec<Client>,
     pub(crate) out: Outboxes,
     scratch: Vec<u8>,
-    /// How many clients are ready.
-    pub(crate) ready: usize,
+    /// How many clients have been welcome.
+    pub(crate) welcomed: usize,
     /// Bytes that were read.
     pub(crate) bytes_read: u64,
+    /// What went wrong.
+    broken: Option<String>,
 }
 
 impl Swarm {
     pub(crate) fn new(target: Target) -> io::Result<Self> {
+        let poll = Poll::new()?;
         Ok(Self {
             target,
-            poll: Poll::new()?,
+            alarm: Alarm::new(poll.registry(), ALARM)?,
+            poll,
             events: Events::with_capacity(4096),
             clients: Vec::new(),
-            out: Outboxes::default(),
+            out: Outboxes::new(),
             scratch: vec![0; READ],
-            ready: 0,
+            welcomed: 0,
             bytes_read: 0,
+            broken: None,
         })
+    }
+
+    /// How many clients there have been.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
     }
 
     /// Begins to connect a client; its number.
     pub(crate) fn connect(&mut self, identity: Identity) -> io::Result<usize> {
         let number = self.clients.len();
-        let socket = self.socket(number)?;
+        let mut socket = self.target.socket(number)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut socket, Token(number), interest)?;
         self.clients.push(Client {
             socket: Some(socket),
             state: State::Connecting,
-            identity,
+            identity: Some(Box::new(identity)),
+            deaf: false,
             inbox: Vec::new(),
         });
         self.out.boxes.push(Outbox { blocked: true, ..Outbox::default() });
         Ok(number)
     }
 
-    fn socket(&self, number: usize) -> io::Result<TcpStream> {
-        let address = self.target.address;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        if let IpAddr::V4(ip) = address.ip()
-            && ip.is_loopback()
-        {
-            let last = u8::try_from(1 + number / PER_ADDRESS).unwrap_or(u8::MAX);
-            let local = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
-            socket.bind(&local.into())?;
-        }
-        match socket.connect(&address.into()) {
-            Err(error) if !is_in_progress(&error) => return Err(error),
-            _ => {}
-        }
-        let mut socket = TcpStream::from_std(socket.into());
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut socket, Token(number), interest)?;
-        Ok(socket)
-    }
-
-    /// Cuts a client's connection.
-    fn cut(&mut self, client: usize) {
+    /// Cuts a client's connection, without a word.
+    pub(crate) fn cut(&mut self, client: usize) {
         let client = &mut self.clients[client];
-        if client.state == State::Ready {
-            self.ready -= 1;
-        }
         client.state = State::Closed;
         client.socket = None;
         client.inbox = Vec::new();
     }
 
+    /// Reads nothing more from a client's socket.
+    pub(crate) fn deafen(&mut self, client: usize) {
+        self.clients[client].deaf = true;
+    }
+
+    /// Reads from a client's socket again.
+    pub(crate) fn hear(&mut self, client: usize, handler: &mut impl Handler) {
+        self.clients[client].deaf = false;
+        self.readable(client, handler);
+    }
+
     /// Waits for something to happen, handles it, and writes what is to be written.
-    pub(crate) fn turn(
-        &mut self,
-        handler: &mut impl Handler,
-        timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// A connection that should not have ended has.
+    pub(crate) fn turn(&mut self, handler: &mut impl Handler, wait: Duration) -> io::Result<()> {
         self.flush(handler);
-        match self.poll.poll(&mut self.events, timeout) {
+        let timeout = if wait >= EXACT {
+            // What a poll waits is rounded up.
+            Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) - 1)
+        } else if wait.is_zero() {
+            wait
+        } else {
+            self.alarm.set(wait)?;
+            EXACT
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let events: Vec<_> = self
-            .events
-            .iter()
-            .map(|event| (event.token().0, event.is_readable(), event.is_writable()))
-            .collect();
-        for (number, readable, writable) in events {
-            if writable {
+        self.out.tick();
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in events.iter().filter(|event| event.token() != ALARM) {
+            let number = event.token().0;
+            if event.is_writable() {
                 self.writable(number);
             }
-            if readable {
+            if event.is_readable() {
                 self.readable(number, handler);
             }
         }
+        self.events = events;
         self.flush(handler);
-        Ok(())
+        self.broken.take().map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     fn writable(&mut self, number: usize) {
         let client = &mut self.clients[number];
         if client.state == State::Connecting {
             client.state = State::Upgrading;
-            let Target { host, path, .. } = &self.target;
-            let request = format!(
-                "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            );
+            let request = self.target.request();
             self.out.push(number, |bytes| bytes.extend(request.as_bytes()));
         }
         let outbox = &mut self.out.boxes[number];
         outbox.blocked = false;
-        if outbox.written < outbox.bytes.len() && !std::mem::replace(&mut outbox.dirty, true) {
-            self.out.dirty.push(number);
+        if outbox.written < outbox.bytes.len() {
+            self.out.mark(number);
         }
     }
 
@@ -266,7 +214,7 @@ impl Swarm {
                         break;
                     }
                     Err(_) => {
-                        self.end(number, handler);
+                        self.end(number, handler, None);
                         break;
                     }
                 }
@@ -279,25 +227,41 @@ impl Swarm {
         }
     }
 
-    fn end(&mut self, number: usize, handler: &mut impl Handler) {
-        if self.clients[number].state != State::Closed {
-            self.cut(number);
-            handler.closed(&mut self.out, number);
+    /// A connection has ended, with this code.
+    fn end(&mut self, number: usize, handler: &mut impl Handler, code: Option<u16>) {
+        let state = self.clients[number].state;
+        if state == State::Closed {
+            return;
         }
+        self.cut(number);
+        if state != State::Ready {
+            self.refused(format_args!("closed before the welcome{}", Code(code)));
+        } else if !handler.closed(&mut self.out, number, code) {
+            let why = format!("the server closed connection {number}{}", Code(code));
+            self.broken.get_or_insert(why);
+        }
+    }
+
+    fn refused(&mut self, why: impl fmt::Display) {
+        self.broken.get_or_insert_with(|| format!("the server refused a connection: {why}"));
     }
 
     fn readable(&mut self, number: usize, handler: &mut impl Handler) {
         let mut scratch = std::mem::take(&mut self.scratch);
         loop {
             let client = &mut self.clients[number];
+            if client.deaf {
+                break;
+            }
             let Some(socket) = client.socket.as_mut() else { break };
             match socket.read(&mut scratch) {
                 Ok(0) => {
-                    self.end(number, handler);
+                    self.end(number, handler, None);
                     break;
                 }
                 Ok(count) => {
                     self.bytes_read += count as u64;
+                    self.out.tick();
                     self.ingest(number, &scratch[..count], handler);
                     if count < scratch.len() {
                         break;
@@ -305,7 +269,7 @@ impl Swarm {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
-                    self.end(number, handler);
+                    self.end(number, handler, None);
                     break;
                 }
             }
@@ -334,13 +298,16 @@ impl Swarm {
                 return 0;
             };
             if !bytes.starts_with(b"HTTP/1.1 101") {
-                self.end(number, handler);
+                let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                self.refused(String::from_utf8_lossy(line));
+                self.cut(number);
                 return bytes.len();
             }
             at = end + 4;
             let client = &mut self.clients[number];
             client.state = State::Authenticating;
-            let Identity { user, rooms } = &client.identity;
+            let Some(identity) = client.identity.take() else { return bytes.len() };
+            let Identity { user, rooms } = *identity;
             let auth = serde_json::json!({ "type": "auth", "user": user, "rooms": rooms });
             self.out.send(number, &auth.to_string());
         }
@@ -353,7 +320,7 @@ impl Swarm {
                 }
                 1 => self.welcome(number, payload, handler),
                 8 => {
-                    self.end(number, handler);
+                    self.end(number, handler, close_code(payload));
                     return bytes.len();
                 }
                 9 => self.out.push(number, |out| push_frame(out, 0x8a, payload)),
@@ -367,20 +334,21 @@ impl Swarm {
         let frame: Value = serde_json::from_slice(payload).unwrap_or_default();
         if frame["type"] == "welcome" {
             self.clients[number].state = State::Ready;
-            self.ready += 1;
+            self.welcomed += 1;
             let id = frame["peer"]["id"].as_str().unwrap_or_default();
             handler.ready(&mut self.out, number, id);
         } else if frame["type"] == "error" {
-            self.end(number, handler);
+            self.refused(frame["message"].as_str().unwrap_or_default());
+            self.cut(number);
         }
     }
 }
 
-/// True if a connection is on its way.
-fn is_in_progress(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS) {
-        return true;
+/// A code of a close frame, for people.
+struct Code(Option<u16>);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |code| write!(f, " with code {code}"))
     }
-    error.kind() == ErrorKind::WouldBlock
 }

@@ -1,0 +1,160 @@
+//! What all workloads do: connect clients, let them work for a time, wait for what is under way.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{
+    process::Process,
+    progress::Progress,
+    report::Meter,
+    swarm::{Handler, Identity, Swarm},
+    target::Target,
+};
+
+/// How many connections are being opened at the same time.
+pub(crate) const AT_ONCE: usize = 64;
+/// How long nothing arrives when everything has.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long a wait is at most, so that progress is shown.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// What all workloads need to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    pub(crate) server: Option<Process>,
+    pub(crate) duration: Duration,
+    pub(crate) warmup: Duration,
+    /// How long a server may do nothing at all.
+    pub(crate) patience: Duration,
+    /// Bytes of data in a message.
+    pub(crate) payload: usize,
+}
+
+impl Plan {
+    pub(crate) fn data(&self) -> String {
+        "x".repeat(self.payload)
+    }
+}
+
+/// A run of a workload.
+pub(crate) struct Run<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) swarm: Swarm,
+    pub(crate) progress: Progress,
+    /// Measured, if anything is.
+    pub(crate) meter: Option<Meter>,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(plan: &'a Plan) -> io::Result<Self> {
+        let swarm = Swarm::new(plan.target.clone())?;
+        Ok(Self { plan, swarm, progress: Progress::new(), meter: None })
+    }
+
+    fn stuck(&self, what: &str) -> io::Error {
+        let seconds = self.plan.patience.as_secs_f64();
+        let error = format!("the server is stuck: {what} for {seconds} s");
+        io::Error::new(io::ErrorKind::TimedOut, error)
+    }
+
+    /// Opens the connections of these clients, so many at a time, and waits until all are welcome.
+    pub(crate) fn connect<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        identities: impl IntoIterator<Item = Identity>,
+    ) -> io::Result<()> {
+        let mut identities = identities.into_iter().fuse();
+        let mut wanted = self.swarm.welcomed;
+        let mut moved = (wanted, Instant::now());
+        loop {
+            while wanted - self.swarm.welcomed < AT_ONCE {
+                let Some(identity) = identities.next() else { break };
+                self.swarm.connect(identity)?;
+                wanted += 1;
+            }
+            let welcomed = self.swarm.welcomed;
+            if welcomed >= wanted {
+                return Ok(());
+            }
+            if welcomed != moved.0 {
+                moved = (welcomed, Instant::now());
+            } else if moved.1.elapsed() > self.plan.patience {
+                return Err(self.stuck("it has welcomed nobody"));
+            }
+            self.progress.show(|| format!("{welcomed} connected"));
+            self.swarm.turn(handler, WAIT)?;
+        }
+    }
+
+    /// Lets the clients work for a time.
+    pub(crate) fn work<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        what: &str,
+        duration: Duration,
+    ) -> io::Result<()> {
+        let started = Instant::now();
+        let mut heard = (self.swarm.bytes_read, started);
+        loop {
+            let passed = started.elapsed();
+            let Some(left) = duration.checked_sub(passed).filter(|left| !left.is_zero()) else {
+                return Ok(());
+            };
+            self.swarm.out.tick();
+            let due = handler.due(&mut self.swarm)?;
+            let due = due.map(|at| Duration::from_nanos(at.saturating_sub(self.swarm.out.now)));
+            self.swarm.turn(handler, WAIT.min(left).min(due.unwrap_or(WAIT)))?;
+            if self.swarm.bytes_read != heard.0 {
+                heard = (self.swarm.bytes_read, Instant::now());
+            } else if heard.1.elapsed() > self.plan.patience {
+                return Err(self.stuck("it has sent nothing"));
+            }
+            if let Some(meter) = &mut self.meter {
+                meter.sample();
+            }
+            let read = self.swarm.bytes_read;
+            self.progress.show(|| {
+                let (passed, all) = (passed.as_secs(), duration.as_secs());
+                format!("{what}: {passed} of {all} s, {} MB received", read / 1_000_000)
+            });
+        }
+    }
+
+    /// Lets everything that is under way arrive: until it is all there, or nothing has come for
+    /// as long as the server may be silent; and what comes too much, too.
+    pub(crate) fn settle<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        all_there: impl Fn(&H) -> bool,
+    ) -> io::Result<()> {
+        let started = Instant::now();
+        let mut heard = (self.swarm.bytes_read, started);
+        loop {
+            let silent = heard.1.elapsed();
+            if started.elapsed() > self.plan.patience * 4 {
+                return Err(self.stuck("what is under way has been arriving, and not arrived,"));
+            }
+            if silent >= self.plan.patience || silent >= QUIET && all_there(handler) {
+                return Ok(());
+            }
+            self.swarm.turn(handler, WAIT)?;
+            if self.swarm.bytes_read != heard.0 {
+                heard = (self.swarm.bytes_read, Instant::now());
+            }
+            self.progress.show(|| "waiting for what is under way".into());
+        }
+    }
+
+    /// Begins to measure.
+    pub(crate) fn measure(&mut self) {
+        self.meter = Some(Meter::start(self.plan.server));
+    }
+
+    /// Ends to measure.
+    pub(crate) fn measured(&mut self) -> Meter {
+        self.meter.take().unwrap_or_else(|| Meter::start(self.plan.server))
+    }
+}

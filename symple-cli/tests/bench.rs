@@ -1,0 +1,241 @@
+//! Each workload, tiny, against a server: does it see what there is to be seen? (No test looks at
+//! how fast anything is.)
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use serde_json::Value;
+
+/// A server without a limit of rate.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_symple"))
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .env_clear()
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--rate-limit", "0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut greeting = String::new();
+        log.read_line(&mut greeting).unwrap();
+        let start = greeting.find("ws://").unwrap();
+        let url = greeting[start..].split_whitespace().next().unwrap().to_owned();
+        // Nobody may have to wait for this log to be read.
+        thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        Self { child, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Exit code, standard output, standard error.
+fn bench(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_symple"))
+        .env_clear()
+        .arg("bench")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// The reports of a workload that went well.
+fn reports(server: &Server, arguments: &[&str]) -> Vec<Value> {
+    let pid = server.child.id().to_string();
+    let common = ["--url", &server.url, "--pid", &pid, "--seconds", "1", "--warm-up", "0.1"];
+    let (code, stdout, stderr) = bench(&[arguments, &common, &["--json"]].concat());
+    assert_eq!(code, 0, "{stderr}{stdout}");
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(document["exact"], true);
+    for report in document["reports"].as_array().unwrap() {
+        assert!(report["rate"].as_f64().unwrap() > 0.0, "{report}");
+        if cfg!(target_os = "linux") {
+            assert!(report["server"]["cpu_us_per_unit"].as_f64().unwrap() > 0.0, "{report}");
+            assert!(report["server"]["memory_after"].as_u64().unwrap() > 0, "{report}");
+        }
+    }
+    document["reports"].as_array().unwrap().clone()
+}
+
+/// All that was expected was delivered; how much that was.
+fn delivered(report: &Value) -> u64 {
+    let deliveries = &report["deliveries"];
+    assert_eq!(deliveries["delivered"], deliveries["expected"]);
+    for fault in ["lost", "duplicated", "reordered", "misdelivered"] {
+        assert_eq!(deliveries[fault], 0, "{fault}");
+    }
+    assert!(report["latency"]["p50"].as_f64().unwrap() > 0.0);
+    deliveries["delivered"].as_u64().unwrap()
+}
+
+#[test]
+fn fan_out() {
+    let server = Server::start(&[]);
+    for pace in [["--window", "3"], ["--rate", "200"]] {
+        let arguments = [&["fan-out", "--receivers", "5", "--senders", "2"], &pace[..]].concat();
+        let reports = reports(&server, &arguments);
+        // Each message is received by all but its sender.
+        let count = delivered(&reports[0]);
+        assert!(count > 0 && count.is_multiple_of(6));
+        assert_eq!(reports[0]["workload"], "fan-out");
+        assert_eq!(reports[0]["parameters"]["receivers"], 5);
+    }
+}
+
+#[test]
+fn direct() {
+    let server = Server::start(&[]);
+    for pace in [["--window", "2"], ["--rate", "200"]] {
+        let reports = reports(&server, &[&["direct", "--pairs", "3"], &pace[..]].concat());
+        assert!(delivered(&reports[0]) > 0);
+    }
+}
+
+#[test]
+fn connect_and_disconnect() {
+    let server = Server::start(&[]);
+    let reports = reports(&server, &["connect", "--count", "100"]);
+    assert_eq!([&reports[0]["workload"], &reports[1]["workload"]], ["connect", "disconnect"]);
+    assert_eq!([&reports[0]["units"], &reports[1]["units"]], [100, 100]);
+}
+
+#[test]
+fn mixed() {
+    let server = Server::start(&[]);
+    let arguments = ["mixed", "--clients", "20", "--rooms", "4", "--rates", "3,9"];
+    let reports = reports(&server, &arguments);
+    assert_eq!(reports.len(), 2);
+    for report in &reports {
+        assert!(delivered(report).is_multiple_of(4));
+    }
+    assert_eq!(reports[1]["parameters"]["rate"], 9.0);
+}
+
+#[test]
+fn idle() {
+    let server = Server::start(&[]);
+    let reports = reports(&server, &["idle", "--count", "300", "--source-addresses", "3"]);
+    assert_eq!(reports[0]["units"], 300);
+    // The broadcast reached each of them.
+    assert_eq!(delivered(&reports[0]), 300);
+}
+
+/// R-L4: who does not read is closed with 4429, and the others lose nothing.
+#[test]
+fn slow() {
+    let server = Server::start(&["--outbound-limit", "1048576"]);
+    let arguments = ["slow", "--receivers", "3", "--rate", "3000", "--payload", "8000"];
+    let reports = reports(&server, &arguments);
+    delivered(&reports[0]);
+    let notes = &reports[0]["notes"];
+    assert_eq!((&notes["slow_closed"], &notes["slow_close_code"]), (&true.into(), &4429.into()));
+}
+
+#[test]
+fn soak() {
+    let server = Server::start(&[]);
+    let arguments = ["soak", "--clients", "10", "--rooms", "2", "--rate", "20", "--churn", "30"];
+    let reports = reports(&server, &arguments);
+    assert!(delivered(&reports[0]) > 0);
+    let notes = &reports[0]["notes"];
+    assert!(notes["came"].as_u64().unwrap() > 0);
+    assert_eq!(notes["parts"].as_array().unwrap().len(), 30);
+}
+
+#[test]
+fn what_people_see() {
+    let server = Server::start(&[]);
+    let url = ["--url", &server.url, "--seconds", "1"];
+    let (code, stdout, stderr) = bench(&[&["direct", "--pairs", "1"], &url[..]].concat());
+    assert_eq!((code, &*stderr), (0, ""));
+    assert!(stdout.contains(" 0 lost, 0 duplicated, 0 reordered, 0 misdelivered"), "{stdout}");
+}
+
+#[test]
+fn what_makes_no_sense() {
+    for (arguments, expected) in [
+        (&["fan-out", "--url", "http://127.0.0.1/"][..], "must begin with ws://"),
+        (&["mixed", "--clients", "7", "--rooms", "2"], "a multiple of rooms"),
+        (&["fan-out", "--receivers", "0"], "0 is not in 1.."),
+        (&["slow", "--rate", "-1"], "error: "),
+        (&["idle", "--pid", "4294967295"], "cannot watch process"),
+    ] {
+        let (code, _, stderr) = bench(arguments);
+        assert!(code == 2 && stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+}
+
+/// What ends a run: nobody listens, the server refuses, or is stuck, or loses messages.
+#[test]
+fn a_server_that_fails() {
+    let fails = |url: &str| {
+        let arguments =
+            ["fan-out", "--receivers", "1", "--seconds", "1", "--patience", "1", "--url", url];
+        let (code, stdout, stderr) = bench(&arguments);
+        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+        stderr
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    assert!(fails(&url).contains("the server is stuck: it has welcomed nobody"));
+    drop(listener);
+    assert!(fails(&url).contains("the server refused a connection"));
+
+    let server = Server::start(&["--path", "/only"]);
+    let stderr = fails(&server.url.replace("/only", ""));
+    assert!(stderr.contains("refused a connection: HTTP/1.1 404"), "{stderr}");
+}
+
+/// A server that welcomes everyone and relays nothing but every second message.
+#[test]
+fn a_server_that_loses_messages() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let accept = || {
+            let mut socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+            socket.read().unwrap();
+            let welcome = r#"{"type":"welcome","peer":{"id":"1"}}"#;
+            socket.send(tungstenite::Message::text(welcome)).unwrap();
+            socket
+        };
+        let (mut receiver, mut sender): (_, tungstenite::WebSocket<TcpStream>) =
+            (accept(), accept());
+        for number in 0.. {
+            let Ok(message) = sender.read() else { break };
+            if number % 2 == 1 && receiver.send(message).is_err() {
+                break;
+            }
+        }
+    });
+    let arguments = ["--seconds", "1", "--warm-up", "0.1", "--patience", "1", "--json"];
+    let workload = ["fan-out", "--receivers", "1", "--rate", "100", "--url", &url];
+    let (code, stdout, stderr) = bench(&[workload, arguments].concat());
+    assert_eq!(code, 1);
+    assert!(stderr.contains("messages were lost"), "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    let deliveries = &document["reports"][0]["deliveries"];
+    assert_eq!(document["exact"], false);
+    let count = |name: &str| deliveries[name].as_u64().unwrap();
+    assert_eq!(count("lost") + count("delivered"), count("expected"));
+    assert!(count("lost") > 0 && count("duplicated") == 0);
+}
