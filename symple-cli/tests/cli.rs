@@ -214,6 +214,11 @@ fn values_that_mean_nothing() {
             "invalid value '0' for max-message-size (SYMPLE_MAX_MESSAGE_SIZE): must be a number, 1 or more",
         ),
         (
+            "SYMPLE_THREADS",
+            "257",
+            "invalid value '257' for threads (SYMPLE_THREADS): must be a number from 0 to 256",
+        ),
+        (
             "SYMPLE_SSL_ENABLED",
             "true",
             "TLS is enabled (ssl-enabled) without a certificate (ssl-cert)",

@@ -321,6 +321,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting!(
         RUNNING,
+        "threads",
+        ["SYMPLE_THREADS"],
+        "COUNT",
+        "1",
+        "Over how many threads connections are spread, at most 256; 0 is one for each core"
+    ),
+    setting!(
+        RUNNING,
         "drain",
         ["SYMPLE_DRAIN"],
         "SECONDS",

@@ -1,6 +1,9 @@
 //! Values as what they mean.
 
-use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt::Display, num::NonZeroUsize, path::PathBuf, str::FromStr, thread::available_parallelism,
+    time::Duration,
+};
 
 use symple_driver::{Config, RedisConfig};
 use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
@@ -215,6 +218,12 @@ impl Settings {
         config.close_timeout = reader.seconds("close-timeout")?;
         config.outbound_timeout = reader.seconds("outbound-timeout")?;
         config.outbound_limit = reader.positive("outbound-limit")?;
+        config.threads = reader.read("threads", |value| {
+            let threads = value.parse().ok().filter(|threads| *threads <= 256);
+            let threads: usize = threads.ok_or("must be a number from 0 to 256")?;
+            let cores = || available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            Ok(NonZeroUsize::new(threads).unwrap_or_else(cores))
+        })?;
 
         let engine = &mut config.engine;
         engine.authentication = reader.bool("authentication")?;
