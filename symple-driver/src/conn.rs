@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use symple_engine::{Timestamp, server::ConnId};
 use tungstenite::protocol::frame::coding::Control;
 
@@ -15,7 +14,7 @@ use crate::{
     config::Config,
     decode::Decoder,
     io::Io,
-    out::{Buffers, OutQueue},
+    out::{Buffers, OutQueue, TextFrame},
     ready::SlotWaker,
     runtime::Socket,
     upgrade::Upgrade,
@@ -159,7 +158,12 @@ impl<S: Socket> Conn<S> {
     }
 
     /// Queues a text frame.
-    pub(crate) fn push_text(&mut self, text: &Bytes, now: Timestamp, buffers: &mut Buffers) {
+    pub(crate) fn push_text(
+        &mut self,
+        text: &TextFrame<'_>,
+        now: Timestamp,
+        buffers: &mut Buffers,
+    ) {
         if self.out.is_empty() {
             self.moved = now;
         }

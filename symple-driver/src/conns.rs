@@ -22,7 +22,7 @@ use crate::{
     handle::TransportStats,
     hook::{Rejection, UpgradeDecision},
     link::{Downlink, Fact, Order},
-    out::Buffers,
+    out::{Buffers, TextFrame},
     runtime::Socket,
     upgrade::{Upgrade, response},
 };
@@ -417,7 +417,7 @@ impl<S: Socket> Conns<S> {
 
     /// Queues a text for each of the connections.
     pub(crate) fn send(&mut self, text: &Text, to: &[ConnId]) {
-        let bytes = text.as_bytes();
+        let frame = TextFrame::new(text.as_bytes());
         for id in to {
             match self.entries.get_mut(id.slot as usize) {
                 Some(Some(Entry::Conn(conn))) if conn.id == *id => {
@@ -440,7 +440,7 @@ impl<S: Socket> Conns<S> {
                         }
                     }
                     let before = if conn.dirty { conn.out.len() } else { 0 };
-                    conn.push_text(bytes, self.now, &mut self.buffers);
+                    conn.push_text(&frame, self.now, &mut self.buffers);
                     self.unflushed += conn.out.len() - before;
                     if conn.out.len() > self.config.outbound_limit {
                         conn.over_limit_since = self.input;

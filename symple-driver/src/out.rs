@@ -15,6 +15,27 @@ const SHARE: usize = 16 * 1024;
 /// How many parts are written at once.
 const PARTS: usize = 16;
 
+/// A text frame, whose header is made once for all its receivers.
+#[derive(Debug)]
+pub(crate) struct TextFrame<'a> {
+    header: [u8; 10],
+    header_len: usize,
+    payload: &'a Bytes,
+}
+
+impl<'a> TextFrame<'a> {
+    pub(crate) fn new(payload: &'a Bytes) -> Self {
+        let mut header = [0; 10];
+        let mut rest = &mut header[..];
+        let opcode = OpCode::Data(Data::Text);
+        FrameHeader { opcode, ..FrameHeader::default() }
+            .format(payload.len() as u64, &mut rest)
+            .expect("a header without a mask has at most 10 bytes");
+        let header_len = 10 - rest.len();
+        Self { header, header_len, payload }
+    }
+}
+
 /// Memory that output is gathered in, while no connection has use for it.
 ///
 /// A connection has a buffer only while something waits in it.
@@ -71,19 +92,10 @@ impl OutQueue {
     }
 
     /// Queues a text frame.
-    pub(crate) fn push_text(&mut self, text: &Bytes, buffers: &mut Buffers) {
-        self.push_frame(OpCode::Data(Data::Text), text, buffers);
-    }
-
-    /// Queues a control frame of at most 125 bytes.
-    pub(crate) fn push_control(&mut self, code: Control, payload: &[u8], buffers: &mut Buffers) {
-        debug_assert!(payload.len() <= 125, "control frames are short");
-        self.push_header(OpCode::Control(code), payload.len(), buffers);
-        self.extend(payload);
-    }
-
-    fn push_frame(&mut self, code: OpCode, payload: &Bytes, buffers: &mut Buffers) {
-        self.push_header(code, payload.len(), buffers);
+    pub(crate) fn push_text(&mut self, frame: &TextFrame<'_>, buffers: &mut Buffers) {
+        self.prepare(buffers);
+        self.extend(&frame.header[..frame.header_len]);
+        let payload = frame.payload;
         if payload.len() < SHARE {
             self.extend(payload);
         } else {
@@ -96,14 +108,23 @@ impl OutQueue {
         }
     }
 
-    fn push_header(&mut self, opcode: OpCode, payload: usize, buffers: &mut Buffers) {
+    /// Queues a control frame of at most 125 bytes.
+    pub(crate) fn push_control(&mut self, code: Control, payload: &[u8], buffers: &mut Buffers) {
+        debug_assert!(payload.len() <= 125, "control frames are short");
+        self.prepare(buffers);
+        let header = FrameHeader { opcode: OpCode::Control(code), ..FrameHeader::default() };
+        let before = self.buffer.len();
+        header
+            .format(payload.len() as u64, &mut self.buffer)
+            .expect("writing to memory cannot fail");
+        self.len += self.buffer.len() - before;
+        self.extend(payload);
+    }
+
+    fn prepare(&mut self, buffers: &mut Buffers) {
         if self.buffer.capacity() == 0 {
             self.buffer = buffers.take();
         }
-        let header = FrameHeader { opcode, ..FrameHeader::default() };
-        let before = self.buffer.len();
-        header.format(payload as u64, &mut self.buffer).expect("writing to memory cannot fail");
-        self.len += self.buffer.len() - before;
     }
 
     fn extend(&mut self, bytes: &[u8]) {
@@ -227,7 +248,7 @@ mod tests {
     #[test]
     fn small_frames_are_one_piece() {
         let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
-        queue.push_text(&Bytes::from_static(b"hello"), &mut buffers);
+        queue.push_text(&TextFrame::new(&Bytes::from_static(b"hello")), &mut buffers);
         queue.push_control(Control::Ping, b"", &mut buffers);
         assert_eq!(queue.front(), b"\x81\x05hello\x89\x00");
         assert!(!queue.is_scattered());
@@ -241,9 +262,9 @@ mod tests {
     fn large_payloads_are_shared() {
         let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
         let large = Bytes::from(vec![b'x'; 100_000]);
-        queue.push_text(&Bytes::from_static(b"a"), &mut buffers);
-        queue.push_text(&large, &mut buffers);
-        queue.push_text(&Bytes::from_static(b"b"), &mut buffers);
+        queue.push_text(&TextFrame::new(&Bytes::from_static(b"a")), &mut buffers);
+        queue.push_text(&TextFrame::new(&large), &mut buffers);
+        queue.push_text(&TextFrame::new(&Bytes::from_static(b"b")), &mut buffers);
         assert!(queue.is_scattered());
         assert_eq!(queue.parts[1].as_ptr(), large.as_ptr());
         assert_eq!(queue.len(), 3 + 10 + 100_000 + 3);
@@ -271,7 +292,7 @@ mod tests {
                     expected.extend([0x8a, payload.len() as u8]);
                     expected.extend(payload);
                 } else {
-                    queue.push_text(&Bytes::from(payload.clone()), &mut buffers);
+                    queue.push_text(&TextFrame::new(&Bytes::from(payload.clone())), &mut buffers);
                     FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() }
                         .format(size as u64, &mut expected).unwrap();
                     expected.extend(payload);
