@@ -97,6 +97,45 @@ fn who_never_reads() {
     assert_eq!(block_on(server.handle().stats()).unwrap().engine.too_slow, 1);
 }
 
+/// R-L3: nor is anything lost of who sends too fast and says goodbye.
+#[test]
+fn rate_and_goodbye() {
+    let rate = RateLimit { frames_per_second: 1000, burst: 100 };
+    let server = start(|config| config.engine.rate = Some(rate));
+    let mut bob = Client::join(&server, "bob", &["r"]);
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    alice.recv_type("presence");
+    bob.recv_type("presence");
+    for n in 0..400 {
+        let frame = json!({ "type": "message", "to": "r", "n": n });
+        alice.ws.write(tungstenite::Message::text(frame.to_string())).unwrap();
+    }
+    alice.ws.close(None).unwrap();
+    for n in 0..400 {
+        assert_eq!(bob.recv()["n"], n);
+    }
+    assert_eq!(bob.recv()["data"]["online"], false);
+    while alice.ws.read().is_ok() {}
+}
+
+/// R-L1: whoever is on which thread, the limit is that of an authenticated client right behind
+/// `auth`.
+#[test]
+fn a_large_message_behind_auth() {
+    let server = start(|_| {});
+    let text = json!({ "type": "message", "to": "bob", "x": "x".repeat(500_000) }).to_string();
+    let mut bob = Client::join(&server, "bob", &[]);
+    for _ in 0..8 {
+        let mut alice = Client::connect(&server);
+        let auth = r#"{"type":"auth","user":"alice"}"#;
+        alice.ws.write(tungstenite::Message::text(auth)).unwrap();
+        alice.ws.write(tungstenite::Message::text(text.as_str())).unwrap();
+        alice.ws.flush().unwrap();
+        assert_eq!(alice.recv()["type"], "welcome");
+        assert_eq!(bob.recv_type("message")["x"].as_str().map(str::len), Some(500_000));
+    }
+}
+
 /// R-L4: less than the limit, but without any progress.
 #[test]
 fn who_stops_reading() {
