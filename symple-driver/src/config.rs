@@ -38,8 +38,9 @@ pub struct Config {
     /// How many events may wait for the host to read them; past that the oldest are lost, and the
     /// host is told how many. 1024.
     pub event_backlog: usize,
-    /// How many threads have sockets; one of them also has the engine, which decides everything.
-    /// 1.
+    /// Over how many threads connections are spread; one of them also has the engine, which decides
+    /// everything. 1: more carry more where a core is full and others are not, at a higher cost for
+    /// each delivery.
     pub threads: NonZeroUsize,
 }
 

@@ -10,6 +10,9 @@
 //! all that can be read is read and handed to the engine, what it wants sent is queued, and the
 //! connections that have something to be written are written to in turn, a few at a time: what
 //! becomes ready meanwhile is read in between. So, under load, many frames share one write.
+//!
+//! With [`Config::threads`] there are workers: threads that have sockets and no engine. They read,
+//! decode and write; what they read and what they are to send travels in batches.
 
 #![forbid(unsafe_code)]
 

@@ -35,7 +35,7 @@
 //! }
 //! ```
 //!
-//! The server has a thread of its own; the hooks run on the runtime that started it. All of it
+//! The server has threads of its own ([`Config::threads`]); the hooks run on the runtime that started it. All of it
 //! but tokio's sockets and timers is `symple-driver`, and what happens is decided in
 //! `symple-engine`, so the same server runs on other runtimes.
 
