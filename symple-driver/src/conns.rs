@@ -1,27 +1,29 @@
 //! The connections of a thread, and what can be done to them.
 
+mod remote;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    net::SocketAddr,
     sync::Arc,
 };
 
 use http::HeaderMap;
-use rustls::ServerConfig;
 use symple_engine::{
     Timestamp,
-    server::{ConnId, Text, TransportFault},
+    server::{ConnId, Text},
 };
 use symple_proto::CloseCode;
 use tungstenite::protocol::frame::coding::Control;
+
+use remote::Remote;
 
 use crate::{
     config::Config,
     conn::{Conn, Phase},
     handle::TransportStats,
     hook::{Rejection, UpgradeDecision},
-    link::{Downlink, Fact, Order},
+    link::{Downlink, Order},
     out::{Buffers, TextFrame},
     runtime::Socket,
     upgrade::{Upgrade, response},
@@ -39,21 +41,6 @@ pub(crate) enum Entry<S> {
     Virtual(ConnId, async_channel::Sender<Text>),
     /// A connection of another thread.
     Remote(Box<Remote>),
-}
-
-/// What the engine's thread knows of another thread's connection.
-#[derive(Debug)]
-pub(crate) struct Remote {
-    id: ConnId,
-    /// Where in the list of workers its thread stands.
-    worker: usize,
-    /// It is not WebSocket yet.
-    handshake: bool,
-    admitted: bool,
-    /// Its thread has been told not to read from it.
-    paused: bool,
-    /// What its thread had read before it was told, in order, with its text.
-    held: VecDeque<(Fact, Box<str>)>,
 }
 
 /// All connections of a thread, by slot.
@@ -144,139 +131,6 @@ impl<S: Socket> Conns<S> {
             }
             Entry::Virtual(..) | Entry::Remote(_) => None,
         }
-    }
-
-    /// The worker that a new connection goes to; none is this thread, which has the least.
-    pub(crate) fn place(&self) -> Option<usize> {
-        let remote: usize = self.workers.iter().map(|worker| worker.sockets).sum();
-        let (index, worker) =
-            self.workers.iter().enumerate().min_by_key(|(_, worker)| worker.sockets)?;
-        (worker.sockets < self.sockets - remote).then_some(index)
-    }
-
-    /// Gives a socket that has just been accepted to a worker.
-    pub(crate) fn open_remote(
-        &mut self,
-        id: ConnId,
-        worker: usize,
-        socket: S,
-        address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-    ) {
-        let remote = Remote {
-            id,
-            worker,
-            handshake: true,
-            admitted: false,
-            paused: false,
-            held: VecDeque::new(),
-        };
-        self.insert(id, Entry::Remote(Box::new(remote)));
-        let worker = &mut self.workers[worker];
-        worker.sockets += 1;
-        worker.push(Order::Open { id, socket, address, tls });
-    }
-
-    fn remote(&mut self, id: ConnId) -> Option<&mut Remote> {
-        match self.entries.get_mut(id.slot as usize)? {
-            Some(Entry::Remote(remote)) if remote.id == id => Some(remote),
-            _ => None,
-        }
-    }
-
-    /// Tells the worker that has the connection, if one has it.
-    pub(crate) fn order(&mut self, id: ConnId, order: Order<S>) {
-        if let Some(worker) = self.remote(id).map(|remote| remote.worker) {
-            self.workers[worker].push(order);
-        }
-    }
-
-    /// Keeps a fact of a worker's connection for later, if nothing is to be read from it, or
-    /// others are kept: what was read too much counts as if it had not been read yet.
-    pub(crate) fn hold(&mut self, id: ConnId, fact: Fact, texts: &str) -> Option<Fact> {
-        let Some(remote) = self.remote(id) else { return Some(fact) };
-        // R-L4 is about what the connection was sent.
-        let slow = matches!(&fact, Fact::Fault { fault: TransportFault::TooSlow, .. });
-        if slow || !remote.paused && remote.held.is_empty() {
-            return Some(fact);
-        }
-        let text = match &fact {
-            Fact::Text { text, .. } => texts.get(text.clone()).unwrap_or_default(),
-            _ => "",
-        };
-        remote.held.push_back((fact, text.into()));
-        None
-    }
-
-    /// The next fact that was kept for a connection from which may be read again.
-    pub(crate) fn next_held(&mut self) -> Option<(Fact, Box<str>)> {
-        while let Some(id) = self.released.last().copied() {
-            match self.remote(id) {
-                Some(remote) if !remote.paused && !remote.held.is_empty() => {
-                    return remote.held.pop_front();
-                }
-                _ => drop(self.released.pop()),
-            }
-        }
-        None
-    }
-
-    /// Facts were kept that may be handled.
-    pub(crate) fn has_held(&self) -> bool {
-        !self.released.is_empty()
-    }
-
-    /// Facts that were kept may be handled.
-    fn release(&mut self, id: ConnId) {
-        if let Some(remote) = self.remote(id)
-            && std::mem::take(&mut remote.paused)
-            && !remote.held.is_empty()
-        {
-            self.released.push(id);
-        }
-    }
-
-    /// A worker's connection has become a WebSocket connection, or never will.
-    pub(crate) fn remote_connected(&mut self, id: ConnId) {
-        if self.remote(id).is_some_and(|remote| std::mem::take(&mut remote.handshake)) {
-            self.handshakes -= 1;
-        }
-    }
-
-    /// True if the connection has been admitted, as far as the engine's thread knows.
-    pub(crate) fn is_remote_admitted(&mut self, id: ConnId) -> bool {
-        self.remote(id).is_some_and(|remote| remote.admitted)
-    }
-
-    /// A worker's connection is no more.
-    pub(crate) fn remove_remote(&mut self, id: ConnId) {
-        self.remote_connected(id);
-        if let Some(worker) = self.remote(id).map(|remote| remote.worker) {
-            self.workers[worker].sockets -= 1;
-            self.sockets -= 1;
-            self.entries[id.slot as usize] = None;
-        }
-    }
-
-    /// The connection is not WebSocket yet, and has not ended.
-    pub(crate) fn is_handshake(&mut self, id: ConnId) -> bool {
-        match self.entries.get_mut(id.slot as usize) {
-            Some(Some(Entry::Conn(conn))) => conn.id == id && !conn.known && !conn.ended,
-            Some(Some(Entry::Remote(remote))) => remote.id == id && remote.handshake,
-            _ => false,
-        }
-    }
-
-    /// Hands over to workers what they are to do.
-    pub(crate) fn hand_over(&mut self) {
-        for worker in &mut self.workers {
-            worker.hand_over();
-        }
-    }
-
-    /// A worker has so much to do that nothing more should be handled before it is done.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.workers.iter().any(Downlink::is_full)
     }
 
     /// Takes a peer of the host's own out; true if it was there.
