@@ -239,3 +239,38 @@ fn a_server_that_loses_messages() {
     assert_eq!(count("lost") + count("delivered"), count("expected"));
     assert!(count("lost") > 0 && count("duplicated") == 0);
 }
+
+/// The comparison, with nobody to compare to: files, pictures, and a page with the figures in it.
+#[test]
+fn a_comparison() {
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compare");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let page = folder.join("page.md");
+    let arguments = |page: &str| {
+        let only = ["--only", "direct,connect", "--repeats", "2", "--seconds", "1"];
+        let out = ["--out", folder.to_str().unwrap(), "--page", page];
+        [&["compare"], &only[..], &out].concat().iter().map(ToString::to_string).collect()
+    };
+    let compare = |page: &str| {
+        let arguments: Vec<String> = arguments(page);
+        bench(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    std::fs::write(&page, "no marks").unwrap();
+    let (code, _, stderr) = compare(page.to_str().unwrap());
+    assert!(code == 2 && stderr.contains("page.md has no <!-- figures -->"), "{stderr}");
+
+    std::fs::write(&page, "before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter").unwrap();
+    let (code, stdout, stderr) = compare(page.to_str().unwrap());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("| disconnect | connection | – |"), "{stdout}");
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(text, format!("before\n<!-- figures -->\n{stdout}<!-- end of figures -->\nafter"));
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(read("table.md"), stdout);
+    for picture in ["cpu.svg", "latency.svg"] {
+        assert!(read(picture).starts_with("<svg") && read(picture).contains("</svg>"));
+    }
+    let results: Value = serde_json::from_str(&read("results.json")).unwrap();
+    assert_eq!(results["runs"].as_array().unwrap().len(), 4);
+}
