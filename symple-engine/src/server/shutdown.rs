@@ -58,8 +58,8 @@ impl Server {
         let keep = if gone >= shutdown.drain {
             0
         } else {
-            let left = (shutdown.drain - gone).as_micros() * shutdown.total as u128;
-            usize::try_from(left / shutdown.drain.as_micros()).unwrap_or(shutdown.total)
+            let left = (shutdown.drain - gone).as_nanos() * shutdown.total as u128;
+            usize::try_from(left / shutdown.drain.as_nanos()).unwrap_or(shutdown.total)
         };
         let mut closing = shutdown.left.split_off(keep.min(shutdown.left.len()));
         if keep > 0 {

@@ -90,3 +90,14 @@ fn impatience() {
     node.pass(Duration::from_secs(20));
     node.nothing();
 }
+
+/// SPEC §12: any drain will do, however short.
+#[test]
+fn a_drain_shorter_than_the_clock_can_tell() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    node.input(Input::Shutdown { drain: Duration::from_nanos(1) }).unwrap();
+    node.pass(Duration::from_millis(100));
+    node.disconnect(alice);
+    assert!(node.server.is_shut_down());
+}
