@@ -218,6 +218,10 @@ impl Server {
                 }
             }
         }
+        if self.is_shut_down() {
+            // The driver stops here, whatever is left of the drain.
+            self.leave_cluster();
+        }
         Ok(())
     }
 

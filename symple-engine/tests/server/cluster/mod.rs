@@ -206,6 +206,21 @@ fn a_polite_node_is_gone_at_once() {
     assert_eq!(pair.a.server.stats().nodes_lost, 0);
 }
 
+/// SPEC §12: a node whose peers are all gone before its drain is over says goodbye then: nobody is
+/// left to wait for.
+#[test]
+fn a_polite_node_does_not_wait_for_nobody() {
+    let mut pair = Pair::new(&clustered());
+    let bob = pair.b.peer("bob", &[]);
+    pair.settle();
+    pair.b.input(Input::Shutdown { drain: Duration::from_secs(60) }).unwrap();
+    pair.b.disconnect(bob);
+    assert!(pair.b.server.is_shut_down());
+    pair.settle();
+    assert_eq!(pair.a.server.nodes().count(), 0);
+    assert_eq!(pair.a.server.stats().nodes_lost, 0);
+}
+
 /// R-C5: what a newer node says is refused with its version named, and changes nothing.
 #[test]
 fn foreign_envelopes_change_nothing() {
