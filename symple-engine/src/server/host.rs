@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use symple_proto::{
     Address, CloseCode, Emission, Fields, FrameView, PeerId, PublicRecord, Recipient, RoomName,
-    Status, UserName, check_room, cluster::Call,
+    Status, UserName, check_room, cluster::Call, json::Kind,
 };
 
 use super::{
@@ -244,10 +244,12 @@ impl Server {
             Claim { user: user.as_str().into(), peer: fields, rooms: Vec::new(), token: None };
         let mut over = peer;
         over.remove("user");
-        // Members with the wrong type are a fault of the host's; the name is the only one.
-        if claim.merge_hook(rooms, over).is_err() {
-            claim.peer.remove("name");
+        // A name that is no string is a fault of the host's, and no name.
+        if over.get("name").is_some_and(|name| name.get().kind() != Kind::String) {
+            over.remove("name");
         }
+        // That was all that could be refused.
+        let _ = claim.merge_hook(rooms, over);
         let id = self.new_id();
         let fields = claim.peer(&id, None);
         let record = PublicRecord::of_peer(&fields, &claim.user, &id);

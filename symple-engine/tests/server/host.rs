@@ -215,6 +215,20 @@ fn a_peer_that_cannot_be() {
     assert_eq!(node.server.peers().count(), 1);
 }
 
+/// A name that is no string costs the host's peer its name, not its rooms.
+#[test]
+fn a_peer_with_a_name_that_is_none() {
+    let mut node = Node::new(Config::default());
+    let call = HostCall::AddPeer {
+        conn: ConnId::new(50, 0),
+        user: UserName::new("bot").unwrap(),
+        peer: Fields::new().with("name", true).with("kind", "bridge"),
+        rooms: &["r".into()],
+    };
+    assert_eq!(node.host(call), Ok(1));
+    assert!(node.one().contains(r#""peer":{"user":"bot","kind":"bridge","id":"2…","online":true,"name":"bot"},"rooms":["bot","r"]}"#));
+}
+
 /// The host is told what happens, if it wants to know.
 #[test]
 fn notices() {
