@@ -262,6 +262,8 @@ impl Server {
         for membership in &peer.memberships {
             let name = self.registry.rooms.name(membership.room);
             match membership.reason {
+                // Its user's own is named first in any case, whoever has put it there.
+                _ if *name == *claim.user => {}
                 reason @ (Reason::Asked | Reason::Placed) if !claimed(name) => {
                     kept.push((Box::<str>::from(name), reason));
                 }

@@ -594,3 +594,16 @@ fn a_kick_during_a_re_authentication() {
     node.nothing();
     assert_eq!(node.server.rooms().count(), 0);
 }
+
+/// R-A8: a room is named once, also the user's own that the host has put the peer in again.
+#[test]
+fn authenticate_again_in_the_own_room() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &["r"]);
+    node.text(alice, r#"{"type":"leave","room":"alice"}"#);
+    let peer = node.server.peers().next().unwrap().address.id;
+    node.host(HostCall::Join { peer: &peer, room: "alice" }).unwrap();
+    node.forget();
+    node.text(alice, r#"{"type":"auth","user":"alice"}"#);
+    assert!(node.one().ends_with(r#""rooms":["alice","r"]}"#), "{}", node.log());
+}
