@@ -291,9 +291,24 @@ impl Server {
             .chain(kept.iter().map(|(room, reason)| (&**room, *reason)))
             .collect();
         self.welcome(conn, &fields, &rooms);
+        let gained: Vec<Box<str>> = if self.config.events {
+            let outside = |room: &str| {
+                let room = self.registry.rooms.find(room);
+                room.is_none_or(|room| !self.registry.is_member(conn, room))
+            };
+            let gained = rooms.iter().map(|(room, _)| *room).filter(|room| outside(room));
+            gained.map(Into::into).collect()
+        } else {
+            Vec::new()
+        };
         self.enter(conn, &rooms);
+        for room in gained {
+            self.tell_host_of_room(conn, &room, |peer, room| Event::Joined { peer, room });
+        }
         for room in lost {
+            let name: Box<str> = self.registry.rooms.name(room).into();
             self.exit(conn, room);
+            self.tell_host_of_room(conn, &name, |peer, room| Event::Left { peer, room });
         }
     }
 

@@ -125,7 +125,8 @@ impl Server {
         }
     }
 
-    fn tell_host_of_room(
+    /// Tells the host that a peer has joined or left a room, if it wants to know.
+    pub(super) fn tell_host_of_room(
         &mut self,
         conn: ConnId,
         room: &str,

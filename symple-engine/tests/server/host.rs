@@ -2,7 +2,7 @@
 
 use crate::common::{Node, config};
 use symple_engine::server::{
-    Config, ConnId, EngineError, Event, HostCall, Input, OfflineReason, Whom,
+    Config, ConnId, EngineError, Event, HostCall, Input, OfflineReason, Verdict, Whom,
 };
 use symple_proto::{EmissionError, Fields, UserName};
 
@@ -250,4 +250,26 @@ fn notices() {
     let offline = Event::Offline { peer, reason: OfflineReason::Disconnected };
     let printed = format!("Event({offline:?})").replace(&"0".repeat(19), "…");
     assert_eq!(**notices.last().unwrap(), printed);
+}
+
+/// The rooms that a peer gains and loses by authenticating again are told like any others.
+#[test]
+fn notices_of_an_authentication_again() {
+    let mut node = Node::new(config(|config| {
+        config.events = true;
+        config.hook = true;
+    }));
+    let conn = node.connect();
+    for rooms in [["a", "b"], ["b", "c"]] {
+        node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+        node.forget();
+        let request = *node.requests.last().unwrap();
+        let verdict = Verdict::Allow { rooms: rooms.map(Into::into).into(), peer: Fields::new() };
+        node.input(Input::Authorized { request, verdict }).unwrap();
+    }
+    let seen = node.seen();
+    let notices: Vec<_> = seen.iter().filter(|line| line.starts_with("Event")).collect();
+    assert_eq!(notices.len(), 2, "{notices:#?}");
+    assert!(notices[0].starts_with("Event(Joined") && notices[0].contains(r#"room: "c""#));
+    assert!(notices[1].starts_with("Event(Left") && notices[1].contains(r#"room: "a""#));
 }
