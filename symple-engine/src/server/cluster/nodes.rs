@@ -31,7 +31,7 @@ pub(super) struct Node {
     /// the other is gone it is to be asked again.
     pub(super) disputed: bool,
     heard: Timestamp,
-    /// When it was asked for its peers, at the latest.
+    /// When it was asked for its peers, or went on telling them, at the latest.
     asked: Option<Timestamp>,
     /// Counts its snapshots.
     pub(super) snapshot: u32,
@@ -141,13 +141,14 @@ impl Node {
         let wants = incomplete && self.asked.is_none_or(|asked| now.since(asked) >= heartbeat);
         if wants {
             self.asked = Some(now);
-            self.incoming = None;
         }
         wants
     }
 
-    /// A part of what it was asked for has come: the rest is on its way.
-    pub(super) fn tells(&mut self, now: Timestamp) {
+    /// It goes on telling its peers: as long as it does it need not be asked, however long it
+    /// takes. Were it asked, it would begin again.
+    pub(super) fn goes_on(&mut self, incoming: Incoming, now: Timestamp) {
+        self.incoming = Some(incoming);
         self.asked = Some(now);
     }
 

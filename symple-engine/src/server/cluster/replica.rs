@@ -123,10 +123,10 @@ impl Server {
             state.incoming = None;
             return Ok(0);
         }
-        state.tells(now);
-        state.incoming = Some(Incoming { seq, next: snapshot.part.saturating_add(1) });
         let number = state.snapshot;
-        if snapshot.last {
+        if !snapshot.last {
+            state.goes_on(Incoming { seq, next: snapshot.part.saturating_add(1) }, now);
+        } else {
             state.incoming = None;
             state.synced = true;
             state.seq = seq;

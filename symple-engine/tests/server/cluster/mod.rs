@@ -1,6 +1,7 @@
 //! Several nodes that are one server: SPEC §10.
 
 mod simulation;
+mod strangers;
 
 use std::time::Duration;
 

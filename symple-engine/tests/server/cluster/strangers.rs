@@ -1,0 +1,67 @@
+//! What a node makes of what others publish, whoever they are.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use symple_engine::server::{EngineError, Input};
+
+use super::clustered;
+use crate::common::Node;
+
+impl Node {
+    /// What this node hears from another one.
+    fn hear(&mut self, node: &str, seq: u64, kind: &str, body: &str) -> Result<usize, EngineError> {
+        let header = json!({"v": 1, "node": node, "seq": seq, "kind": kind});
+        let payload = format!("{header}\n{body}");
+        self.input(Input::BusMessage { channel: "cluster", payload: payload.as_bytes() })
+    }
+
+    /// How often this node has asked another one for its peers since the last look.
+    fn asked(&mut self) -> usize {
+        let published = std::mem::take(&mut self.published);
+        let asks = |payload: &[u8]| String::from_utf8_lossy(payload).contains(r#""kind":"resync""#);
+        published.iter().filter(|(_, payload)| asks(payload)).count()
+    }
+}
+
+fn node() -> Node {
+    let mut node = Node::new(clustered());
+    node.drain();
+    node.input(Input::BusUp).unwrap();
+    node.published.clear();
+    node
+}
+
+fn state(user: &str, id: &str, rooms: &[&str]) -> Value {
+    json!({"user": user, "id": id, "record": {"user": user, "id": id}, "rooms": rooms})
+}
+
+fn snapshot(part: usize, last: bool, peers: &[Value]) -> String {
+    json!({"part": part, "last": last, "peers": peers}).to_string()
+}
+
+/// R-P1: a snapshot that takes longer than a heartbeat to arrive is waited for, as long as it
+/// comes on. Were it asked for again, it would never be complete.
+#[test]
+fn a_slow_snapshot_is_not_given_up() {
+    let mut node = node();
+    node.hear("n9", 0, "hello", "").unwrap();
+    for part in 0..10 {
+        node.pass(Duration::from_secs(1));
+        let peer = state("bob", &format!("b{part}"), &["r"]);
+        node.hear("n9", 0, "snapshot", &snapshot(part, part == 9, &[peer])).unwrap();
+    }
+    assert_eq!(node.asked(), 0);
+    assert_eq!(node.server.stats().remote_peers, 10);
+    // One that does not come on is.
+    node.pass(Duration::from_secs(2));
+    node.hear("n9", 5, "beat", "").unwrap();
+    assert_eq!(node.asked(), 1);
+    node.hear("n9", 5, "snapshot", &snapshot(0, false, &[])).unwrap();
+    for _ in 0..2 {
+        node.pass(Duration::from_secs(2));
+        node.hear("n9", 5, "beat", "").unwrap();
+    }
+    assert!(node.asked() >= 1);
+    assert_eq!(node.server.stats().remote_peers, 10, "nobody is gone before all is known");
+}
