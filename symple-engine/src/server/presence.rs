@@ -3,10 +3,10 @@
 //! R-P1 holds because two peers are told of each other exactly when they begin to share a room,
 //! and told again exactly when they cease to.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 use symple_proto::{
-    FrameView, PublicRecord, Status, frame::push_presence, json::Kind, presence_data,
+    FrameView, PublicRecord, RoomName, Status, frame::push_presence, json::Kind, presence_data,
 };
 
 use super::{ConnId, PresenceMode, Server, Text, membership::Reason, peer::Peer, rooms::RoomIndex};
@@ -44,7 +44,11 @@ impl Server {
         for (name, reason) in rooms {
             let room = self.registry.rooms.find_or_add(name);
             if self.registry.rooms.is_marked(room) {
-                self.registry.raise_reason(conn, room, *reason);
+                // Another node's peers are in all their rooms for the same reason, and may be told
+                // of again with all of them at any time.
+                if !conn.is_remote() {
+                    self.registry.raise_reason(conn, room, *reason);
+                }
                 continue;
             }
             if tell {
@@ -91,6 +95,39 @@ impl Server {
             self.scratch = lost;
         }
         true
+    }
+
+    /// Takes a peer of another node out of all rooms but these, at once: what that costs must not
+    /// grow with the square of what another node has told.
+    pub(super) fn exit_others(&mut self, conn: ConnId, keep: &[RoomName]) {
+        let Some(peer) = self.registry.peer(conn).filter(|_| conn.is_remote()) else { return };
+        let memberships = peer.memberships.len();
+        let rooms = &mut self.registry.rooms;
+        rooms.unmark_all();
+        for name in keep {
+            if let Some(room) = rooms.find(name) {
+                rooms.mark(room);
+            }
+        }
+        let mut left = Vec::new();
+        // From the end: what closes a gap has been looked at.
+        for at in (0..memberships).rev() {
+            let room = self.registry.peer(conn).map(|peer| peer.memberships[at].room);
+            if let Some(room) = room.filter(|room| !self.registry.rooms.is_marked(*room)) {
+                self.registry.leave(conn, at);
+                left.push(room);
+            }
+        }
+        if self.config.presence == PresenceMode::Full {
+            let mut lost = core::mem::take(&mut self.scratch);
+            self.registry.unmark_all();
+            for room in left {
+                self.registry.push_unmarked_strangers(room, false, &mut lost);
+            }
+            self.tell_all(conn, &lost, false);
+            lost.clear();
+            self.scratch = lost;
+        }
     }
 
     /// Takes a peer out of all its rooms, and with `tell` tells those who shared one (R-P2).

@@ -205,21 +205,8 @@ impl Server {
                 return Err(EngineError::PeerOfAnother);
             }
             self.remote_record(known, &peer.record);
-            let left: Vec<_> = self
-                .registry
-                .peer(known)
-                .into_iter()
-                .flat_map(|known| &known.memberships)
-                .map(|membership| membership.room)
-                .filter(|room| {
-                    let name = self.registry.rooms.name(*room);
-                    !peer.rooms.iter().any(|room| *room.as_str() == *name)
-                })
-                .collect();
             self.remote_enter(known, &peer.rooms);
-            for room in left {
-                self.exit(known, room);
-            }
+            self.exit_others(known, &peer.rooms);
             return Ok(0);
         }
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);

@@ -65,3 +65,18 @@ fn a_slow_snapshot_is_not_given_up() {
     assert!(node.asked() >= 1);
     assert_eq!(node.server.stats().remote_peers, 10, "nobody is gone before all is known");
 }
+
+/// R-F5: what a peer of another node costs does not grow with the square of its rooms.
+#[test]
+fn a_remote_peer_may_be_in_many_rooms() {
+    let mut node = node();
+    let alice = node.peer("alice", &["r"]);
+    let rooms: Vec<_> = (0..100_000).map(|n| format!("r{n}")).collect();
+    let twice: Vec<_> = rooms.iter().chain(&rooms).map(String::as_str).chain(["r"]).collect();
+    node.hear("n9", 0, "snapshot", &snapshot(0, true, &[state("bob", "b0", &twice)])).unwrap();
+    node.hear("n9", 1, "snapshot", &snapshot(0, true, &[state("bob", "b0", &twice)])).unwrap();
+    assert_eq!(node.server.rooms().count(), 100_003 - 1);
+    node.hear("n9", 2, "snapshot", &snapshot(0, true, &[state("bob", "b0", &["r99999"])])).unwrap();
+    assert_eq!(node.server.rooms().count(), 3);
+    assert_eq!(node.received(alice).len(), 2, "bob came, and went");
+}
