@@ -54,12 +54,12 @@ impl Server {
                         state.seq = envelope.seq;
                         return self.take_change(node, change);
                     }
-                    // What is older than what is known says nothing new.
-                    None if state.synced && envelope.seq <= state.seq => {}
+                    // The bus keeps the order: a number that has been is as wrong as one too
+                    // far. Someone else has spoken in the node's name.
                     _ => self.missed(node),
                 }
             }
-            Payload::Beat if !self.knows(node, envelope.seq) => self.missed(node),
+            Payload::Beat if !self.agrees(node, envelope.seq) => self.missed(node),
             Payload::Frame(text) => {
                 if !self.knows(node, envelope.seq) {
                     self.stats.frames_missed += 1;
@@ -82,6 +82,11 @@ impl Server {
     /// Everything is known that the node has told until then.
     fn knows(&mut self, node: NodeIndex, seq: u64) -> bool {
         self.node_mut(node).is_some_and(|node| node.synced && node.seq >= seq)
+    }
+
+    /// Nothing but that is known.
+    fn agrees(&mut self, node: NodeIndex, seq: u64) -> bool {
+        self.node_mut(node).is_some_and(|node| node.synced && node.seq == seq)
     }
 
     /// Something is missing of what a node has told: it is asked for all.
@@ -196,18 +201,20 @@ impl Server {
             // An id is unique in the cluster (R-F6): another node's, or a peer of this one, is
             // not to be taken over.
             let known_of = self.registry.remote(known).map(|remote| remote.node);
-            let same_user =
-                self.registry.peer(known).is_some_and(|known| *known.user() == *peer.user);
-            if known_of != Some(node) || !same_user {
+            if known_of != Some(node) {
                 if let Some(node) = self.node_mut(node) {
                     node.disputed = true;
                 }
                 return Err(EngineError::PeerOfAnother);
             }
-            self.remote_record(known, &peer.record);
-            self.remote_enter(known, &peer.rooms);
-            self.exit_others(known, &peer.rooms);
-            return Ok(0);
+            if self.registry.peer(known).is_some_and(|known| *known.user() == *peer.user) {
+                self.remote_record(known, &peer.record);
+                self.remote_enter(known, &peer.rooms);
+                self.exit_others(known, &peer.rooms);
+                return Ok(0);
+            }
+            // Who it was said to be before was not said by its node.
+            self.remote_offline(known);
         }
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);
         let conn = self.registry.add_remote(node, Peer::new(&peer.user, &peer.id, record, None));

@@ -1,6 +1,6 @@
 //! What a node makes of what others publish, whoever they are.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 use symple_engine::server::{EngineError, Input};
@@ -79,4 +79,62 @@ fn a_remote_peer_may_be_in_many_rooms() {
     node.hear("n9", 2, "snapshot", &snapshot(0, true, &[state("bob", "b0", &["r99999"])])).unwrap();
     assert_eq!(node.server.rooms().count(), 3);
     assert_eq!(node.received(alice).len(), 2, "bob came, and went");
+}
+
+/// R-P1: a node that says less than it has said, or something else, is asked what is right:
+/// someone else has spoken in its name.
+#[test]
+fn a_node_in_whose_name_another_has_spoken_is_asked() {
+    let online = |user: &str, id: &str| json!({"online": state(user, id, &["r"])}).to_string();
+    let known = |node: &mut Node| {
+        node.hear("n9", 0, "snapshot", &snapshot(0, true, &[])).unwrap();
+        node.pass(Duration::from_secs(1));
+        node.asked();
+    };
+
+    // A change too many, and nothing after it.
+    let mut one = node();
+    known(&mut one);
+    one.hear("n9", 1, "change", &online("mallory", "m0")).unwrap();
+    assert_eq!(one.asked(), 0);
+    one.hear("n9", 0, "beat", "").unwrap();
+    assert_eq!(one.asked(), 1);
+    one.hear("n9", 0, "snapshot", &snapshot(0, true, &[])).unwrap();
+    assert_eq!(one.server.stats().remote_peers, 0);
+
+    // A change in the place of the right one.
+    let mut one = node();
+    known(&mut one);
+    one.hear("n9", 1, "change", &online("mallory", "m0")).unwrap();
+    one.hear("n9", 1, "change", &online("bob", "b0")).unwrap();
+    assert_eq!(one.asked(), 1);
+
+    // A snapshot from the end of time.
+    let mut one = node();
+    known(&mut one);
+    one.hear("n9", u64::MAX, "snapshot", &snapshot(0, true, &[])).unwrap();
+    one.hear("n9", 1, "change", &online("bob", "b0")).unwrap();
+    assert_eq!(one.asked(), 1);
+    one.hear("n9", 1, "snapshot", &snapshot(0, true, &[state("bob", "b0", &["r"])])).unwrap();
+    assert_eq!(one.server.stats().remote_peers, 1);
+}
+
+/// R-P1: the node whose peer it is knows its user; what was said before was wrong.
+#[test]
+fn a_peer_told_of_as_another_users() {
+    let mut node = node();
+    let alice = node.peer("alice", &["r"]);
+    for (seq, user) in [(0, "mallory"), (1, "bob")] {
+        let snapshot = snapshot(0, true, &[state(user, "b0", &["r"])]);
+        node.hear("n9", seq, "snapshot", &snapshot).unwrap();
+    }
+    let mut seen = String::new();
+    for frame in node.received(alice) {
+        let frame: Value = serde_json::from_str(&frame).unwrap();
+        let _ = write!(seen, "{} {} ", frame["from"].as_str().unwrap(), frame["data"]["online"]);
+    }
+    assert_eq!(seen, "mallory|b0 true mallory|b0 false bob|b0 true ");
+    node.published.clear();
+    node.pass(Duration::from_secs(5));
+    assert_eq!(node.asked(), 0, "nothing is in dispute");
 }
