@@ -1,0 +1,221 @@
+//! What clients, hosts, fate and others do.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use symple_engine::server::{ConnId, HostCall, Input, Whom};
+use symple_proto::{Fields, UserName};
+
+use super::{Client, Node, ROOMS, USERS, World};
+use crate::common::ADDRESS;
+
+/// The longest drain: shorter than the time after which everything must be right again.
+const DRAIN: Duration = Duration::from_secs(6);
+
+impl World {
+    /// A client comes, or a peer of the host's own.
+    fn arrive(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let conn = ConnId::new(node.next_conn, 0);
+        node.next_conn += 1;
+        let user = self.dice.pick(&USERS);
+        let rooms = self.dice.rooms();
+        // Some are so large that few go into a part of a snapshot.
+        let size = if self.dice.one_in(3) { 12_000 } else { 1 };
+        let (padding, of_host) = ("x".repeat(size), self.dice.one_in(8));
+        self.nodes[at].clients.insert(conn, Client::default());
+        if of_host {
+            let rooms: Vec<_> = rooms.into_iter().map(String::from).collect();
+            let user = UserName::new(user).unwrap();
+            let peer = Fields::new().with("padding", &*padding);
+            return self.host(at, HostCall::AddPeer { conn, user, peer, rooms: &rooms });
+        }
+        self.input(at, Input::Connected { conn, address: ADDRESS });
+        let frame = json!({"type": "auth", "user": user, "rooms": rooms, "padding": padding});
+        self.input(at, Input::Text { conn, text: &frame.to_string() });
+    }
+
+    /// A client authenticates again: it may gain and lose rooms (R-A9).
+    fn authenticate_again(&mut self) {
+        let Some((at, conn)) = self.any_client() else { return };
+        let client = &self.nodes[at].clients[&conn];
+        let user = client.address.split('|').next().unwrap().to_owned();
+        let rooms = self.dice.rooms();
+        let frame = json!({"type": "auth", "user": user, "rooms": rooms}).to_string();
+        self.input(at, Input::Text { conn, text: &frame });
+    }
+
+    /// Whom an emission may be for.
+    pub(super) fn any_recipient(&mut self) -> Value {
+        match self.dice.below(3) {
+            0 => self.any_address().map_or("nobody".into(), Value::from),
+            1 => self.dice.pick(&ROOMS).into(),
+            _ => self.dice.rooms().into(),
+        }
+    }
+
+    /// A host emits, or a backend; the number of the emission.
+    pub(super) fn emit(&mut self, to: &Value) -> u64 {
+        self.emissions += 1;
+        let number = self.emissions;
+        let text = json!({"type": "event", "from": "backend", "to": to, "n": number}).to_string();
+        if self.dice.one_in(2) {
+            self.spread("broadcast", text.as_bytes());
+        } else {
+            let at = self.dice.below(self.nodes.len());
+            self.host(at, HostCall::Emit { text: &text });
+        }
+        number
+    }
+
+    /// Something that a host does, with a peer on any node.
+    fn host_acts(&mut self) {
+        let at = self.dice.below(self.nodes.len());
+        if self.nodes[at].paused_until.is_some() {
+            return;
+        }
+        let Some(peer) = self.any_address() else { return };
+        let room = self.dice.pick(&ROOMS);
+        let user = self.dice.pick(&USERS);
+        let call = match self.dice.below(12) {
+            0..4 => HostCall::Join { peer: &peer, room },
+            4..7 => HostCall::Leave { peer: &peer, room },
+            7 => HostCall::CloseRoom { room },
+            8 => HostCall::Kick { whom: Whom::Peer(&peer), reason: "out" },
+            9 => HostCall::Kick { whom: Whom::User(user), reason: "out" },
+            10 => HostCall::Send { peer: &peer, text: "{\"type\":\"event\"}" },
+            _ => {
+                let to = self.any_recipient();
+                self.emit(&to);
+                return;
+            }
+        };
+        self.host(at, call);
+    }
+
+    /// Something that clients do.
+    pub(super) fn act(&mut self) {
+        match self.dice.below(24) {
+            0..4 => {
+                let at = self.dice.below(self.nodes.len());
+                let node = &self.nodes[at];
+                if node.paused_until.is_none() && !node.leaving && node.clients.len() < 6 {
+                    self.arrive(at);
+                }
+            }
+            4..6 => {
+                if let Some((at, conn)) = self.any_client() {
+                    self.nodes[at].clients.remove(&conn);
+                    self.input(at, Input::Disconnected { conn });
+                }
+            }
+            6..11 => {
+                let Some((at, conn)) = self.any_client() else { return };
+                let room = self.dice.pick(&ROOMS);
+                let kind = self.dice.pick(&["join", "leave"]);
+                let frame = json!({"type": kind, "room": room}).to_string();
+                self.input(at, Input::Text { conn, text: &frame });
+            }
+            20..22 => self.host_acts(),
+            22 => self.authenticate_again(),
+            _ => {
+                let Some((at, conn)) = self.any_client() else { return };
+                let to = match self.dice.below(4) {
+                    0 => None,
+                    1 => self.any_address().map(Into::into),
+                    2 => Some(self.dice.pick(&ROOMS).into()),
+                    _ => Some(self.dice.rooms().into()),
+                };
+                let kind = if self.dice.one_in(5) { "presence" } else { "message" };
+                self.send(at, conn, kind, to);
+            }
+        }
+    }
+
+    /// Trouble.
+    pub(super) fn trouble(&mut self) {
+        let at = self.dice.below(self.nodes.len());
+        let a_while = Duration::from_millis(100 + self.dice.roll() % 16_000);
+        match self.dice.below(8) {
+            // kill -9, and a new process.
+            0 => self.nodes[at] = self.boot(),
+            // SIGSTOP and SIGCONT.
+            1 => self.nodes[at].paused_until = Some(self.now + a_while),
+            2 => self.reconnect(at, a_while),
+            // A partition that is noticed when it is over.
+            3 => {
+                self.nodes[at].cut = true;
+                if self.nodes[at].up {
+                    self.nodes[at].up_at = Some(self.now + a_while);
+                }
+            }
+            // The bus restarts.
+            4 => {
+                for at in 0..self.nodes.len() {
+                    let after = a_while + Duration::from_millis(self.dice.roll() % 2000);
+                    self.reconnect(at, after);
+                }
+            }
+            // SIGTERM, at once or with a drain.
+            5 => {
+                let drain = self.dice.pick(&[Duration::ZERO, Duration::from_secs(1), DRAIN]);
+                if self.nodes[at].paused_until.is_none() {
+                    self.nodes[at].leaving = true;
+                    self.input(at, Input::Shutdown { drain });
+                }
+            }
+            6 => self.loss = [0, 2, 5, 50][self.dice.below(4)],
+            _ => self.forge(),
+        }
+    }
+
+    /// Someone else publishes.
+    fn forge(&mut self) {
+        let named = self.dice.below(self.nodes.len());
+        let victim = match self.nodes[named].clients.values().next() {
+            Some(client) if self.dice.one_in(2) => client.address.clone(),
+            _ => self.any_address().unwrap_or_default(),
+        };
+        let node = |at: &Node| at.server.node_id().unwrap().to_owned();
+        let target = node(&self.nodes[self.dice.below(self.nodes.len())]);
+        let id = victim.rsplit_once('|').map(|(_, id)| id.to_owned()).unwrap_or_default();
+        let frame = json!({"type": "command", "n": 0, "to": ROOMS, "from": victim});
+        let online = json!({"online": {"user": "mallory", "id": id, "record": {}, "rooms": ROOMS}});
+        let (kind, body) = match self.dice.below(9) {
+            0 => ("frame", frame),
+            1 => ("change", online),
+            2 => ("change", json!({"offline": {"id": id}})),
+            3 => ("snapshot", json!({"part": 0, "last": true, "peers": [online["online"]]})),
+            4 => ("resync", json!({})),
+            5 => ("bye", json!({})),
+            6 => ("hello", json!({})),
+            7 => ("change", json!({"join": {"id": id, "rooms": ROOMS}})),
+            _ => ("quux", json!({})),
+        };
+        let version = if self.dice.one_in(3) { 2 } else { 1 };
+        let mut header = json!({"v": version, "node": "mallory", "seq": 1, "kind": kind});
+        if self.dice.one_in(2) {
+            self.forged = true;
+            // What the node will say next, most of the time.
+            let seq = self.nodes[named].seq;
+            header["node"] = node(&self.nodes[named]).into();
+            header["seq"] = self.dice.pick(&[seq, seq + 1, seq + 1, seq + 2, u64::MAX]).into();
+        }
+        let payload = format!("{header}\n{body}");
+        let channel = ["cluster".to_owned(), format!("node:{target}"), "room:r0".into()];
+        let channel = &channel[self.dice.below(3)];
+        self.spread(channel, payload.as_bytes());
+        self.spread(channel, &[0xff, 0, 1]);
+    }
+
+    /// The trouble is over.
+    pub(super) fn heal(&mut self) {
+        self.loss = 0;
+        for at in 0..self.nodes.len() {
+            self.nodes[at].paused_until = None;
+            if self.nodes[at].cut || !self.nodes[at].up {
+                self.reconnect(at, Duration::ZERO);
+            }
+        }
+    }
+}
