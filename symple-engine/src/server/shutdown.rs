@@ -66,7 +66,8 @@ impl Server {
             self.timers.set(self.now + STEP, Timer::Drain);
         }
         closing.retain(|conn| self.registry.peer(*conn).is_some());
-        if keep == 0 {
+        // Without connections there is nothing to wait for: the driver stops at once.
+        if keep == 0 || self.connections == 0 {
             self.leave_cluster();
         }
         if all_at_once {

@@ -6,8 +6,10 @@ mod strangers;
 use std::time::Duration;
 
 use crate::common::{Node, config};
-use symple_engine::server::{ClusterConfig, Config, EngineError, HostCall, Input, RoomSend, Whom};
-use symple_proto::cluster::EnvelopeError;
+use symple_engine::server::{
+    ClusterConfig, Config, ConnId, EngineError, HostCall, Input, RoomSend, Whom,
+};
+use symple_proto::{Fields, UserName, cluster::EnvelopeError};
 
 fn clustered() -> Config {
     config(|config| config.cluster = Some(ClusterConfig::default()))
@@ -220,6 +222,25 @@ fn a_polite_node_does_not_wait_for_nobody() {
     pair.settle();
     assert_eq!(pair.a.server.nodes().count(), 0);
     assert_eq!(pair.a.server.stats().nodes_lost, 0);
+}
+
+/// SPEC §12: nor does one that has no connections, only peers of its host's own.
+#[test]
+fn a_polite_node_without_connections_says_so_too() {
+    let mut pair = Pair::new(&clustered());
+    let call = HostCall::AddPeer {
+        conn: ConnId::new(50, 0),
+        user: UserName::new("bot").unwrap(),
+        peer: Fields::new(),
+        rooms: &[],
+    };
+    pair.b.host(call).unwrap();
+    pair.settle();
+    pair.b.input(Input::Shutdown { drain: Duration::from_secs(60) }).unwrap();
+    assert!(pair.b.server.is_shut_down());
+    pair.settle();
+    assert_eq!(pair.a.server.stats().remote_peers, 0);
+    assert_eq!(pair.a.server.nodes().count(), 0);
 }
 
 /// R-C5: what a newer node says is refused with its version named, and changes nothing.
