@@ -164,7 +164,7 @@ impl World {
                     self.input(at, Input::Shutdown { drain });
                 }
             }
-            6 => self.loss = [0, 2, 5, 50][self.dice.below(4)],
+            6 if !self.forged => self.loss = [0, 2, 5, 50][self.dice.below(4)],
             _ => self.forge(),
         }
     }
@@ -196,10 +196,12 @@ impl World {
         let mut header = json!({"v": version, "node": "mallory", "seq": 1, "kind": kind});
         if self.dice.one_in(2) {
             self.forged = true;
-            // What the node will say next, most of the time.
-            let seq = self.nodes[named].seq;
+            // Never the number at which the node is: if what it says itself is lost, too, nobody
+            // can tell which of the two was its own word.
+            let next = self.nodes[named].seq + 1;
+            let seqs = if self.loss > 0 { [u64::MAX; 3] } else { [next, next + 1, u64::MAX] };
             header["node"] = node(&self.nodes[named]).into();
-            header["seq"] = self.dice.pick(&[seq, seq + 1, seq + 1, seq + 2, u64::MAX]).into();
+            header["seq"] = self.dice.pick(&seqs).into();
         }
         let payload = format!("{header}\n{body}");
         let channel = ["cluster".to_owned(), format!("node:{target}"), "room:r0".into()];
