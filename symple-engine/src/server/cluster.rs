@@ -3,8 +3,9 @@
 //! Every node tells all others of its peers: who comes, in which rooms, who goes. So each knows
 //! all peers of the cluster and the rooms that they are in, and answers from what it knows: who
 //! sees whom, who may send to whom, where a frame has to go. Peers of other nodes stand in the
-//! same tables as its own, and the same code decides about them; presence is never forwarded, it
-//! follows on every node from what that node knows. That is why it cannot get lost for long.
+//! same tables as its own, and the same code decides about them; the presence that servers make is
+//! never forwarded, it follows on every node from what that node knows. That is why it cannot get
+//! lost for long.
 //!
 //! What is told is numbered. Who misses a number asks for all peers of the node that told it, and
 //! compares. Until then no frame of that node is delivered: nobody may be reached by someone who

@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::ConnId;
 
-/// The engine was used in a way that makes no sense. What a *client* does wrong is never an
-/// error: it is told, or closed.
+/// The engine was used in a way that makes no sense, or the bus has delivered what makes none.
+/// What a *client* does wrong is never an error: it is told, or closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EngineError {

@@ -130,8 +130,9 @@ impl Server {
     /// Afterwards [`poll_action`](Self::poll_action) is to be called until it has nothing more.
     ///
     /// # Errors
-    /// [`EngineError`]: the driver or the host is wrong, nothing has changed. What a client does
-    /// is never an error.
+    /// [`EngineError`]: the driver or the host is wrong, and nothing has changed; or what the bus
+    /// delivered makes no sense, and is dropped as far as it does not. What a client does is never
+    /// an error.
     ///
     /// For a [`HostCall`](super::HostCall) the answer is the number of peers that it reached.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>) -> Result<usize, EngineError> {
