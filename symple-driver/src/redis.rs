@@ -12,6 +12,7 @@ mod hub;
 mod inbox;
 mod link;
 mod ops;
+mod sentinel;
 mod sessions;
 mod warnings;
 

@@ -184,7 +184,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 config.engine.authentication = false;
             }
         }
-        let redis = config.redis.clone().map(redis::Link::new).transpose()?;
+        let redis = config.redis.clone().map(redis::Link::new);
         for address in addresses {
             let bound = listen(&address);
             listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);

@@ -132,8 +132,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_REDIS_URL", "REDIS_URL"],
         "URL",
         "",
-        "Where Redis is: redis://user:password@host:port/database, rediss:// for TLS; none without \
-         this, a host or a port"
+        "Where Redis is: redis://user:password@host:port/database, rediss:// for TLS, or \
+         redis+sentinel://host:port,host:port/service; none without this, a host or a port"
     ),
     setting!(
         REDIS,

@@ -7,6 +7,7 @@
 
 mod client;
 mod processes;
+mod sentinel;
 
 use std::time::{Duration, Instant};
 

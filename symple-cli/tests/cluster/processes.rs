@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -38,8 +38,15 @@ fn await_listener(port: u16) {
     }
 }
 
-/// A Redis server of the test's own.
+#[derive(Clone, Copy)]
+enum Kind {
+    Server,
+    Sentinel,
+}
+
+/// A Redis server of the test's own, or a sentinel.
 pub(crate) struct Redis {
+    kind: Kind,
     child: Child,
     port: u16,
     folder: PathBuf,
@@ -48,6 +55,26 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts one; none where the program is missing.
     pub(crate) fn start() -> Option<Self> {
+        Self::spawn_with(Kind::Server, "save \"\"")
+    }
+
+    /// Starts one that does what another one does.
+    pub(crate) fn replica_of(master: &Self) -> Option<Self> {
+        let lines = format!("save \"\"\nreplicaof 127.0.0.1 {}", master.port);
+        Self::spawn_with(Kind::Server, &lines)
+    }
+
+    /// Starts a sentinel that watches one, as the service `main`, and needs nobody's consent.
+    pub(crate) fn sentinel_of(master: &Self) -> Option<Self> {
+        let lines = format!(
+            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 300\n\
+             sentinel failover-timeout main 2000",
+            master.port
+        );
+        Self::spawn_with(Kind::Sentinel, &lines)
+    }
+
+    fn spawn_with(kind: Kind, configuration: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !is_installed("redis-server", "--version") {
             return None;
@@ -57,24 +84,29 @@ impl Redis {
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-redis-{number}"));
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();
-        let child = Self::spawn(port, &folder);
-        Some(Self { child, port, folder })
+        let configuration =
+            format!("port {port}\nbind 127.0.0.1\ndir {}\n{configuration}\n", folder.display());
+        std::fs::write(folder.join("redis.conf"), configuration).unwrap();
+        let child = Self::spawn(kind, port, &folder);
+        Some(Self { kind, child, port, folder })
     }
 
-    fn spawn(port: u16, folder: &PathBuf) -> Child {
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--dir"])
-            .arg(folder)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+    fn spawn(kind: Kind, port: u16, folder: &Path) -> Child {
+        let mut command = Command::new("redis-server");
+        command.arg(folder.join("redis.conf"));
+        if let Kind::Sentinel = kind {
+            command.arg("--sentinel");
+        }
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
         await_listener(port);
         child
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match self.kind {
+            Kind::Server => format!("redis://127.0.0.1:{}", self.port),
+            Kind::Sentinel => format!("redis+sentinel://127.0.0.1:{}/main", self.port),
+        }
     }
 
     pub(crate) fn stop(&mut self) {
@@ -83,7 +115,7 @@ impl Redis {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.child = Self::spawn(self.port, &self.folder);
+        self.child = Self::spawn(self.kind, self.port, &self.folder);
     }
 }
 

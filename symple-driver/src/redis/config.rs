@@ -2,10 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use ::redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use symple_proto::Token;
 
-use super::RedisError;
+use super::{RedisError, sentinel::Sentinels};
+
+/// Where Redis is.
+pub(super) enum Place {
+    Server(ConnectionInfo),
+    /// Where they say.
+    Sentinels(Sentinels),
+}
 
 /// Which Redis, and how it is used (SPEC §9). Version 6 or newer is needed.
 ///
@@ -46,6 +53,13 @@ impl RedisConfig {
     /// The Redis at a URL: `redis://user:password@host:port/database`, with TLS `rediss://…`, or
     /// `unix:///path`. All but scheme and host may be left out.
     ///
+    /// Where sentinels know which server is the master:
+    /// `redis+sentinel://user:password@host:port,host:port/service/database`, or
+    /// `rediss+sentinel://…`; their port is 26379 where none is given, and they may have a
+    /// password of their own: `?sentinel_username=…&sentinel_password=…`. They are asked for each
+    /// connection, so one that is lost is made again to the master of then. The user must be
+    /// allowed `ROLE`.
+    ///
     /// Certificates are checked against those that the system trusts; a file of others can be
     /// named in the environment, as `SSL_CERT_FILE`.
     ///
@@ -66,7 +80,7 @@ impl RedisConfig {
             outbound_limit: 16 * 1024 * 1024,
             inbound_limit: 64 * 1024 * 1024,
         };
-        config.client()?;
+        config.place()?;
         Ok(config)
     }
 
@@ -87,36 +101,45 @@ impl RedisConfig {
     /// Where it is, as a URL without user name and password.
     #[must_use]
     pub fn address(&self) -> String {
-        match self.connection_info() {
-            Ok(info) => {
+        match self.place() {
+            Ok(Place::Server(info)) => {
                 let database = match info.redis_settings().db() {
                     0 => String::new(),
                     database => format!("/{database}"),
                 };
-                let host = |host: &str| {
-                    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
-                };
-                match info.addr() {
-                    ConnectionAddr::Tcp(name, port) => {
-                        format!("redis://{}:{port}{database}", host(name))
-                    }
-                    ConnectionAddr::TcpTls { host: name, port, .. } => {
-                        format!("rediss://{}:{port}{database}", host(name))
-                    }
-                    ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
-                    _ => "redis".into(),
-                }
+                format!("{}{database}", Self::address_of(info.addr()))
             }
+            Ok(Place::Sentinels(sentinels)) => sentinels.address(),
             Err(_) => "redis".into(),
         }
     }
 
-    fn connection_info(&self) -> Result<ConnectionInfo, RedisError> {
-        let info = self
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(|error| RedisError::Url(error.to_string()))?;
+    /// Where a server is, as a URL.
+    pub(super) fn address_of(address: &ConnectionAddr) -> String {
+        match address {
+            ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
+            ConnectionAddr::TcpTls { .. } => format!("rediss://{}", host_and_port(address)),
+            _ => format!("redis://{}", host_and_port(address)),
+        }
+    }
+
+    /// Where it is, and how to enter.
+    pub(super) fn place(&self) -> Result<Place, RedisError> {
+        if let Some(sentinels) = Sentinels::parse(&self.url) {
+            return sentinels.map(Place::Sentinels);
+        }
+        let info = self.url.as_str().into_connection_info();
+        let info = info.map_err(|error| RedisError::Url(error.to_string()))?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            return Err(RedisError::Url(
+                "TLS without checking certificates is not supported".into(),
+            ));
+        }
+        Ok(Place::Server(self.complete(info)))
+    }
+
+    /// With the user name and the password that are set beside the URL.
+    pub(super) fn complete(&self, info: ConnectionInfo) -> ConnectionInfo {
         // Version 3 of the protocol delivers messages and answers on one connection.
         let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if let Some(username) = &self.username {
@@ -125,22 +148,24 @@ impl RedisConfig {
         if let Some(password) = &self.password {
             settings = settings.set_password(password);
         }
-        Ok(info.set_redis_settings(settings))
-    }
-
-    pub(crate) fn client(&self) -> Result<Client, RedisError> {
-        let info = self.connection_info()?;
-        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-            return Err(RedisError::Url(
-                "TLS without checking certificates is not supported".into(),
-            ));
-        }
-        Client::open(info).map_err(|error| RedisError::Url(error.to_string()))
+        info.set_redis_settings(settings)
     }
 
     /// The key of a session (R-A4).
     pub(super) fn session_key(&self, token: &Token) -> String {
         format!("{}session:{}", self.prefix, token.expose())
+    }
+}
+
+/// As they stand in a URL.
+pub(super) fn host_and_port(address: &ConnectionAddr) -> String {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }
+            if host.contains(':') =>
+        {
+            format!("[{host}]:{port}")
+        }
+        _ => address.to_string(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use ::redis::{aio::ConnectionManager, cmd};
+use ::redis::cmd;
 use symple_proto::{ClientFrame, Emission, Limits};
 
-use super::{RedisConfig, RedisError, connection};
+use super::{RedisConfig, RedisError, connection::Connection};
 
 /// Sends frames to the peers of all servers on a Redis (R-S3), for a backend.
 ///
@@ -25,13 +25,12 @@ use super::{RedisConfig, RedisError, connection};
 /// ```
 #[derive(Clone)]
 pub struct Emitter {
-    config: RedisConfig,
-    connection: ConnectionManager,
+    connection: Connection,
 }
 
 impl fmt::Debug for Emitter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Emitter").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Emitter").field("config", self.connection.config()).finish_non_exhaustive()
     }
 }
 
@@ -41,8 +40,7 @@ impl Emitter {
     /// # Errors
     /// [`RedisError`]
     pub async fn connect(config: &RedisConfig) -> Result<Self, RedisError> {
-        let connection = connection::open_simple(config).await?;
-        Ok(Self { config: config.clone(), connection })
+        Ok(Self { connection: Connection::open(config).await? })
     }
 
     /// Emits a frame as it stands: a JSON object that says in `to` whom it is for: a user, a
@@ -54,10 +52,8 @@ impl Emitter {
     pub async fn emit(&self, frame: &str) -> Result<usize, RedisError> {
         let limits = Limits::default();
         Emission::parse(frame, limits.depth, limits.recipient_rooms)?;
-        let channel = format!("{}broadcast", self.config.prefix);
-        let mut connection = self.connection.clone();
-        let published = cmd("PUBLISH").arg(channel).arg(frame).query_async(&mut connection).await;
-        published.map_err(|error| RedisError::new(&self.config.address(), &error))
+        let channel = format!("{}broadcast", self.connection.config().prefix);
+        self.connection.run(cmd("PUBLISH").arg(channel).arg(frame)).await
     }
 
     /// Emits a frame of a type, as [`emit`](Self::emit) does a text.

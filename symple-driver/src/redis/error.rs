@@ -8,7 +8,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum RedisError {
     /// The URL is none, or asks for what is not there.
-    #[error("the Redis URL must look like redis://user:password@host:port/database ({0})")]
+    #[error(
+        "the Redis URL must look like redis://user:password@host:port/database or redis+sentinel://host:port,host:port/service ({0})"
+    )]
     Url(String),
     /// Nobody answers there.
     #[error("cannot reach Redis at {address}: {reason}")]

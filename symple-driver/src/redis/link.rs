@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Client, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use ::redis::{Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use symple_engine::{Timestamp, server::Action};
 
@@ -84,7 +84,6 @@ enum State {
 /// whoever learns of a subscription by a message that was published after it can rely on it.
 pub(crate) struct Link {
     config: RedisConfig,
-    client: Client,
     address: String,
     state: State,
     signal: Arc<Signal>,
@@ -106,10 +105,9 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link that begins to connect when it is first polled.
-    pub(crate) fn new(config: RedisConfig) -> Result<Self, RedisError> {
+    pub(crate) fn new(config: RedisConfig) -> Self {
         let signal = Arc::new(Signal::default());
-        Ok(Self {
-            client: config.client()?,
+        Self {
             address: config.address(),
             state: State::Waiting { until: Timestamp::ZERO },
             waker: Waker::from(Arc::clone(&signal)),
@@ -127,7 +125,7 @@ impl Link {
             // Nodes that lose Redis together should not come back together.
             random: StdRng::seed_from_u64(RandomState::new().hash_one(0)),
             config,
-        })
+        }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -276,8 +274,7 @@ impl Link {
             pushed.push(info);
             Ok(())
         };
-        let attempt =
-            Box::pin(connection::open_link(self.client.clone(), self.address.clone(), push));
+        let attempt = Box::pin(connection::open_link(self.config.clone(), push));
         let until = self.now + self.config.connect_timeout;
         self.state = State::Connecting { attempt, inbox, until };
     }

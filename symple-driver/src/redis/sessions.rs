@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use ::redis::{Cmd, FromRedisValue, aio::ConnectionManager, cmd};
+use ::redis::{Cmd, cmd};
 use symple_proto::{Fields, SessionRecord, Token};
 
-use super::{RedisConfig, RedisError, connection, ops::whole_seconds};
+use super::{RedisConfig, RedisError, connection::Connection, ops::whole_seconds};
 
 /// How many keys Redis is to look at in one step of a listing.
 const STEP: usize = 1000;
@@ -28,8 +28,7 @@ const STEP: usize = 1000;
 /// ```
 #[derive(Clone)]
 pub struct Sessions {
-    config: RedisConfig,
-    connection: ConnectionManager,
+    connection: Connection,
 }
 
 /// A session that is there.
@@ -44,7 +43,7 @@ pub struct SessionEntry {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Sessions").field("config", self.connection.config()).finish_non_exhaustive()
     }
 }
 
@@ -54,8 +53,7 @@ impl Sessions {
     /// # Errors
     /// [`RedisError`]
     pub async fn connect(config: &RedisConfig) -> Result<Self, RedisError> {
-        let connection = connection::open_simple(config).await?;
-        Ok(Self { config: config.clone(), connection })
+        Ok(Self { connection: Connection::open(config).await? })
     }
 
     /// Makes a session, or replaces the one that has this token. Its members go over those of the
@@ -75,7 +73,7 @@ impl Sessions {
         if let Some(ttl) = ttl {
             set.arg("EX").arg(whole_seconds(ttl));
         }
-        self.run(&set).await
+        self.connection.run(&set).await
     }
 
     /// The session of a token, if there is one.
@@ -83,7 +81,7 @@ impl Sessions {
     /// # Errors
     /// [`RedisError`]: also for something that is no session.
     pub async fn get(&self, token: &str) -> Result<Option<Fields>, RedisError> {
-        let text: Option<Vec<u8>> = self.run(&self.command("GET", token)?).await?;
+        let text: Option<Vec<u8>> = self.connection.run(&self.command("GET", token)?).await?;
         let Some(text) = text else { return Ok(None) };
         let text = String::from_utf8(text).map_err(|_| RedisError::NotAnObject)?;
         let session = SessionRecord::parse(&text).map_err(|_| RedisError::NotAnObject)?;
@@ -98,11 +96,11 @@ impl Sessions {
         match ttl {
             Some(ttl) => {
                 let mut expire = self.command("EXPIRE", token)?;
-                self.run(expire.arg(whole_seconds(ttl))).await
+                self.connection.run(expire.arg(whole_seconds(ttl))).await
             }
             None => {
-                let _: bool = self.run(&self.command("PERSIST", token)?).await?;
-                self.run(&self.command("EXISTS", token)?).await
+                let _: bool = self.connection.run(&self.command("PERSIST", token)?).await?;
+                self.connection.run(&self.command("EXISTS", token)?).await
             }
         }
     }
@@ -112,7 +110,7 @@ impl Sessions {
     /// # Errors
     /// [`RedisError`]
     pub async fn delete(&self, token: &str) -> Result<bool, RedisError> {
-        self.run(&self.command("DEL", token)?).await
+        self.connection.run(&self.command("DEL", token)?).await
     }
 
     /// The sessions that there are, in no order. One that comes or goes meanwhile may be missing.
@@ -120,14 +118,14 @@ impl Sessions {
     /// # Errors
     /// [`RedisError`]
     pub async fn list(&self) -> Result<Vec<SessionEntry>, RedisError> {
-        let prefix = format!("{}session:", self.config.prefix);
+        let prefix = format!("{}session:", self.connection.config().prefix);
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let mut cursor = 0_u64;
         loop {
             let mut scan = cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(format!("{}*", escape(&prefix)));
             scan.arg("COUNT").arg(STEP);
-            let (next, found): (u64, Vec<Vec<u8>>) = self.run(&scan).await?;
+            let (next, found): (u64, Vec<Vec<u8>>) = self.connection.run(&scan).await?;
             keys.extend(found);
             cursor = next;
             if cursor == 0 {
@@ -142,9 +140,7 @@ impl Sessions {
             for key in keys {
                 pipeline.cmd("PTTL").arg(key);
             }
-            let mut connection = self.connection.clone();
-            let ttls: Vec<i64> =
-                pipeline.query_async(&mut connection).await.map_err(|error| self.error(&error))?;
+            let ttls: Vec<i64> = self.connection.run_all(&pipeline).await?;
             for (key, ttl) in keys.iter().zip(ttls) {
                 let key = String::from_utf8_lossy(key);
                 // -2 is gone, -1 is for ever.
@@ -162,17 +158,8 @@ impl Sessions {
     fn command(&self, name: &str, token: &str) -> Result<Cmd, RedisError> {
         let token = Token::new(token).ok_or(RedisError::NoToken)?;
         let mut command = cmd(name);
-        command.arg(self.config.session_key(&token));
+        command.arg(self.connection.config().session_key(&token));
         Ok(command)
-    }
-
-    async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
-        let mut connection = self.connection.clone();
-        command.query_async(&mut connection).await.map_err(|error| self.error(&error))
-    }
-
-    fn error(&self, error: &::redis::RedisError) -> RedisError {
-        RedisError::new(&self.config.address(), error)
     }
 }
 

@@ -26,7 +26,7 @@ impl Driven {
         let mut config = RedisConfig::new(redis.url()).unwrap();
         config.ping_interval = Duration::from_millis(50);
         change(&mut config);
-        Self { link: Link::new(config).unwrap(), started: Instant::now() }
+        Self { link: Link::new(config), started: Instant::now() }
     }
 
     /// The next thing that the link has to say.

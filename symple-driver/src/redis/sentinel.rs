@@ -1,0 +1,193 @@
+//! Redis Sentinel: who is asked which server is the master now.
+
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, cmd,
+};
+
+use super::{RedisError, config::host_and_port};
+
+/// The port of a sentinel whose URL names none.
+const PORT: u16 = 26379;
+
+/// Sentinels, and the service whose master they are asked for.
+#[derive(Debug)]
+pub(super) struct Sentinels {
+    each: Vec<ConnectionInfo>,
+    service: String,
+    /// The master, but for its address.
+    pub(super) master: ConnectionInfo,
+}
+
+impl Sentinels {
+    /// Reads `redis+sentinel://user:password@host:port,host:port/service/database`, with the
+    /// sentinels' own user name and password behind a question mark; none if it is another URL.
+    pub(super) fn parse(url: &str) -> Option<Result<Self, RedisError>> {
+        let (scheme, rest) = url.split_once("+sentinel://")?;
+        Some(match scheme {
+            "redis" | "rediss" => {
+                Self::read(scheme, rest).map_err(|reason| RedisError::Url(reason.into()))
+            }
+            _ => return None,
+        })
+    }
+
+    fn read(scheme: &str, rest: &str) -> Result<Self, &'static str> {
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((credentials, hosts)) => (Some(credentials), hosts),
+            None => (None, authority),
+        };
+        let (service, database) = path.split_once('/').unwrap_or((path, ""));
+        if service.is_empty() {
+            return Err("the service is missing");
+        }
+        let (mut username, mut password) = ("", None);
+        for member in query.split('&').filter(|member| !member.is_empty()) {
+            match member.split_once('=') {
+                Some(("sentinel_username", value)) => username = value,
+                Some(("sentinel_password", value)) => password = Some(value),
+                _ => return Err("only sentinel_username and sentinel_password may follow the ?"),
+            }
+        }
+        let own = password.map(|password| format!("{username}:{password}"));
+        // The redis crate reads each part as a URL of its own.
+        let read = |credentials: Option<&str>, host: &str, database: &str| {
+            let at = if credentials.is_some() { "@" } else { "" };
+            let url = format!("{scheme}://{}{at}{host}/{database}", credentials.unwrap_or(""));
+            url.into_connection_info().map_err(|_| "one of its parts cannot be read")
+        };
+        let each = hosts.split(',').map(|host| {
+            let name_ends = host.rfind(']').unwrap_or(0);
+            let host = if host[name_ends..].contains(':') {
+                host.to_owned()
+            } else {
+                format!("{host}:{PORT}")
+            };
+            read(own.as_deref(), &host, "")
+        });
+        let each = each.collect::<Result<Vec<_>, _>>()?;
+        let master = read(credentials, "master", database)?;
+        Ok(Self { each, service: service.into(), master })
+    }
+
+    /// As a URL without user names and passwords.
+    pub(super) fn address(&self) -> String {
+        let tls = matches!(self.master.addr(), ConnectionAddr::TcpTls { .. });
+        let hosts: Vec<_> = self.each.iter().map(|info| host_and_port(info.addr())).collect();
+        let database = match self.master.redis_settings().db() {
+            0 => String::new(),
+            database => format!("/{database}"),
+        };
+        let scheme = if tls { "rediss" } else { "redis" };
+        format!("{scheme}+sentinel://{}/{}{database}", hosts.join(","), self.service)
+    }
+
+    /// Where the master is. All are asked at once, and the first who knows is believed: one that
+    /// is behind the times names a server that says itself that it is no master.
+    pub(super) async fn find_master(
+        &self,
+        config: &AsyncConnectionConfig,
+    ) -> Result<ConnectionAddr, RedisError> {
+        let mut asked: Vec<_> =
+            self.each.iter().map(|info| Some(Box::pin(self.ask(info.clone(), config)))).collect();
+        let mut failure = None;
+        let first = poll_fn(|cx| {
+            for slot in &mut asked {
+                let Some(answer) = slot else { continue };
+                match pin!(answer).poll(cx) {
+                    Poll::Ready(Ok(address)) => return Poll::Ready(Some(address)),
+                    Poll::Ready(Err(error)) => (*slot, failure) = (None, Some(error)),
+                    Poll::Pending => {}
+                }
+            }
+            if asked.iter().any(Option::is_some) { Poll::Pending } else { Poll::Ready(None) }
+        });
+        match (first.await, failure) {
+            (Some(address), _) => Ok(address),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(RedisError::timeout(&self.address())),
+        }
+    }
+
+    async fn ask(
+        &self,
+        sentinel: ConnectionInfo,
+        config: &AsyncConnectionConfig,
+    ) -> Result<ConnectionAddr, RedisError> {
+        let address =
+            format!("redis+sentinel://{}/{}", host_and_port(sentinel.addr()), self.service);
+        let failed = |error| RedisError::new(&address, &error);
+        let client = Client::open(sentinel).map_err(failed)?;
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
+        let master: Option<(String, u16)> = cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(&self.service)
+            .query_async(&mut connection)
+            .await
+            .map_err(failed)?;
+        let Some((host, port)) = master else {
+            let reason = "the sentinel knows no service of this name".into();
+            return Err(RedisError::Unreachable { address, reason });
+        };
+        Ok(match self.master.addr().clone() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        for (url, address) in [
+            ("redis+sentinel://a/main", "redis+sentinel://a:26379/main"),
+            (
+                "rediss+sentinel://alice:secret@a:1,[::1],b:2/main/3?sentinel_password=secret",
+                "rediss+sentinel://a:1,[::1]:26379,b:2/main/3",
+            ),
+        ] {
+            let sentinels = Sentinels::parse(url).unwrap().unwrap();
+            assert_eq!(sentinels.address(), address);
+        }
+        let url = "redis+sentinel://al%40:se%3Acret@a,b/main/3?sentinel_password=x%2Fy";
+        let sentinels = Sentinels::parse(url).unwrap().unwrap();
+        let master = sentinels.master.redis_settings();
+        assert_eq!((master.username(), master.password()), (Some("al@"), Some("se:cret")));
+        assert_eq!(master.db(), 3);
+        for sentinel in &sentinels.each {
+            let sentinel = sentinel.redis_settings();
+            assert_eq!((sentinel.username(), sentinel.password()), (None, Some("x/y")));
+            assert_eq!(sentinel.db(), 0);
+        }
+        assert!(Sentinels::parse("redis://a/main").is_none());
+    }
+
+    #[test]
+    fn urls_that_are_none() {
+        for url in [
+            "redis+sentinel://",
+            "redis+sentinel://a",
+            "redis+sentinel://a/",
+            "redis+sentinel:///main",
+            "redis+sentinel://a,,b/main",
+            "redis+sentinel://a:x/main",
+            "redis+sentinel://a:99999/main",
+            "redis+sentinel://a/main/many",
+            "redis+sentinel://a/main?password=secret",
+            "redis+sentinel://a/main?sentinel_password=sec/ret",
+        ] {
+            let error = Sentinels::parse(url).unwrap().unwrap_err();
+            assert!(matches!(error, RedisError::Url(_)), "{url}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}
