@@ -231,7 +231,8 @@ impl<'a> FrameView<'a> {
             out.push_str(&self.text[at..]);
         } else {
             out.push_str(&self.text[at..self.text.len() - 1]);
-            push_last_member(from, out);
+            // Only a frame without members ends like this.
+            push_last_member(from, out.trim_ascii_end().ends_with('{'), out);
         }
     }
 
@@ -267,16 +268,16 @@ impl<'a> FrameView<'a> {
         });
         debug_assert!(checked.is_ok(), "the frame was checked when the view was made");
         if self.known[Name::From as usize].is_none() {
-            push_last_member(from, out);
+            push_last_member(from, first, out);
         } else {
             out.push('}');
         }
     }
 }
 
-/// Ends an object that has members with a `from`.
-fn push_last_member(from: &str, out: &mut String) {
-    out.push_str(",\"from\":");
+/// Ends an object with a `from`.
+fn push_last_member(from: &str, first: bool, out: &mut String) {
+    out.push_str(if first { "\"from\":" } else { ",\"from\":" });
     out.push_str(from);
     out.push('}');
 }
@@ -369,6 +370,8 @@ mod tests {
     fn enforces_from() {
         for (text, expected) in [
             (r#"{"type":"message"}"#, r#"{"type":"message","from":"alice|0a"}"#),
+            ("{}", r#"{"from":"alice|0a"}"#),
+            (" { } ", r#"{ "from":"alice|0a"}"#),
             (r#"{"from":"carol|1","to":"x"}"#, r#"{"from":"alice|0a","to":"x"}"#),
             (r#"{"from":{"from":1},"to":"x"}"#, r#"{"from":"alice|0a","to":"x"}"#),
             (r#"{"\u0066rom":"carol|1","to":"x"}"#, r#"{"\u0066rom":"alice|0a","to":"x"}"#),
