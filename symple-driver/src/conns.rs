@@ -21,11 +21,11 @@ use remote::Remote;
 use crate::{
     config::Config,
     conn::{Conn, Phase},
-    handle::TransportStats,
     hook::{Rejection, UpgradeDecision},
     link::{Downlink, Order},
     out::{Buffers, TextFrame},
     runtime::Socket,
+    stats::TransportStats,
     upgrade::{Upgrade, response},
 };
 

@@ -8,55 +8,19 @@ use std::{
 use async_broadcast::InactiveReceiver;
 use async_channel::{Receiver, Sender};
 use rustls::ServerConfig;
-use symple_engine::server::{ConnId, EngineError, Event, PeerInfo, RoomInfo, Stats, Text};
+use symple_engine::server::{ConnId, EngineError, Event, PeerInfo, RoomInfo, Text};
 use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
 use thiserror::Error;
 
 use crate::{
     command::{Call, Command, Reply},
     event::Events,
-    hub::Status,
+    stats::ServerStats,
+    status::Status,
 };
 
 /// How many frames may wait for the host to take them from a peer of its own.
 const VIRTUAL_BACKLOG: usize = 4096;
-
-/// What a server has counted since its start (SPEC §8: every refusal is counted).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServerStats {
-    /// What the engine has counted: connections, peers, rooms, frames, refusals.
-    pub engine: Stats,
-    /// What the transport has counted.
-    pub transport: TransportStats,
-}
-
-/// What the transport has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransportStats {
-    /// Sockets now, those included that are no WebSocket connections.
-    pub sockets: usize,
-    /// Requests answered with something else than an upgrade: health checks and refusals.
-    pub answered: u64,
-    /// Connections dropped because the upgrade took too long (R-L5), or gave way to another one
-    /// (R-L2).
-    pub upgrades_dropped: u64,
-    /// Connections dropped because nothing was heard from them (R-T3).
-    pub silent: u64,
-}
-
-impl TransportStats {
-    /// With what another thread has counted; sockets are not.
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            sockets: self.sockets,
-            answered: self.answered + other.answered,
-            upgrades_dropped: self.upgrades_dropped + other.upgrades_dropped,
-            silent: self.silent + other.silent,
-        }
-    }
-}
 
 /// Why the host cannot have what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -1,14 +1,6 @@
 //! The engine and its surroundings: inputs in, actions carried out.
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::VecDeque, future::Future, net::IpAddr, sync::Arc};
 
 use async_channel::Sender;
 use http::HeaderMap;
@@ -28,35 +20,9 @@ use crate::{
     redis::{Link, Warnings},
     runtime::{Runtime, Socket},
     shard::Upstream,
+    status::Status,
     upgrade::{Policy, Request, Upgrade},
 };
-
-/// What is known of the server on every thread.
-#[derive(Debug, Default)]
-pub(crate) struct Status {
-    /// Nobody may come in any more.
-    pub(crate) draining: AtomicBool,
-    /// Everything that must be reachable is.
-    pub(crate) ready: AtomicBool,
-    /// Somebody listens to events.
-    pub(crate) watched: AtomicBool,
-    /// It has ended as it should.
-    pub(crate) finished: AtomicBool,
-}
-
-impl Status {
-    /// What decides about requests now.
-    pub(crate) fn policy<'a>(&self, config: &'a Config, hooks: &Hooks) -> Policy<'a> {
-        Policy {
-            path: config.path.as_deref(),
-            allowed_origins: &config.allowed_origins,
-            trusted_proxies: &config.trusted_proxies,
-            keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),
-            draining: self.draining.load(Ordering::Relaxed),
-            ready: self.ready.load(Ordering::Relaxed),
-        }
-    }
-}
 
 /// The slots that connections are named by.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use symple_engine::server::{ConnId, Text, TransportFault};
 use symple_proto::CloseCode;
 
-use crate::{handle::TransportStats, hook::UpgradeDecision, ready::Ready, upgrade::Request};
+use crate::{hook::UpgradeDecision, ready::Ready, stats::TransportStats, upgrade::Request};
 
 /// How many bytes of texts and what goes with them may wait for the engine's thread, before
 /// nothing more is read.

@@ -15,12 +15,12 @@ use symple_engine::{Timestamp, server::Input};
 
 use crate::{
     command::Command,
-    handle::{ServerStats, TransportStats},
     hub::Hub,
     link::Downlink,
     redis::Link,
     runtime::{Listener, Runtime},
     shard::Shard,
+    stats::{ServerStats, TransportStats},
 };
 
 /// How many connections are accepted before others have their turn.

@@ -4,6 +4,7 @@
 //! publishing and what arrives are in the order in which they happen. Backends have
 //! [`Sessions`] and [`Emitter`], which need no server.
 
+mod address;
 mod config;
 mod connection;
 mod emitter;

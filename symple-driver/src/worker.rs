@@ -18,10 +18,11 @@ use crate::{
     conn::Phase,
     conns::Conns,
     hook::Hooks,
-    hub::{Status, ask_upgrade},
+    hub::ask_upgrade,
     link::{Fact, Order, Orders, Uplink},
     runtime::Runtime,
     shard::{Shard, Upstream},
+    status::Status,
     upgrade::{Policy, Upgrade},
 };
 

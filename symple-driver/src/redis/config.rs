@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use symple_proto::Token;
 
-use super::{RedisError, sentinel::Sentinels};
+use super::{RedisError, address::url_of, sentinel::Sentinels};
 
 /// Where Redis is.
 pub(super) enum Place {
@@ -107,19 +107,10 @@ impl RedisConfig {
                     0 => String::new(),
                     database => format!("/{database}"),
                 };
-                format!("{}{database}", Self::address_of(info.addr()))
+                format!("{}{database}", url_of(info.addr()))
             }
             Ok(Place::Sentinels(sentinels)) => sentinels.address(),
             Err(_) => "redis".into(),
-        }
-    }
-
-    /// Where a server is, as a URL.
-    pub(super) fn address_of(address: &ConnectionAddr) -> String {
-        match address {
-            ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
-            ConnectionAddr::TcpTls { .. } => format!("rediss://{}", host_and_port(address)),
-            _ => format!("redis://{}", host_and_port(address)),
         }
     }
 
@@ -154,18 +145,6 @@ impl RedisConfig {
     /// The key of a session (R-A4).
     pub(super) fn session_key(&self, token: &Token) -> String {
         format!("{}session:{}", self.prefix, token.expose())
-    }
-}
-
-/// As they stand in a URL.
-pub(super) fn host_and_port(address: &ConnectionAddr) -> String {
-    match address {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }
-            if host.contains(':') =>
-        {
-            format!("[{host}]:{port}")
-        }
-        _ => address.to_string(),
     }
 }
 

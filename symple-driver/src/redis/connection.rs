@@ -8,7 +8,7 @@ use ::redis::{
 };
 use rustls::crypto::{CryptoProvider, ring};
 
-use super::{RedisConfig, RedisError, config::Place};
+use super::{RedisConfig, RedisError, address::url_of, config::Place};
 
 /// How many requests may wait in a connection; each may be many commands.
 const REQUESTS: usize = 4;
@@ -35,7 +35,7 @@ async fn open(
         Place::Server(info) => (info, config.address(), false),
         Place::Sentinels(sentinels) => {
             let found = sentinels.find_master(to_sentinels).await?;
-            let address = RedisConfig::address_of(&found);
+            let address = url_of(&found);
             (config.complete(sentinels.master.set_addr(found)), address, true)
         }
     };

@@ -6,7 +6,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, cmd,
 };
 
-use super::{RedisError, config::host_and_port};
+use super::{RedisError, address::host_and_port};
 
 /// The port of a sentinel whose URL names none.
 const PORT: u16 = 26379;
