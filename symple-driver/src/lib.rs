@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bus;
 mod command;
 mod config;
 mod conn;

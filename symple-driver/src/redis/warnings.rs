@@ -16,7 +16,7 @@ pub(crate) struct Warnings {
 
 impl Warnings {
     /// Says what is wrong, or counts it.
-    pub(super) fn warn(&mut self, now: Timestamp, what: &str, problem: &dyn fmt::Display) {
+    pub(crate) fn warn(&mut self, now: Timestamp, what: &str, problem: &dyn fmt::Display) {
         if now < self.next {
             self.suppressed += 1;
         } else {
@@ -27,7 +27,7 @@ impl Warnings {
     }
 
     /// Says how many more there were.
-    pub(super) fn settle(&mut self, now: Timestamp) {
+    pub(crate) fn settle(&mut self, now: Timestamp) {
         if self.suppressed > 0 && now >= self.next {
             let suppressed = mem::take(&mut self.suppressed);
             tracing::warn!("the same {suppressed} more times");

@@ -1,4 +1,4 @@
-//! Between a link and the engine.
+//! Between Redis and the engine: sessions, what backends emit, and the bus between nodes.
 
 use std::{
     sync::atomic::Ordering,
@@ -10,8 +10,13 @@ use symple_engine::{
     server::{EngineError, HostCall, Input},
 };
 
-use super::{Link, RedisError, ops::LinkEvent};
-use crate::{conns::Conns, hub::Hub, node::Node, runtime::Runtime};
+use crate::{
+    conns::Conns,
+    hub::Hub,
+    node::Node,
+    redis::{Link, LinkEvent, RedisError},
+    runtime::Runtime,
+};
 
 /// The channel on which backends emit (R-S3).
 const BROADCAST: &str = "broadcast";
