@@ -36,10 +36,17 @@ impl Ready {
         self.task.wake();
     }
 
-    /// Exchanges the list for an empty one.
+    /// Moves what there is behind what is in the list already.
+    ///
+    /// To be called whenever the task runs: the one wake that it has had stands for all that is
+    /// there.
     pub(crate) fn take(&self, list: &mut Vec<u32>) {
-        debug_assert!(list.is_empty(), "the list has been worked through");
-        std::mem::swap(list, &mut self.slots());
+        let mut slots = self.slots();
+        if list.is_empty() {
+            std::mem::swap(list, &mut slots);
+        } else {
+            list.append(&mut slots);
+        }
     }
 
     /// The waker of a slot.
@@ -108,12 +115,18 @@ mod tests {
         ready.take(&mut list);
         assert_eq!(list, [1, 2]);
         one.wake_by_ref();
-        list.clear();
         ready.take(&mut list);
-        assert_eq!(list, [0; 0], "not looked at yet");
+        assert_eq!(list, [1, 2], "not looked at yet");
+        ready.register(&Waker::from(Arc::clone(&flag)));
         one.taken();
         one.wake_by_ref();
+        assert!(flag.0.swap(false, Ordering::SeqCst));
         ready.take(&mut list);
-        assert_eq!(list, [1]);
+        assert_eq!(list, [1, 2, 1]);
+        // Whatever was left in the list, the next one wakes the task again.
+        ready.register(&Waker::from(Arc::clone(&flag)));
+        two.taken();
+        two.wake_by_ref();
+        assert!(flag.0.swap(false, Ordering::SeqCst));
     }
 }

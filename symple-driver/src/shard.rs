@@ -109,9 +109,7 @@ impl<R: Runtime> Shard<R> {
     /// Handles the connections that are ready, unless too much waits already.
     pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) {
         let mut woken = std::mem::take(&mut self.woken);
-        if woken.is_empty() {
-            self.ready.take(&mut woken);
-        }
+        self.ready.take(&mut woken);
         let mut done = 0;
         while !self.conns.is_full()
             && !up.is_full()
