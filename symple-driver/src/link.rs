@@ -277,12 +277,10 @@ impl<S> Downlink<S> {
         if self.full {
             self.full = lock(&self.link.down).awaited;
         }
-        if self.facts.len() > 0 {
-            return;
-        }
         let mut up = lock(&self.link.up);
+        // One that is dead will never take what makes it full.
         self.dead = up.dead;
-        if !std::mem::take(&mut up.fresh) {
+        if self.facts.len() > 0 || !std::mem::take(&mut up.fresh) {
             return;
         }
         let facts = std::mem::take(&mut up.facts);
@@ -408,6 +406,18 @@ mod tests {
         assert!(!up.is_full(), "what waited has been taken");
         down.begin();
         assert!(down.has_facts());
+    }
+
+    #[test]
+    fn a_dead_worker_is_noticed_while_its_facts_are_in_hand() {
+        let (mut down, mut up) = pair();
+        up.facts.push_text(ConnId::new(1, 1), "hello");
+        up.hand_over(TransportStats::default());
+        down.begin();
+        assert!(down.has_facts() && !down.dead);
+        drop(up);
+        down.begin();
+        assert!(down.has_facts() && down.dead);
     }
 
     #[test]
