@@ -31,7 +31,9 @@ impl<R: Runtime> Hub<R> {
         let Some(link) = &mut self.redis else { return false };
         link.poll(cx, conns.now);
         self.warnings.settle(conns.now);
-        while let Some(event) = self.redis.as_mut().and_then(Link::next_event) {
+        while !conns.is_blocked()
+            && let Some(event) = self.redis.as_mut().and_then(Link::next_event)
+        {
             self.redis_event(conns, &event);
         }
         self.flush_redis(conns.now, cx)

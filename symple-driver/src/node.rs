@@ -53,15 +53,17 @@ impl<R: Runtime> Future for Node<R> {
         let node = &mut *Pin::into_inner(self);
         node.shard.begin(cx);
         node.hub.engine.set_events(node.hub.status.watched.load(Ordering::Relaxed));
-        let mut again = node.poll_commands(cx);
         node.hub.poll_workers(&mut node.shard.conns);
+        // What the host and Redis have to say waits, too, while a worker has too much to do.
+        let mut waits = node.shard.conns.is_blocked();
+        let mut again = !waits && node.poll_commands(cx);
         node.shard.poll_ready(&mut node.hub);
         again |= node.poll_accept(cx);
         node.shard.poll_deadlines(&mut node.hub);
         while node.hub.engine.poll_timeout().is_some_and(|at| at <= node.shard.conns.now) {
             let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
         }
-        again |= node.hub.poll_redis(&mut node.shard.conns, cx);
+        waits |= node.hub.poll_redis(&mut node.shard.conns, cx);
         node.hub.poll_held(&mut node.shard.conns);
         // Other threads have something to do while this one writes.
         node.shard.conns.hand_over();
@@ -72,12 +74,12 @@ impl<R: Runtime> Future for Node<R> {
             return Poll::Ready(false);
         }
         // A thread that has too much to do wakes this one when it has less.
-        let waits = node.shard.has_ready()
+        let now = conns.now;
+        waits |= node.shard.has_ready()
             || conns.has_held()
             || conns.workers.iter().any(Downlink::has_facts);
-        again |= waits && !conns.is_blocked();
-        let now = node.shard.conns.now;
-        again |= node.hub.flush_redis(now, cx);
+        waits |= node.hub.flush_redis(now, cx);
+        again |= waits && !node.shard.conns.is_blocked();
         if let Some(ends_at) = node.ends_at
             && (ends_at <= now || node.is_empty())
         {

@@ -95,6 +95,8 @@ pub(crate) struct Link {
     queued: usize,
     lookups: VecDeque<Lookup>,
     events: VecDeque<LinkEvent>,
+    /// There are messages in the inbox that have had no room among the events.
+    behind: bool,
     /// How many attempts have failed in a row, and how the last one did.
     failures: u32,
     failure: Option<RedisError>,
@@ -118,6 +120,7 @@ impl Link {
             queued: 0,
             lookups: VecDeque::new(),
             events: VecDeque::new(),
+            behind: false,
             failures: 0,
             failure: None,
             been_up: false,
@@ -226,12 +229,13 @@ impl Link {
             }
             State::Waiting { .. } | State::Connecting { .. } => false,
         };
-        if self.signal.take() || to_send || self.deadline() <= now {
+        let has_room = self.behind && self.events.is_empty();
+        if self.signal.take() || to_send || has_room || self.deadline() <= now {
             let waker = self.waker.clone();
             self.advance(&mut Context::from_waker(&waker));
             self.warnings.settle(now);
         }
-        !self.events.is_empty() || self.deadline() <= now
+        self.behind || !self.events.is_empty() || self.deadline() <= now
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) {
@@ -296,6 +300,7 @@ impl Link {
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(error);
         let state = mem::replace(&mut self.state, State::Waiting { until: self.now + backoff });
+        self.behind = false;
         self.queue = VecDeque::new();
         self.queued = 0;
         if let State::Connected(Connected { lookups: Some(batch), .. }) = state {

@@ -141,8 +141,9 @@ impl Link {
 
     fn take_messages(&mut self) -> Result<(), RedisError> {
         let State::Connected(Connected { inbox, up, .. }) = &self.state else { return Ok(()) };
-        // What came before the bus is up is told after that.
-        for _ in 0..if *up { MESSAGES } else { 0 } {
+        // What came before the bus is up is told after that. The server takes what it can; what it
+        // cannot waits in the inbox, which has a limit.
+        for _ in self.events.len()..if *up { MESSAGES } else { 0 } {
             let Some(message) = inbox.pop() else { break };
             let channel = String::from_utf8(message.channel).ok();
             let channel =
@@ -154,13 +155,11 @@ impl Link {
         }
         let reason = match inbox.condition() {
             Condition::Fine => {
-                if !inbox.is_empty() {
-                    self.waker.wake_by_ref();
-                }
+                self.behind = *up && !inbox.is_empty();
                 return Ok(());
             }
             Condition::Closed if *up && !inbox.is_empty() => {
-                self.waker.wake_by_ref();
+                self.behind = true;
                 return Ok(());
             }
             Condition::Closed => "the connection is closed",

@@ -49,6 +49,21 @@ impl Driven {
         timeout(PATIENCE, next).await.unwrap()
     }
 
+    /// Polls the link, and takes nothing from it, until it is so.
+    async fn until(&mut self, so: impl Fn(&Link) -> bool) {
+        let until = async {
+            while !so(&self.link) {
+                let now = Timestamp::ZERO + self.started.elapsed();
+                let polled = poll_fn(|cx| {
+                    let _ = self.link.poll(cx, now);
+                    Poll::<()>::Pending
+                });
+                let _ = timeout(Duration::from_millis(10), polled).await;
+            }
+        };
+        timeout(PATIENCE, until).await.unwrap();
+    }
+
     fn publish(&mut self, channel: &str, payload: impl Into<Bytes>) {
         let (channel, payload) = (channel.into(), payload.into());
         self.link.act(Action::Publish { channel, payload });
@@ -194,4 +209,25 @@ fn outside_of_tokio() {
     redis.ask::<()>("CLIENT KILL TYPE normal");
     assert_eq!(next(), LinkEvent::Down);
     assert_eq!(next(), LinkEvent::Up);
+}
+
+/// R-S4: a server that cannot take what is published does not hoard it: the inbox has a limit.
+#[test]
+fn what_the_server_does_not_take_is_bounded() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |config| config.inbound_limit = 64 * 1024);
+        link.subscribe("flood");
+        assert_eq!(link.next().await, LinkEvent::Up);
+        for _ in 0..1000 {
+            link.publish("flood", "x".repeat(1024));
+        }
+        link.until(|link| !link.is_up()).await;
+        let mut messages = 0;
+        while link.next().await != LinkEvent::Down {
+            messages += 1;
+        }
+        assert!(messages <= 256, "{messages} messages");
+        assert_eq!(link.next().await, LinkEvent::Up);
+    });
 }
