@@ -416,7 +416,10 @@ impl<S: Socket> Conns<S> {
             std::task::Wake::wake_by_ref(&conn.waker);
         } else {
             self.release(id);
-            self.order(id, Order::Resume(id));
+            // Before it is read from again, what was kept has its turn.
+            if !self.is_holding(id) {
+                self.order(id, Order::Resume(id));
+            }
         }
     }
 

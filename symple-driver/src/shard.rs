@@ -200,6 +200,9 @@ impl<R: Runtime> Shard<R> {
             self.ingest(id, &mut [], up);
         }
         for _ in 0..READS {
+            if up.is_full() {
+                break;
+            }
             let Some(conn) = self.conns.get(id).filter(|conn| conn.wants_input()) else { return };
             match conn.poll_read(scratch) {
                 Poll::Pending => return,
@@ -276,7 +279,8 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    /// Handles the frames at the start of the bytes; how many bytes are done with.
+    /// Handles the frames at the start of the bytes, until too much waits for the engine; how many
+    /// bytes are done with.
     fn messages(
         &mut self,
         id: ConnId,
@@ -284,7 +288,7 @@ impl<R: Runtime> Shard<R> {
         up: &mut impl Upstream<R::Socket>,
     ) -> usize {
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && !up.is_full() {
             match self.message(id, &mut bytes[at..], up) {
                 ControlFlow::Continue(used) => at += used,
                 ControlFlow::Break(used) => return at + used,

@@ -23,8 +23,43 @@ pub(crate) struct Remote {
     pub(super) admitted: bool,
     /// Its thread has been told not to read from it.
     pub(super) paused: bool,
-    /// What its thread had read before it was told, in order, with its text.
-    held: VecDeque<(Fact, Box<str>)>,
+    /// What its thread had read before it was told.
+    held: Held,
+}
+
+/// Facts that are kept, in order, and their texts.
+#[derive(Debug, Default)]
+struct Held {
+    facts: VecDeque<Fact>,
+    texts: String,
+}
+
+impl Held {
+    fn push(&mut self, mut fact: Fact, texts: &str) {
+        if let Fact::Text { text, .. } = &mut fact {
+            let start = self.texts.len();
+            self.texts.push_str(texts.get(text.clone()).unwrap_or_default());
+            *text = start..self.texts.len();
+        }
+        self.facts.push_back(fact);
+    }
+
+    /// The oldest, and its text.
+    fn pop(&mut self) -> Option<(Fact, Box<str>)> {
+        let fact = self.facts.pop_front()?;
+        let text = match &fact {
+            Fact::Text { text, .. } => self.texts.get(text.clone()).unwrap_or_default().into(),
+            _ => Box::default(),
+        };
+        if self.is_empty() {
+            *self = Self::default();
+        }
+        Some((fact, text))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
 }
 
 impl<S: Socket> Conns<S> {
@@ -51,7 +86,7 @@ impl<S: Socket> Conns<S> {
             handshake: true,
             admitted: false,
             paused: false,
-            held: VecDeque::new(),
+            held: Held::default(),
         };
         self.insert(id, Entry::Remote(Box::new(remote)));
         let worker = &mut self.workers[worker];
@@ -82,11 +117,7 @@ impl<S: Socket> Conns<S> {
         if slow || !remote.paused && remote.held.is_empty() {
             return Some(fact);
         }
-        let text = match &fact {
-            Fact::Text { text, .. } => texts.get(text.clone()).unwrap_or_default(),
-            _ => "",
-        };
-        remote.held.push_back((fact, text.into()));
+        remote.held.push(fact, texts);
         None
     }
 
@@ -95,7 +126,11 @@ impl<S: Socket> Conns<S> {
         while let Some(id) = self.released.last().copied() {
             match self.remote(id) {
                 Some(remote) if !remote.paused && !remote.held.is_empty() => {
-                    return remote.held.pop_front();
+                    let next = remote.held.pop();
+                    if remote.held.is_empty() {
+                        self.order(id, Order::Resume(id));
+                    }
+                    return next;
                 }
                 _ => drop(self.released.pop()),
             }
@@ -106,6 +141,11 @@ impl<S: Socket> Conns<S> {
     /// Facts were kept that may be handled.
     pub(crate) fn has_held(&self) -> bool {
         !self.released.is_empty()
+    }
+
+    /// Facts are kept of the connection.
+    pub(super) fn is_holding(&mut self, id: ConnId) -> bool {
+        self.remote(id).is_some_and(|remote| !remote.held.is_empty())
     }
 
     /// Facts that were kept may be handled.
@@ -159,5 +199,29 @@ impl<S: Socket> Conns<S> {
     /// A worker has so much to do that nothing more should be handled before it is done.
     pub(crate) fn is_blocked(&self) -> bool {
         self.workers.iter().any(Downlink::is_full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_comes_back_in_order() {
+        let id = ConnId::new(1, 1);
+        let mut held = Held::default();
+        for text in [3..5, 0..2] {
+            held.push(Fact::Text { id, text }, "abcde");
+        }
+        held.push(Fact::Disconnected(id), "abcde");
+        for expected in ["de", "ab"] {
+            let (fact, text) = held.pop().unwrap();
+            assert!(matches!(fact, Fact::Text { .. }));
+            assert_eq!(&*text, expected);
+        }
+        assert!(!held.is_empty());
+        assert!(matches!(held.pop(), Some((Fact::Disconnected(_), _))));
+        assert!(held.is_empty() && held.pop().is_none());
+        assert_eq!(held.texts.capacity(), 0, "nothing is held for nobody");
     }
 }
