@@ -79,7 +79,47 @@ impl RedisError {
             (ErrorKind::RESP3NotSupported, _) => Self::TooOld { address },
             (ErrorKind::InvalidClientConfig, _) => Self::Url(cause.to_string()),
             (ErrorKind::Io, _) => Self::Unreachable { address, reason: cause.to_string() },
-            _ => Self::Other { address, reason: cause.to_string() },
+            (_, Some("ERR")) if cause.detail().is_some_and(is_of_hello) => Self::TooOld { address },
+            _ => Self::Other { address, reason: without_arguments(&cause.to_string()) },
         }
+    }
+}
+
+/// The command that every connection begins with is not there, or not any more.
+fn is_of_hello(detail: &str) -> bool {
+    let command = detail.strip_prefix("unknown command ").unwrap_or_default();
+    command.trim_start_matches(['\'', '`']).to_ascii_uppercase().starts_with("HELLO")
+}
+
+/// Redis repeats the arguments of a command that it does not know: passwords and tokens.
+fn without_arguments(reason: &str) -> String {
+    match reason.split_once(", with args beginning with") {
+        Some((reason, _)) => reason.into(),
+        None => reason.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::redis::{ErrorKind, RedisError as Cause, Value, parse_redis_value};
+
+    use super::*;
+
+    fn error(line: &str) -> RedisError {
+        let Ok(Value::ServerError(error)) = parse_redis_value(line.as_bytes()) else { panic!() };
+        RedisError::new("redis://a", &Cause::from(error))
+    }
+
+    #[test]
+    fn secrets_stay_inside() {
+        let line =
+            "-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'secret' \r\n";
+        assert!(matches!(error(line), RedisError::TooOld { .. }), "{}", error(line));
+        let line = "-ERR unknown command 'GETRANGE', with args beginning with: 'symple:session:secret' \r\n";
+        let text = error(line).to_string();
+        assert!(text.contains("GETRANGE") && !text.contains("secret"), "{text}");
+        let cause = Cause::from((ErrorKind::AuthenticationFailed, "no", "secret".into()));
+        let text = RedisError::new("redis://a", &cause).to_string();
+        assert!(!text.contains("secret"), "{text}");
     }
 }
