@@ -12,6 +12,10 @@ mod error;
 mod inbox;
 mod link;
 mod ops;
+#[cfg(test)]
+#[path = "../tests/suite/redis/process.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod process;
 mod sentinel;
 mod sessions;
 mod warnings;

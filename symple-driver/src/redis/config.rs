@@ -32,7 +32,8 @@ pub struct RedisConfig {
     /// Whether servers on this Redis are nodes of one server (SPEC §10). Otherwise each is on its
     /// own, with sessions and emission. On.
     pub cluster: bool,
-    /// How long a connection may take, TLS and password included. 5 s.
+    /// How long a connection may take, TLS and password included. 5 s. For `Sessions` and
+    /// `Emitter` with sentinels it is that for each step: to a sentinel, and to the master, twice.
     pub connect_timeout: Duration,
     /// How long an answer may take. Past it Redis counts as gone. 3 s.
     pub response_timeout: Duration,
@@ -112,6 +113,11 @@ impl RedisConfig {
             Ok(Place::Sentinels(sentinels)) => sentinels.address(),
             Err(_) => "redis".into(),
         }
+    }
+
+    /// The server of now is not that of always.
+    pub(super) fn has_sentinels(&self) -> bool {
+        matches!(self.place(), Ok(Place::Sentinels(_)))
     }
 
     /// Where it is, and how to enter.

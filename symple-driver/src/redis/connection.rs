@@ -1,10 +1,13 @@
 //! Opening connections.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, PushInfo, RedisResult, Role,
-    aio::MultiplexedConnection, cmd,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisResult,
+    aio::MultiplexedConnection,
 };
 use rustls::crypto::{CryptoProvider, ring};
 
@@ -28,29 +31,19 @@ pub(super) async fn open_link(
 async fn open(
     config: &RedisConfig,
     settings: &AsyncConnectionConfig,
-    to_sentinels: &AsyncConnectionConfig,
+    to_ask: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, RedisError> {
     provide_tls();
-    let (info, address, is_found) = match config.place()? {
-        Place::Server(info) => (info, config.address(), false),
+    let info = match config.place()? {
+        Place::Server(info) => info,
         Place::Sentinels(sentinels) => {
-            let found = sentinels.find_master(to_sentinels).await?;
-            let address = url_of(&found);
-            (config.complete(sentinels.master.set_addr(found)), address, true)
+            sentinels.find_master(&config.complete(sentinels.master.clone()), to_ask).await?
         }
     };
-    let client = Client::open(info).map_err(|error| RedisError::new(&address, &error))?;
+    let address = url_of(info.addr());
     let failed = |error| RedisError::new(&address, &error);
-    let mut connection =
-        client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)?;
-    if is_found {
-        let role = cmd("ROLE").query_async(&mut connection).await.map_err(failed)?;
-        if !matches!(role, Role::Primary { .. }) {
-            let reason = "it is not the master any more".into();
-            return Err(RedisError::Unreachable { address, reason });
-        }
-    }
-    Ok(connection)
+    let client = Client::open(info).map_err(failed)?;
+    client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)
 }
 
 /// A connection for backends: one that is lost is made again for the next command.
@@ -58,7 +51,13 @@ async fn open(
 pub(super) struct Connection {
     config: Arc<RedisConfig>,
     settings: AsyncConnectionConfig,
-    current: Arc<Mutex<Option<MultiplexedConnection>>>,
+    current: Arc<Mutex<Option<Current>>>,
+}
+
+/// A connection, and whether it has been lost.
+struct Current {
+    connection: MultiplexedConnection,
+    lost: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -78,29 +77,32 @@ impl Connection {
     }
 
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
-        let result = command.query_async(&mut self.get().await?).await;
-        self.check(result)
+        let mut connection = self.get().await?;
+        self.check(command.query_async(&mut connection).await)
     }
 
-    pub(super) async fn run_all<T: FromRedisValue>(
-        &self,
-        pipeline: &Pipeline,
-    ) -> Result<T, RedisError> {
-        let result = pipeline.query_async(&mut self.get().await?).await;
-        self.check(result)
-    }
-
-    async fn get(&self) -> Result<MultiplexedConnection, RedisError> {
-        if let Some(connection) = self.lock().clone() {
-            return Ok(connection);
+    /// The connection of now, for those that need the same one more than once.
+    pub(super) async fn get(&self) -> Result<MultiplexedConnection, RedisError> {
+        if let Some(current) = &*self.lock()
+            && !current.lost.load(Ordering::Acquire)
+        {
+            return Ok(current.connection.clone());
         }
-        let connection = open(&self.config, &self.settings, &self.settings).await?;
-        *self.lock() = Some(connection.clone());
+        let lost = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&lost);
+        let settings = self.settings.clone().set_push_sender(move |info: PushInfo| {
+            if info.kind == PushKind::Disconnection {
+                flag.store(true, Ordering::Release);
+            }
+            Ok::<(), ()>(())
+        });
+        let connection = open(&self.config, &settings, &self.settings).await?;
+        *self.lock() = Some(Current { connection: connection.clone(), lost });
         Ok(connection)
     }
 
     /// After what went wrong, a connection may be of no use.
-    fn check<T>(&self, result: RedisResult<T>) -> Result<T, RedisError> {
+    pub(super) fn check<T>(&self, result: RedisResult<T>) -> Result<T, RedisError> {
         result.map_err(|error| {
             // The server may be there, and not be the master any more.
             if error.is_io_error() || error.code() == Some("READONLY") {
@@ -110,7 +112,7 @@ impl Connection {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,5 +122,27 @@ impl Connection {
 fn provide_tls() {
     if CryptoProvider::get_default().is_none() {
         let _ = ring::default_provider().install_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::redis::cmd;
+
+    use super::{super::process::Redis, *};
+
+    /// R-S4: what was lost while nobody used it costs no command.
+    #[tokio::test]
+    async fn a_connection_lost_in_silence() {
+        let Some(redis) = Redis::start() else { return };
+        let connection = Connection::open(&RedisConfig::new(redis.url()).unwrap()).await.unwrap();
+        let ping = async || connection.run::<String>(&cmd("PING")).await;
+        assert_eq!(ping().await, Ok("PONG".into()));
+        let _: usize = redis.ask("CLIENT KILL TYPE normal SKIPME yes");
+        let lost = || connection.lock().as_ref().is_some_and(|it| it.lost.load(Ordering::Acquire));
+        while !lost() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ping().await, Ok("PONG".into()));
     }
 }

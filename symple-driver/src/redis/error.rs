@@ -65,6 +65,14 @@ impl RedisError {
         Self::Unreachable { address: address.into(), reason: "no answer in time".into() }
     }
 
+    /// It was the master, and is not any more.
+    pub(super) fn demoted(address: &str) -> Self {
+        Self::Unreachable {
+            address: address.into(),
+            reason: "it is not the master any more".into(),
+        }
+    }
+
     pub(super) fn new(address: &str, cause: &Cause) -> Self {
         let address = address.to_owned();
         match (cause.kind(), cause.code()) {

@@ -63,6 +63,8 @@ struct Connected {
     lookups: Option<Batch<Lookup>>,
     /// Redis has shown that it is there.
     heard: Timestamp,
+    /// When it has to be asked whether it is still the master; never, where nobody else can be.
+    ask_role: Option<Timestamp>,
 }
 
 enum State {
@@ -253,6 +255,7 @@ impl Link {
                             bus: None,
                             lookups: None,
                             heard: self.now,
+                            ask_role: self.config.has_sentinels().then_some(self.now),
                         });
                     }
                     Poll::Ready(Err(error)) => self.lose(error),

@@ -19,8 +19,13 @@ const OVERHEAD: usize = 64;
 pub(super) enum BusOp {
     Subscribe(Box<str>),
     Unsubscribe(Box<str>),
-    Publish { channel: Box<str>, payload: Bytes },
+    Publish {
+        channel: Box<str>,
+        payload: Bytes,
+    },
     Ping,
+    /// Is it still the master?
+    Role,
 }
 
 impl BusOp {
@@ -30,7 +35,7 @@ impl BusOp {
             + match self {
                 Self::Subscribe(channel) | Self::Unsubscribe(channel) => channel.len(),
                 Self::Publish { channel, payload } => channel.len() + payload.len(),
-                Self::Ping => 0,
+                Self::Ping | Self::Role => 0,
             }
     }
 
@@ -44,6 +49,7 @@ impl BusOp {
                 pipeline.cmd("PUBLISH").arg(name(channel)).arg(&payload[..])
             }
             Self::Ping => pipeline.cmd("PING"),
+            Self::Role => pipeline.cmd("ROLE"),
         };
     }
 }

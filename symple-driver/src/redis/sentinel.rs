@@ -3,10 +3,14 @@
 use std::{future::poll_fn, pin::pin, task::Poll};
 
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, cmd,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Role,
+    cmd,
 };
 
-use super::{RedisError, address::host_and_port};
+use super::{
+    RedisError,
+    address::{host_and_port, url_of},
+};
 
 /// The port of a sentinel whose URL names none.
 const PORT: u16 = 26379;
@@ -34,6 +38,9 @@ impl Sentinels {
     }
 
     fn read(scheme: &str, rest: &str) -> Result<Self, &'static str> {
+        if rest.contains('#') {
+            return Err("there must be no #");
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (credentials, hosts) = match authority.rsplit_once('@') {
@@ -52,6 +59,9 @@ impl Sentinels {
                 _ => return Err("only sentinel_username and sentinel_password may follow the ?"),
             }
         }
+        if password.is_none() && !username.is_empty() {
+            return Err("sentinel_password is missing");
+        }
         let own = password.map(|password| format!("{username}:{password}"));
         // The redis crate reads each part as a URL of its own.
         let read = |credentials: Option<&str>, host: &str, database: &str| {
@@ -60,11 +70,14 @@ impl Sentinels {
             url.into_connection_info().map_err(|_| "one of its parts cannot be read")
         };
         let each = hosts.split(',').map(|host| {
-            let name_ends = host.rfind(']').unwrap_or(0);
-            let host = if host[name_ends..].contains(':') {
-                host.to_owned()
-            } else {
-                format!("{host}:{PORT}")
+            // Those of IPv6 stand in brackets.
+            let (name, port) = match host.rsplit_once(':') {
+                Some((name, port)) if !port.contains(']') => (name, port),
+                _ => (host, ""),
+            };
+            let host = match port {
+                "" => format!("{name}:{PORT}"),
+                port => format!("{name}:{port}"),
             };
             read(own.as_deref(), &host, "")
         });
@@ -85,20 +98,22 @@ impl Sentinels {
         format!("{scheme}+sentinel://{}/{}{database}", hosts.join(","), self.service)
     }
 
-    /// Where the master is. All are asked at once, and the first who knows is believed: one that
-    /// is behind the times names a server that says itself that it is no master.
+    /// How to connect to the master, given what is known of it but its address. All are asked at
+    /// once, and the first is believed whose master says itself that it is one: a sentinel that is
+    /// behind the times names a server that is gone, or a replica by now.
     pub(super) async fn find_master(
         &self,
+        master: &ConnectionInfo,
         config: &AsyncConnectionConfig,
-    ) -> Result<ConnectionAddr, RedisError> {
-        let mut asked: Vec<_> =
-            self.each.iter().map(|info| Some(Box::pin(self.ask(info.clone(), config)))).collect();
+    ) -> Result<ConnectionInfo, RedisError> {
+        let ask = |info: &ConnectionInfo| Some(Box::pin(self.ask(info.clone(), master, config)));
+        let mut asked: Vec<_> = self.each.iter().map(ask).collect();
         let mut failure = None;
         let first = poll_fn(|cx| {
             for slot in &mut asked {
                 let Some(answer) = slot else { continue };
                 match pin!(answer).poll(cx) {
-                    Poll::Ready(Ok(address)) => return Poll::Ready(Some(address)),
+                    Poll::Ready(Ok(found)) => return Poll::Ready(Some(found)),
                     Poll::Ready(Err(error)) => (*slot, failure) = (None, Some(error)),
                     Poll::Pending => {}
                 }
@@ -106,7 +121,7 @@ impl Sentinels {
             if asked.iter().any(Option::is_some) { Poll::Pending } else { Poll::Ready(None) }
         });
         match (first.await, failure) {
-            (Some(address), _) => Ok(address),
+            (Some(found), _) => Ok(found),
             (None, Some(error)) => Err(error),
             (None, None) => Err(RedisError::timeout(&self.address())),
         }
@@ -115,30 +130,41 @@ impl Sentinels {
     async fn ask(
         &self,
         sentinel: ConnectionInfo,
+        master: &ConnectionInfo,
         config: &AsyncConnectionConfig,
-    ) -> Result<ConnectionAddr, RedisError> {
+    ) -> Result<ConnectionInfo, RedisError> {
         let address =
             format!("redis+sentinel://{}/{}", host_and_port(sentinel.addr()), self.service);
         let failed = |error| RedisError::new(&address, &error);
         let client = Client::open(sentinel).map_err(failed)?;
         let mut connection =
             client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
-        let master: Option<(String, u16)> = cmd("SENTINEL")
+        let found: Option<(String, u16)> = cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.service)
             .query_async(&mut connection)
             .await
             .map_err(failed)?;
-        let Some((host, port)) = master else {
+        let Some((host, port)) = found else {
             let reason = "the sentinel knows no service of this name".into();
             return Err(RedisError::Unreachable { address, reason });
         };
-        Ok(match self.master.addr().clone() {
+        let found = match master.addr().clone() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure, tls_params }
             }
             _ => ConnectionAddr::Tcp(host, port),
-        })
+        };
+        let address = url_of(&found);
+        let failed = |error| RedisError::new(&address, &error);
+        let found = master.clone().set_addr(found);
+        let client = Client::open(found.clone()).map_err(failed)?;
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
+        match cmd("ROLE").query_async(&mut connection).await.map_err(failed)? {
+            Role::Primary { .. } => Ok(found),
+            _ => Err(RedisError::demoted(&address)),
+        }
     }
 }
 
@@ -150,6 +176,7 @@ mod tests {
     fn urls() {
         for (url, address) in [
             ("redis+sentinel://a/main", "redis+sentinel://a:26379/main"),
+            ("redis+sentinel://a:/main", "redis+sentinel://a:26379/main"),
             (
                 "rediss+sentinel://alice:secret@a:1,[::1],b:2/main/3?sentinel_password=secret",
                 "rediss+sentinel://a:1,[::1]:26379,b:2/main/3",
@@ -184,6 +211,9 @@ mod tests {
             "redis+sentinel://a/main/many",
             "redis+sentinel://a/main?password=secret",
             "redis+sentinel://a/main?sentinel_password=sec/ret",
+            "redis+sentinel://a/main?sentinel_username=alice",
+            "redis+sentinel://a/main#x",
+            "rediss+sentinel://a/main/0#insecure",
         ] {
             let error = Sentinels::parse(url).unwrap().unwrap_err();
             assert!(matches!(error, RedisError::Url(_)), "{url}: {error}");

@@ -119,13 +119,16 @@ impl Sessions {
     /// [`RedisError`]
     pub async fn list(&self) -> Result<Vec<SessionEntry>, RedisError> {
         let prefix = format!("{}session:", self.connection.config().prefix);
+        // A cursor means nothing to another server.
+        let mut connection = self.connection.get().await?;
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let mut cursor = 0_u64;
         loop {
             let mut scan = cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(format!("{}*", escape(&prefix)));
             scan.arg("COUNT").arg(STEP);
-            let (next, found): (u64, Vec<Vec<u8>>) = self.connection.run(&scan).await?;
+            let step = scan.query_async(&mut connection).await;
+            let (next, found): (u64, Vec<Vec<u8>>) = self.connection.check(step)?;
             keys.extend(found);
             cursor = next;
             if cursor == 0 {
@@ -140,7 +143,8 @@ impl Sessions {
             for key in keys {
                 pipeline.cmd("PTTL").arg(key);
             }
-            let ttls: Vec<i64> = self.connection.run_all(&pipeline).await?;
+            let ttls = pipeline.query_async(&mut connection).await;
+            let ttls: Vec<i64> = self.connection.check(ttls)?;
             for (key, ttl) in keys.iter().zip(ttls) {
                 let key = String::from_utf8_lossy(key);
                 // -2 is gone, -1 is for ever.

@@ -48,6 +48,12 @@ impl Link {
         connected.heard = self.now;
         let what = connected.bus.take().map(|batch| batch.what).unwrap_or_default();
         for (op, answer) in what.iter().zip(answers) {
+            // A replica takes what is published, and tells nobody but its own clients.
+            if let (BusOp::Role, Value::Array(role)) = (op, &answer)
+                && role.first() != Some(&Value::BulkString(b"master".into()))
+            {
+                return Err(RedisError::demoted(&self.address));
+            }
             let Value::ServerError(error) = answer else { continue };
             let error = RedisError::new(&self.address, &error.into());
             match op {
@@ -87,6 +93,10 @@ impl Link {
         // A connection is up when Redis has answered something.
         if what.is_empty() && (silent || !connected.up) {
             what.push(BusOp::Ping);
+        }
+        if connected.ask_role.is_some_and(|at| at <= self.now) {
+            what.push(BusOp::Role);
+            connected.ask_role = Some(self.now + self.config.ping_interval);
         }
         if what.is_empty() {
             return false;

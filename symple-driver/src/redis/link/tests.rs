@@ -5,13 +5,7 @@ use std::{future::poll_fn, time::Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::*;
-
-#[path = "../../../tests/suite/redis/process.rs"]
-#[allow(dead_code, reason = "others use more of it")]
-mod process;
-
-use process::Redis;
+use super::{super::process::Redis, *};
 
 /// Long enough for a machine that is busy; a test that waits so long fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +17,11 @@ struct Driven {
 
 impl Driven {
     fn new(redis: &Redis, change: impl FnOnce(&mut RedisConfig)) -> Self {
-        let mut config = RedisConfig::new(redis.url()).unwrap();
+        Self::at(&redis.url(), change)
+    }
+
+    fn at(url: &str, change: impl FnOnce(&mut RedisConfig)) -> Self {
+        let mut config = RedisConfig::new(url).unwrap();
         config.ping_interval = Duration::from_millis(50);
         change(&mut config);
         Self { link: Link::new(config), started: Instant::now() }
@@ -228,6 +226,29 @@ fn what_the_server_does_not_take_is_bounded() {
             messages += 1;
         }
         assert!(messages <= 256, "{messages} messages");
+        assert_eq!(link.next().await, LinkEvent::Up);
+    });
+}
+
+/// R-S4: a server that has become a replica still takes what is published, and others do not hear
+/// it.
+#[test]
+fn a_demoted_master_is_left() {
+    let Some(master) = Redis::start() else { return };
+    let Some(other) = Redis::start() else { return };
+    let sentinel = Redis::sentinel_of(&master);
+    run(async {
+        let url = format!("{}/main", sentinel.url().replace("redis://", "redis+sentinel://"));
+        let mut link = Driven::at(&url, |_| {});
+        assert_eq!(link.next().await, LinkEvent::Up);
+        let port = other.url().rsplit_once(':').unwrap().1.to_owned();
+        let _: () = master.ask(&format!("REPLICAOF 127.0.0.1 {port}"));
+        assert_eq!(link.next().await, LinkEvent::Down);
+        link.until(|link| {
+            link.failure().is_some_and(|error| error.to_string().contains("not the master"))
+        })
+        .await;
+        let _: () = master.ask("REPLICAOF NO ONE");
         assert_eq!(link.next().await, LinkEvent::Up);
     });
 }

@@ -32,7 +32,24 @@ impl Redis {
             eprintln!("NOT TESTED: there is no redis-server");
             return None;
         }
-        let arguments = arguments.iter().map(|&argument| argument.into()).collect();
+        let mut all = vec!["--save".into(), String::new(), "--appendonly".into(), "no".into()];
+        all.extend(["--dir".into(), std::env::temp_dir().display().to_string()]);
+        all.extend(arguments.iter().map(|&argument| argument.into()));
+        Some(Self::launch(all))
+    }
+
+    /// Starts a sentinel that looks after a server as the service `main`, and never finds it dead.
+    pub(crate) fn sentinel_of(master: &Self) -> Self {
+        let file = std::env::temp_dir().join(format!("symple-sentinel-{}.conf", master.port));
+        let port = master.port;
+        let lines = format!(
+            "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 600000\n"
+        );
+        std::fs::write(&file, lines).unwrap();
+        Self::launch(vec![file.display().to_string(), "--sentinel".into()])
+    }
+
+    fn launch(arguments: Vec<String>) -> Self {
         let mut redis = Self { child: None, port: 0, arguments };
         // Somebody else may be faster at a port that was free.
         for _ in 0..10 {
@@ -40,7 +57,7 @@ impl Redis {
             redis.port = listener.local_addr().unwrap().port();
             drop(listener);
             if redis.restart() {
-                return Some(redis);
+                return redis;
             }
         }
         panic!("redis-server does not start");
@@ -49,11 +66,8 @@ impl Redis {
     /// Starts it again where it was. False if somebody else is there.
     pub(crate) fn restart(&mut self) -> bool {
         let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
-            .arg(self.port.to_string())
-            .arg("--dir")
-            .arg(std::env::temp_dir())
             .args(&self.arguments)
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
