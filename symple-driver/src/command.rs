@@ -64,6 +64,6 @@ pub(crate) enum Command {
     /// New connections use these keys.
     Tls(Arc<ServerConfig>),
     Shutdown(Duration),
-    /// End now, whoever is still there.
-    Stop,
+    /// Look whether the server is to end.
+    Wake,
 }

@@ -59,6 +59,8 @@ pub(crate) struct Hub<R> {
     slots: Slots,
     /// By slot: the requests of connections, where there is a hook that may ask for them.
     requests: Vec<Option<Arc<Request>>>,
+    /// Questions that nobody can be asked.
+    denied: Vec<RequestId>,
     /// Those that began with a request that is not finished, the oldest first; and others.
     handshakes: VecDeque<ConnId>,
     commands: Sender<Command>,
@@ -85,6 +87,7 @@ impl<R: Runtime> Hub<R> {
             warnings: Warnings::default(),
             slots: Slots::default(),
             requests: Vec::new(),
+            denied: Vec::new(),
             handshakes: VecDeque::new(),
             commands,
             events,
@@ -171,6 +174,8 @@ impl<R: Runtime> Hub<R> {
             } else if let Some(conn) = conns.closed_virtuals.pop() {
                 self.slots.give(conn);
                 Input::Disconnected { conn }
+            } else if let Some(request) = self.denied.pop() {
+                Input::Authorized { request, verdict: Verdict::Deny { message: None } }
             } else {
                 return;
             };
@@ -181,12 +186,17 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// Asks the host's hook, on the host's runtime. Whatever becomes of it, there is an answer.
-    fn authorize(&self, request: RequestId, peer: &str, auth: &str, from: Option<Arc<Request>>) {
-        let deny = Command::Authorized(request, Verdict::Deny { message: None });
+    fn authorize(
+        &mut self,
+        request: RequestId,
+        peer: &str,
+        auth: &str,
+        from: Option<Arc<Request>>,
+    ) {
         let (Some(hook), Some(from)) = (self.hooks.authenticate.clone(), from) else {
-            let _ = self.commands.try_send(deny);
-            return;
+            return self.denied.push(request);
         };
+        let deny = Command::Authorized(request, Verdict::Deny { message: None });
         let question = AuthRequest::new(peer, auth, from);
         let answer = async move { Command::Authorized(request, hook(question).await.0) };
         self.ask(answer, deny);
@@ -338,7 +348,8 @@ impl Drop for Otherwise {
     fn drop(&mut self) {
         if let Some((commands, answer)) = self.0.take() {
             tracing::warn!("a hook has ended without an answer");
-            let _ = commands.try_send(answer);
+            // Where there is no room this waits for the server's thread, which waits for nobody.
+            let _ = commands.send_blocking(answer);
         }
     }
 }

@@ -52,6 +52,9 @@ impl<R: Runtime> Future for Node<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let node = &mut *Pin::into_inner(self);
         node.shard.begin(cx);
+        if node.hub.status.stopped.load(Ordering::Relaxed) {
+            node.ends_at = Some(Timestamp::ZERO);
+        }
         node.hub.engine.set_events(node.hub.status.watched.load(Ordering::Relaxed));
         node.hub.poll_workers(&mut node.shard.conns);
         // What the host and Redis have to say waits, too, while a worker has too much to do.
@@ -193,7 +196,7 @@ impl<R: Runtime> Node<R> {
                 self.ends_at = Some(self.ends_at.map_or(ends_at, |before| before.min(ends_at)));
                 let _ = hub.input(conns, Input::Shutdown { drain });
             }
-            Command::Stop => self.ends_at = Some(Timestamp::ZERO),
+            Command::Wake => {}
         }
     }
 }

@@ -394,7 +394,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A server that has no room for it is busy, and has other handles to be ended by.
-        let _ = self.handle.commands.try_send(Command::Stop);
+        self.handle.status.stopped.store(true, Ordering::Relaxed);
+        // One that has no room for it is awake.
+        let _ = self.handle.commands.try_send(Command::Wake);
     }
 }

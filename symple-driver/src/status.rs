@@ -13,6 +13,8 @@ pub(crate) struct Status {
     pub(crate) ready: AtomicBool,
     /// Somebody listens to events.
     pub(crate) watched: AtomicBool,
+    /// It is to end now.
+    pub(crate) stopped: AtomicBool,
     /// It has ended as it should.
     pub(crate) finished: AtomicBool,
 }
