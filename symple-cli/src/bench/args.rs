@@ -150,7 +150,7 @@ fn common() -> [Arg; 8] {
             "0",
             0,
             "Over how many addresses (127.0.0.1, 127.0.0.2, …) connections to a loopback address \
-             are spread, since each has ports for some 28 000; 0 is as many as are needed",
+             are spread, since each has ports for some 28 000; 0 is one for every 10 000",
         )
         .global(true),
         Arg::new("json")

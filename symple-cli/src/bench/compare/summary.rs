@@ -161,15 +161,19 @@ impl Results {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
+        let beside = match &self.about["node"] {
+            Value::String(version) => format!(" beside the Node server on Node {version}"),
+            _ => String::new(),
+        };
         writeln!(
             text,
-            "{}; {}, {} cores, Linux {}; Symple {} beside the Node server on Node {}; medians of {} runs of {} s.",
+            "{}; {}, {} cores, Linux {}; Symple {}{}; medians of {} runs of {} s.",
             about("date"),
             about("cpu"),
             about("cores"),
             about("kernel"),
             about("symple"),
-            about("node"),
+            beside,
             about("repeats"),
             about("seconds"),
         )?;
