@@ -111,13 +111,33 @@ fn fill_quietly(node: &mut Node, members: usize) {
     }
 }
 
-/// A message to a room of ten, on nodes with many rooms.
-#[divan::bench(args = ROOMS)]
+/// A message to a room of ten, on nodes with many rooms: each time of another member to another
+/// room, so that what is far apart in memory has its price.
+#[divan::bench(args = ROOMS, sample_count = 100, sample_size = 1000)]
 fn route_among_rooms(bencher: Bencher<'_, '_>, rooms: usize) {
-    let mut node = Node::rooms(rooms);
-    let sender = node.connect(r#"{"type":"auth","user":"alice","rooms":["room5"]}"#);
-    let text = format!(r#"{{"type":"message","to":"room5","data":"{}"}}"#, "x".repeat(128));
-    bencher.bench_local(move || assert_eq!(node.text(sender, black_box(&text)), 10));
+    let mut node = Node::new();
+    let mut members = Vec::new();
+    for n in 0..rooms * 10 {
+        let room = n / 10;
+        let auth = format!(r#"{{"type":"auth","user":"u{n}","rooms":["room{room}"]}}"#);
+        members.push(node.connect(&auth));
+    }
+    let data = "x".repeat(128);
+    let messages: Vec<_> = (0..10_000)
+        .map(|n| {
+            // A prime number visits all of them, in no order.
+            let sender = n * 7919 % members.len();
+            let room = sender / 10;
+            let text = format!(r#"{{"type":"message","to":"room{room}","data":"{data}"}}"#);
+            (members[sender], text)
+        })
+        .collect();
+    let mut at = 0;
+    bencher.bench_local(move || {
+        let (sender, text) = &messages[at % messages.len()];
+        at += 1;
+        assert_eq!(node.text(*sender, black_box(text)), 9);
+    });
 }
 
 /// In and out of a room of ten, on nodes with many rooms.
