@@ -273,7 +273,7 @@ impl Host {
             }
             Some(Running::Child { id, .. }) => {
                 let id = id.to_string();
-                let killed = Command::new("kill").args(["-s", "TERM", &id]).status().await;
+                let killed = Command::new("sh").args(["-c", &format!("kill {id}")]).status().await;
                 killed.map(drop).map_err(|error| error.to_string())
             }
             _ => Err("the server cannot be shut down from here".into()),
