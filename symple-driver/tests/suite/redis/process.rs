@@ -39,6 +39,7 @@ impl Redis {
     }
 
     /// Starts a sentinel that looks after a server as the service `main`, and never finds it dead.
+    #[allow(dead_code, reason = "the tests of a link need one, and those of servers do not")]
     pub(crate) fn sentinel_of(master: &Self) -> Self {
         let file = std::env::temp_dir().join(format!("symple-sentinel-{}.conf", master.port));
         let port = master.port;
