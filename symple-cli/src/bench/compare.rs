@@ -23,7 +23,7 @@ dependencies installed), in turns, each time with a server of its own, and compa
 Writes results.json, table.md, cpu.svg and latency.svg to a folder, and puts the table into a \
 page. The exit code is 0 if every run went well, whatever the figures are.
 
-It takes about twenty minutes, and the machine should have nothing else to do.";
+It takes about ten minutes, and the machine should have nothing else to do.";
 
 /// The command line.
 pub(crate) fn command() -> Command {
