@@ -139,10 +139,10 @@ pub(crate) fn server_config(config: &ScenarioConfig) -> Result<Config, String> {
         let seconds = || value.as_f64().map(Duration::from_secs_f64).ok_or_else(invalid);
         match name.as_str() {
             "rate-limit" => {
-                let burst = engine.rate.unwrap_or_default().burst;
-                let frames_per_second = u32::try_from(number()?).map_err(|_| invalid())?;
+                let rate = engine.rate.unwrap_or_default();
+                let units_per_second = u32::try_from(number()?).map_err(|_| invalid())?;
                 engine.rate =
-                    (frames_per_second > 0).then_some(RateLimit { frames_per_second, burst });
+                    (units_per_second > 0).then_some(RateLimit { units_per_second, ..rate });
             }
             "rate-burst" => {
                 let burst = u32::try_from(number()?).map_err(|_| invalid())?;

@@ -143,7 +143,7 @@ impl<R: Runtime> Hub<R> {
         loop {
             while let Some(action) = self.engine.poll_action() {
                 match action {
-                    Action::Send { text, to } => conns.send(&text, to),
+                    Action::Send { text, to, .. } => conns.send(&text, to),
                     Action::Close { conn, code, reason, discard } => {
                         tracing::debug!(?conn, %code, reason, "close");
                         conns.close(conn, code, reason, discard);

@@ -47,7 +47,7 @@ impl Node {
         assert!(result.is_ok(), "the input makes sense");
         let mut receivers = 0;
         while let Some(action) = self.server.poll_action() {
-            if let Action::Send { text, to } = black_box(action) {
+            if let Action::Send { text, to, .. } = black_box(action) {
                 receivers += to.len();
                 drop(text);
             }

@@ -23,7 +23,7 @@
 //!
 //! let mut sent = Vec::new();
 //! while let Some(action) = server.poll_action() {
-//!     if let Action::Send { text, to } = action {
+//!     if let Action::Send { text, to, .. } = action {
 //!         sent.push((text.to_string(), to.to_vec()));
 //!     }
 //! }
@@ -48,8 +48,10 @@ mod flow;
 mod frames;
 mod host;
 mod input;
+mod jobs;
 mod machine;
 mod membership;
+mod newcomers;
 mod outbox;
 mod peer;
 mod pending;
@@ -57,6 +59,7 @@ mod presence;
 mod registry;
 mod remotes;
 mod rooms;
+mod roster;
 mod routing;
 mod sessions;
 mod shutdown;
@@ -71,4 +74,5 @@ pub use error::EngineError;
 pub use host::{PeerInfo, RoomInfo};
 pub use input::{ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom};
 pub use machine::{Random, Server};
+pub use newcomers::{Newcomers, Place, party};
 pub use stats::Stats;

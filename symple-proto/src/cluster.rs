@@ -193,6 +193,14 @@ pub enum Call {
         /// What it is told.
         reason: String,
     },
+    /// Tell a session that what it addressed to a peer of the caller's was not delivered, because
+    /// too much waits there (R-L8).
+    Undelivered {
+        /// Which session.
+        id: PeerId,
+        /// The `to` of its frame.
+        to: RawJson,
+    },
     /// Close all sessions of a user.
     KickUser {
         /// Whose.

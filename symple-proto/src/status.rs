@@ -47,6 +47,8 @@ impl CloseCode {
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// 1007: not UTF-8.
     pub const INVALID_DATA: Self = Self(1007);
+    /// 1008: a message was not completed in time.
+    pub const POLICY: Self = Self(1008);
     /// 1009: a message over the limit.
     pub const TOO_BIG: Self = Self(1009);
     /// 1011: a fault of the server.

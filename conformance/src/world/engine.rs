@@ -99,9 +99,10 @@ impl EngineWorld {
         let mut closed = Vec::new();
         let mut resumed = Vec::new();
         let mut asked = Vec::new();
+        let mut drained = Vec::new();
         while let Some(action) = server.poll_action() {
             match action {
-                Action::Send { text, to } => {
+                Action::Send { text, to, .. } => {
                     for id in to {
                         if let Some(name) = self.name_of(*id) {
                             self.seen.push_back(Seen::Text(name, text.to_string()));
@@ -121,6 +122,7 @@ impl EngineWorld {
                     self.change(conn, |client| client.paused = false);
                     resumed.push(conn);
                 }
+                Action::AwaitDrain { conn } => drained.push(conn),
                 Action::LoadSession { request, token } => {
                     asked.push((request, self.sessions.get(token.expose()).cloned()));
                 }
@@ -142,6 +144,9 @@ impl EngineWorld {
         self.server = Some(server);
         for conn in closed {
             let _ = self.input(Input::Disconnected { conn });
+        }
+        for conn in drained {
+            let _ = self.input(Input::Drained { conn });
         }
         for (request, session) in asked {
             let session = session.as_deref().map_or(SessionLookup::Missing, SessionLookup::Found);

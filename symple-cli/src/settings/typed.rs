@@ -244,9 +244,13 @@ impl Settings {
         engine.connections.total = reader.count("max-connections")?;
         engine.connections.per_address = reader.count("max-connections-per-address")?;
         engine.connections.unauthenticated = reader.count("max-unauthenticated")?;
-        let frames_per_second = reader.number("rate-limit", "a number of frames a second")?;
+        let units_per_second = reader.number("rate-limit", "a number of units a second")?;
         let burst = u32::try_from(reader.positive("rate-burst")?).unwrap_or(u32::MAX);
-        engine.rate = (frames_per_second > 0).then_some(RateLimit { frames_per_second, burst });
+        engine.rate = (units_per_second > 0).then_some(RateLimit {
+            units_per_second,
+            burst,
+            ..RateLimit::default()
+        });
 
         let (certificate, key) = (reader.text("ssl-cert"), reader.text("ssl-key"));
         let tls = match (reader.bool("ssl-enabled")?, certificate, key) {

@@ -39,7 +39,7 @@ fn who_says_nothing() {
 /// R-L3: reading stops, TCP carries it back, nothing is lost, and it takes as long as it must.
 #[test]
 fn rate() {
-    let rate = RateLimit { frames_per_second: 1000, burst: 100 };
+    let rate = RateLimit { units_per_second: 1000, burst: 100, ..RateLimit::default() };
     let server = start(|config| config.engine.rate = Some(rate));
     let mut bob = Client::join(&server, "bob", &["r"]);
     let mut alice = Client::join(&server, "alice", &["r"]);
@@ -100,7 +100,7 @@ fn who_never_reads() {
 /// R-L3: nor is anything lost of who sends too fast and says goodbye.
 #[test]
 fn rate_and_goodbye() {
-    let rate = RateLimit { frames_per_second: 1000, burst: 100 };
+    let rate = RateLimit { units_per_second: 1000, burst: 100, ..RateLimit::default() };
     let server = start(|config| config.engine.rate = Some(rate));
     let mut bob = Client::join(&server, "bob", &["r"]);
     let mut alice = Client::join(&server, "alice", &["r"]);

@@ -62,6 +62,17 @@ pub enum Action<'a> {
         text: Text,
         /// The receivers, each once.
         to: &'a [ConnId],
+        /// Who has addressed it to them, where they do not have it for being in a room with the
+        /// sender (R-L8). Of what one sender addresses to a receiver, at most a quarter of its
+        /// outbound limit may wait, and of what all address to it, half; what does not fit is not
+        /// queued, and [`Input::Undelivered`](super::Input::Undelivered) answers.
+        sender: Option<ConnId>,
+    },
+    /// Say when nothing is queued for the connection any more, with
+    /// [`Input::Drained`](super::Input::Drained); now, if nothing is. Once; not if it closes.
+    AwaitDrain {
+        /// Which connection.
+        conn: ConnId,
     },
     /// Send a close frame behind what is queued and end the connection. What still arrives from
     /// it may be handed in and is ignored, paused or not;
@@ -83,8 +94,9 @@ pub enum Action<'a> {
         /// Which connection.
         conn: ConnId,
     },
-    /// Read nothing more from the connection (R-L3, R-A11). What has been read may be handed in,
-    /// or held back until [`Action::Resume`].
+    /// Hand in nothing more of what the connection sends (R-L3, R-A11). What has been read may be
+    /// handed in all the same, or held back until [`Action::Resume`]. If the client is seen to
+    /// leave meanwhile, [`Input::Departed`](super::Input::Departed) says so.
     Pause {
         /// Which connection.
         conn: ConnId,

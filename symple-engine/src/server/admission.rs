@@ -18,6 +18,7 @@ use super::{
     claim::{Claim, Refusal},
     flow::PAUSED_BY_PENDING,
     membership::Reason,
+    newcomers::Place,
     peer::Peer,
     pending::{Pending, Stage},
     registry::Session,
@@ -110,7 +111,7 @@ impl Server {
         match &mut connection.session {
             Session::Online(peer) => peer.pending.take().map(|pending| (conn, pending)),
             session @ Session::Authenticating(_) => {
-                match core::mem::replace(session, Session::AwaitingAuth) {
+                match core::mem::replace(session, Session::AwaitingAuth(Place::default())) {
                     Session::Authenticating(pending) => Some((conn, pending)),
                     _ => None,
                 }
@@ -156,6 +157,13 @@ impl Server {
         self.decided(conn, *pending, merged);
     }
 
+    /// Gives a re-authentication up that is being decided: what waits for it.
+    pub(super) fn drop_pending(&mut self, conn: ConnId) -> Option<VecDeque<Box<str>>> {
+        let pending = self.registry.peer_mut(conn)?.pending.take()?;
+        self.requests.remove(&pending.request);
+        Some(pending.queue)
+    }
+
     /// Nobody has decided in time: a hook that fails denies, a look-up that fails is unavailable.
     pub(super) fn decision_timeout(&mut self, request: RequestId) {
         let Some((conn, pending)) = self.take_pending(request) else { return };
@@ -169,7 +177,7 @@ impl Server {
     /// No `auth` in time (R-A2).
     pub(super) fn auth_timeout(&mut self, conn: ConnId) {
         if let Some(connection) = self.registry.get(conn)
-            && let Session::AwaitingAuth = connection.session
+            && let Session::AwaitingAuth(_) = connection.session
         {
             self.stats.refused += 1;
             self.error(conn, Status::TIMEOUT, "Authentication timeout");
@@ -179,7 +187,10 @@ impl Server {
 
     fn decided(&mut self, conn: ConnId, pending: Pending, merged: Result<(), Refusal>) {
         match merged {
-            Ok(()) => self.admit(conn, &pending.claim, &pending.id),
+            // Whom it meets is charged to it, as with a frame.
+            Ok(()) => self.charged_arrival(conn, |server| {
+                server.admit(conn, &pending.claim, &pending.id);
+            }),
             Err(refusal) => self.refuse(conn, &refusal),
         }
         self.run_queue(conn, pending.queue);
@@ -363,7 +374,7 @@ impl Server {
     }
 
     /// Handles what has waited; from the next `auth` on it waits again.
-    fn run_queue(&mut self, conn: ConnId, mut queue: VecDeque<Box<str>>) {
+    pub(super) fn run_queue(&mut self, conn: ConnId, mut queue: VecDeque<Box<str>>) {
         while let Some(peer) = self.registry.peer_mut(conn) {
             if let Some(pending) = &mut peer.pending {
                 pending.queued_bytes = queue.iter().map(|text| text.len() + 64).sum();
@@ -374,8 +385,7 @@ impl Server {
                 break;
             }
             let Some(text) = queue.pop_front() else { break };
-            self.count_frame(conn);
-            self.frame(conn, &text);
+            self.charged(conn, text.len(), |server| server.frame(conn, &text));
         }
         self.resume(conn, PAUSED_BY_PENDING);
     }

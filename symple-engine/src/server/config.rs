@@ -27,6 +27,13 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// How fast a peer may send (R-L3).
     pub rate: Option<RateLimit>,
+    /// How many bytes of its roster a newcomer is sent at once; it must have read them before it is
+    /// sent more (R-L4). 64 KiB.
+    pub roster_burst: usize,
+    /// How many deliveries a call of the application's, a shutdown or the death of another node
+    /// may cause at once; what is left is done with the next [`Timeout`](super::Input::Timeout).
+    /// 4096.
+    pub work_burst: u64,
     /// How long sessions live and how often they are looked at (R-S2).
     pub sessions: SessionConfig,
     /// The node has a bus: it delivers what backends emit on it (R-S3), and is one of several
@@ -48,6 +55,8 @@ impl Default for Config {
             limits: Limits::default(),
             connections: ConnectionLimits::default(),
             rate: Some(RateLimit::default()),
+            roster_burst: 64 * 1024,
+            work_burst: 4096,
             sessions: SessionConfig::default(),
             cluster: None,
             events: false,
@@ -99,9 +108,10 @@ pub enum PresenceMode {
 pub struct ConnectionLimits {
     /// In all. No limit.
     pub total: usize,
-    /// From one address. No limit.
+    /// From one address; the addresses of an IPv6 /64 are one. No limit.
     pub per_address: usize,
-    /// That are not authenticated. 1024.
+    /// That are not authenticated. Past it the oldest that have sent nothing give way, those of
+    /// an address with more than a quarter of the limit first. 1024.
     pub unauthenticated: usize,
 }
 
@@ -111,18 +121,29 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// How fast a peer may send (R-L3).
+/// How fast a peer may send (R-L3), in units: a frame of any kind costs one, and more where it is
+/// large or reaches many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Frames a second, over time. 200; at least 1.
-    pub frames_per_second: u32,
-    /// Frames at once, after a time of silence. 400; at least 1.
+    /// Units a second, over time. 200; at least 1.
+    pub units_per_second: u32,
+    /// Units at once, after a time of silence. 400; at least 1.
     pub burst: u32,
+    /// A frame costs one more unit for each so many bytes. 8 KiB; zero: bytes cost nothing.
+    pub bytes_per_unit: usize,
+    /// A frame costs one more unit for each so many deliveries that it causes, presence included.
+    /// 250; zero: deliveries cost nothing.
+    pub deliveries_per_unit: usize,
 }
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { frames_per_second: 200, burst: 400 }
+        Self {
+            units_per_second: 200,
+            burst: 400,
+            bytes_per_unit: 8 * 1024,
+            deliveries_per_unit: 250,
+        }
     }
 }
 

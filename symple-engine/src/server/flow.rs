@@ -1,10 +1,17 @@
 //! How fast clients may send (R-L3), and the reading that stops and starts for it.
+//!
+//! Whatever a client causes is charged to it here: every frame, its bytes, and what it makes the
+//! server deliver.
 
 use core::time::Duration;
 
+use symple_proto::CloseCode;
+
 use crate::Timestamp;
 
-use super::{Action, ConnId, RateLimit, Server, timers::Timer};
+use super::{
+    Action, ConnId, EngineError, OfflineReason, RateLimit, Server, registry::Session, timers::Timer,
+};
 
 /// Too much waits for an authentication (R-A11).
 pub(super) const PAUSED_BY_PENDING: u8 = 1;
@@ -12,9 +19,9 @@ pub(super) const PAUSED_BY_PENDING: u8 = 1;
 pub(super) const PAUSED_BY_RATE: u8 = 2;
 
 impl RateLimit {
-    /// How long the bucket takes to regain one frame.
+    /// How long the bucket takes to regain one unit.
     fn interval(self) -> Duration {
-        Duration::from_secs(1) / self.frames_per_second.max(1)
+        Duration::from_secs(1) / self.units_per_second.max(1)
     }
 
     /// How long an empty bucket takes to be full.
@@ -28,32 +35,118 @@ impl RateLimit {
         self.interval().saturating_mul((self.burst / 8).max(1))
     }
 
-    /// Takes one frame out of a bucket that is full at `full_at`. `Err` if there was none left:
+    /// What a frame costs.
+    fn units(self, bytes: usize, deliveries: u64) -> u32 {
+        let each = |count: u64, per_unit: usize| {
+            count
+                .checked_div(per_unit as u64)
+                .map_or(0, |units| u32::try_from(units).unwrap_or(u32::MAX))
+        };
+        each(bytes as u64, self.bytes_per_unit)
+            .saturating_add(each(deliveries, self.deliveries_per_unit))
+            .saturating_add(1)
+    }
+
+    /// Takes units out of a bucket that is full at `full_at`. `Err` if there were not enough left:
     /// when reading may go on.
-    fn take(self, full_at: &mut Timestamp, now: Timestamp) -> Result<(), Timestamp> {
-        *full_at = (*full_at).max(now) + self.interval();
+    fn take(self, full_at: &mut Timestamp, now: Timestamp, units: u32) -> Result<(), Timestamp> {
+        *full_at = (*full_at).max(now) + self.interval().saturating_mul(units);
         if full_at.since(now) <= self.window() {
             Ok(())
         } else {
             Err(*full_at + self.slack() - self.window())
         }
     }
+
+    /// How many frames and deliveries together a client may still cause with what it had sent
+    /// before it left: no more than a full bucket allows.
+    fn of_a_departed(self) -> u64 {
+        u64::from(self.burst.max(1)) * (self.deliveries_per_unit as u64).max(250)
+    }
 }
 
 impl Server {
-    /// Counts a frame against the rate of its sender, and stops reading where it is too much. The
-    /// frame itself is handled all the same: nothing is lost.
-    pub(super) fn count_frame(&mut self, conn: ConnId) {
+    /// Does what a frame of so many bytes asks for, and charges its sender for it. The frame is
+    /// handled whatever it costs, so nothing is lost; reading stops where it was too much.
+    pub(super) fn charged(&mut self, conn: ConnId, bytes: usize, act: impl FnOnce(&mut Self)) {
+        let before = self.caused();
+        act(self);
+        self.charge(conn, 1, bytes, self.caused() - before);
+    }
+
+    /// Lets a client in, and charges it for what its arrival causes; the frame that it came with
+    /// is free.
+    pub(super) fn charged_arrival(&mut self, conn: ConnId, act: impl FnOnce(&mut Self)) {
+        let before = self.caused();
+        act(self);
+        self.charge(conn, 0, 0, self.caused() - before);
+    }
+
+    /// How many deliveries have been caused so far, those included that will be made later or by
+    /// other nodes.
+    fn caused(&self) -> u64 {
+        self.out.deliveries + self.deliveries_elsewhere
+    }
+
+    /// Frames of a connection that carry no text: control frames, and fragments but for the last.
+    pub(super) fn other_frames(&mut self, conn: ConnId, count: u32) -> Result<(), EngineError> {
+        self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
+        self.stats.frames += u64::from(count);
+        self.charge(conn, count, 0, 0);
+        Ok(())
+    }
+
+    fn charge(&mut self, conn: ConnId, frames: u32, bytes: usize, deliveries: u64) {
+        if let Some(left) = self.departed.get_mut(&conn) {
+            let cost = u64::from(frames) + deliveries;
+            match left.checked_sub(cost) {
+                Some(rest) => *left = rest,
+                None => self.forget_rest_of(conn),
+            }
+            return;
+        }
         let Some(rate) = self.config.rate else { return };
         let now = self.now;
         let Some(connection) = self.registry.get_mut(conn) else { return };
-        if let Err(resume_at) = rate.take(&mut connection.full_at, now)
+        if matches!(connection.session, Session::Closing) {
+            return;
+        }
+        let units = rate.units(bytes, deliveries).saturating_add(frames) - 1;
+        if let Err(resume_at) = rate.take(&mut connection.full_at, now, units)
             && connection.paused & PAUSED_BY_RATE == 0
         {
             self.stats.paused += 1;
             self.pause(conn, PAUSED_BY_RATE);
             self.timers.set(resume_at, Timer::Refill(conn));
         }
+    }
+
+    /// A client has left while nothing was read from it: what it had sent before is handled at
+    /// once and within bounds, so that it does not stay online until its rate allows it.
+    pub(super) fn departed(&mut self, conn: ConnId) -> Result<(), EngineError> {
+        let connection = self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
+        match &connection.session {
+            Session::Closing => {}
+            // R-A10: nobody appears online who is gone.
+            Session::AwaitingAuth(_) | Session::Authenticating(_) => {
+                self.end_session(conn, OfflineReason::Disconnected, true);
+            }
+            Session::Online(_) => {
+                let left = self.config.rate.unwrap_or_default().of_a_departed();
+                self.departed.insert(conn, left);
+                self.resume(conn, PAUSED_BY_RATE);
+                if let Some(queue) = self.drop_pending(conn) {
+                    self.run_queue(conn, queue);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that is gone has sent more than may still be handled.
+    fn forget_rest_of(&mut self, conn: ConnId) {
+        self.stats.departed_cut_short += 1;
+        self.end(conn, CloseCode::TOO_SLOW, "Too fast", OfflineReason::Disconnected);
     }
 
     /// The bucket of a paused connection has room again, if nothing came in meanwhile.
@@ -98,20 +191,39 @@ mod tests {
 
     #[test]
     fn a_bucket_has_its_burst_and_regains_its_rate() {
-        let rate = RateLimit { frames_per_second: 10, burst: 8 };
+        let rate = RateLimit { units_per_second: 10, burst: 8, ..RateLimit::default() };
         let mut full_at = Timestamp::ZERO;
         let mut now = Timestamp::from_millis(5000);
         for _ in 0..8 {
-            assert_eq!(rate.take(&mut full_at, now), Ok(()));
+            assert_eq!(rate.take(&mut full_at, now, 1), Ok(()));
         }
-        assert_eq!(rate.take(&mut full_at, now), Err(now + Duration::from_millis(200)));
+        assert_eq!(rate.take(&mut full_at, now, 1), Err(now + Duration::from_millis(200)));
         now += Duration::from_millis(200);
-        assert_eq!(rate.take(&mut full_at, now), Ok(()));
-        assert!(rate.take(&mut full_at, now).is_err());
+        assert_eq!(rate.take(&mut full_at, now, 1), Ok(()));
+        assert!(rate.take(&mut full_at, now, 1).is_err());
         now += Duration::from_secs(100);
-        for _ in 0..8 {
-            assert_eq!(rate.take(&mut full_at, now), Ok(()));
+        assert_eq!(rate.take(&mut full_at, now, 5), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(rate.take(&mut full_at, now, 1), Ok(()));
         }
-        assert!(rate.take(&mut full_at, now).is_err());
+        assert_eq!(rate.take(&mut full_at, now, 1000), Err(now + Duration::from_millis(100_100)));
+    }
+
+    /// R-L3: one unit a frame, and one more for each 8 KiB and each 250 deliveries.
+    #[test]
+    fn what_frames_cost() {
+        let rate = RateLimit::default();
+        for (bytes, deliveries, units) in [
+            (0, 0, 1),
+            (8191, 249, 1),
+            (8192, 249, 2),
+            (8191, 250, 2),
+            (1024 * 1024, 2000, 1 + 128 + 8),
+            (usize::MAX, u64::MAX, u32::MAX),
+        ] {
+            assert_eq!(rate.units(bytes, deliveries), units, "{bytes} bytes, {deliveries}");
+        }
+        let free = RateLimit { bytes_per_unit: 0, deliveries_per_unit: 0, ..rate };
+        assert_eq!(free.units(usize::MAX, u64::MAX), 1);
     }
 }

@@ -20,17 +20,21 @@ impl Server {
         let connection = self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
         match &connection.session {
             Session::Closing => return Ok(()),
-            Session::AwaitingAuth => self.first_frame(conn, text),
+            Session::AwaitingAuth(place) => {
+                self.newcomers.remove(*place);
+                self.charged_arrival(conn, |server| server.first_frame(conn, text));
+            }
             Session::Authenticating(_) => self.queue(conn, text),
             Session::Online(peer) if peer.pending.is_some() => self.queue(conn, text),
             Session::Online(peer) => {
-                if !peer.of_host {
+                if peer.of_host {
+                    self.frame(conn, text);
+                } else {
                     if peer.touch_at <= self.now {
                         self.touch_session(conn);
                     }
-                    self.count_frame(conn);
+                    self.charged(conn, text.len(), |server| server.frame(conn, text));
                 }
-                self.frame(conn, text);
             }
         }
         self.stats.frames += 1;

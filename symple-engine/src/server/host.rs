@@ -3,14 +3,16 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use symple_proto::{
-    Address, CloseCode, Emission, Fields, FrameView, PeerId, PublicRecord, Recipient, RoomName,
-    Status, UserName, check_room, cluster::Call, json::Kind,
+    Address, Emission, Fields, FrameView, PeerId, PublicRecord, Recipient, RoomName, UserName,
+    check_room, cluster::Call, json::Kind,
 };
 
 use super::{
-    ConnId, EngineError, HostCall, OfflineReason, Server, Text, Whom,
+    ConnId, EngineError, HostCall, Server, Text, Whom,
     claim::Claim,
+    jobs::Job,
     membership::Reason,
+    newcomers::Place,
     peer::Peer,
     registry::{Connection, Session},
 };
@@ -128,7 +130,7 @@ impl Server {
         self.registry.find(id).ok_or(EngineError::UnknownPeer)
     }
 
-    fn id_of(&self, conn: ConnId) -> Result<PeerId, EngineError> {
+    pub(super) fn id_of(&self, conn: ConnId) -> Result<PeerId, EngineError> {
         let peer = self.registry.peer(conn).ok_or(EngineError::UnknownPeer)?;
         Ok(PeerId::new(peer.id())?)
     }
@@ -138,10 +140,9 @@ impl Server {
         let Some(index) = self.registry.rooms.find(room) else { return 0 };
         let members: Vec<_> =
             self.registry.rooms.members(index).iter().map(|member| member.conn).collect();
-        for conn in &members {
-            self.leave(*conn, room);
-        }
-        members.len()
+        let count = members.len();
+        self.start(Job::Leave { room: room.into(), peers: members });
+        count
     }
 
     /// Delivers a frame of the host's, wherever its receivers are.
@@ -218,12 +219,9 @@ impl Server {
                 .filter_map(|(conn, peer)| (peer.user() == user).then_some(conn))
                 .collect(),
         };
-        for conn in &kicked {
-            self.stats.kicked += 1;
-            self.error(*conn, Status::FORBIDDEN, reason);
-            self.end(*conn, CloseCode::KICKED, "Kicked", OfflineReason::Kicked);
-        }
-        kicked.len()
+        let count = kicked.len();
+        self.start(Job::Kick { reason: reason.into(), peers: kicked });
+        count
     }
 
     fn add_peer(
@@ -259,7 +257,7 @@ impl Server {
         let connection = Connection {
             id: conn,
             address: None,
-            session: Session::AwaitingAuth,
+            session: Session::AwaitingAuth(Place::default()),
             paused: 0,
             full_at: Timestamp::ZERO,
         };

@@ -72,6 +72,34 @@ pub enum Input<'a> {
         /// What.
         text: &'a str,
     },
+    /// So many frames arrived from a connection that carry no text of their own: control frames,
+    /// and fragments but for the last of a message. They count as frames (R-L3).
+    Frames {
+        /// From where.
+        conn: ConnId,
+        /// How many.
+        count: u32,
+    },
+    /// A client whose connection is [paused](super::Action::Pause) has left, or said goodbye.
+    /// What it had sent before may follow as texts, without regard to pauses; then
+    /// [`Input::Disconnected`].
+    Departed {
+        /// Which connection.
+        conn: ConnId,
+    },
+    /// The answer to [`Action::AwaitDrain`](super::Action::AwaitDrain).
+    Drained {
+        /// Which connection.
+        conn: ConnId,
+    },
+    /// A text was not queued for a receiver, because too much waits there of what the sender, or
+    /// everyone, has addressed to it (R-L8).
+    Undelivered {
+        /// Who had sent it; as in [`Action::Send`](super::Action::Send).
+        sender: ConnId,
+        /// The text.
+        text: &'a str,
+    },
     /// A connection broke a rule of the transport.
     Fault {
         /// Which connection.
@@ -146,6 +174,10 @@ pub enum TransportFault {
     InvalidUtf8,
     /// The bytes are no WebSocket frames.
     Protocol,
+    /// A message in more fragments than a message may have (R-L3).
+    TooManyFragments,
+    /// A message that has begun was not complete in time (R-L9).
+    Unfinished,
     /// The connection does not take what it is sent (R-L4).
     TooSlow,
 }

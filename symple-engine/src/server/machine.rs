@@ -1,6 +1,12 @@
 //! The machine itself: inputs to the parts that decide about them.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
 use core::{fmt, net::IpAddr};
 
 use symple_proto::{CloseCode, Status, frame::push_error};
@@ -12,6 +18,8 @@ use super::{
     TransportFault,
     cluster::Cluster,
     flow::PAUSED_BY_PENDING,
+    jobs::Job,
+    newcomers::{Newcomers, Place, party},
     outbox::Outbox,
     registry::{Connection, Registry, Session},
     rooms::{Keys, RoomIndex},
@@ -46,15 +54,29 @@ pub struct Server {
     pub(super) scratch: Vec<ConnId>,
     /// The rooms in which a frame has receivers on other nodes, while it is looked at.
     pub(super) rooms_elsewhere: Vec<RoomIndex>,
+    /// The rooms that a frame names: a list that is empty between inputs, kept for its memory.
+    pub(super) rooms_named: Vec<RoomIndex>,
     /// The other nodes, where there is a bus.
     pub(super) cluster: Option<Cluster>,
     /// Whose authentications are being decided.
     pub(super) requests: BTreeMap<RequestId, ConnId>,
     pub(super) last_request: u64,
-    /// Connections by address, where they are limited.
+    /// Connections by party, where they are limited.
     addresses: BTreeMap<IpAddr, usize>,
     pub(super) connections: usize,
     pub(super) unauthenticated: usize,
+    /// Connections that have not sent anything yet.
+    pub(super) newcomers: Newcomers,
+    /// Work that has been begun and not finished.
+    pub(super) jobs: VecDeque<Job>,
+    /// The peers that are still to be told of others: of whom, in ascending order.
+    pub(super) rosters: BTreeMap<ConnId, Vec<ConnId>>,
+    /// Clients that have left and are still heard: how much of what they had sent may be handled.
+    pub(super) departed: BTreeMap<ConnId, u64>,
+    /// Senders that were told that a receiver is too slow: when.
+    pub(super) told_too_slow: BTreeMap<ConnId, Timestamp>,
+    /// Deliveries that are charged to someone and made later, or by other nodes.
+    pub(super) deliveries_elsewhere: u64,
     pub(super) shutdown: Option<Shutdown>,
     pub(super) stats: Stats,
 }
@@ -85,12 +107,19 @@ impl Server {
             out: Outbox::default(),
             scratch: Vec::new(),
             rooms_elsewhere: Vec::new(),
+            rooms_named: Vec::new(),
             cluster: None,
             requests: BTreeMap::new(),
             last_request: 0,
             addresses: BTreeMap::new(),
             connections: 0,
             unauthenticated: 0,
+            newcomers: Newcomers::default(),
+            jobs: VecDeque::new(),
+            rosters: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            told_too_slow: BTreeMap::new(),
+            deliveries_elsewhere: 0,
             shutdown: None,
             stats: Stats::default(),
         };
@@ -140,6 +169,10 @@ impl Server {
         match input {
             Input::Text { conn, text } => self.text(conn, text)?,
             Input::Connected { conn, address } => self.connected(conn, address)?,
+            Input::Frames { conn, count } => self.other_frames(conn, count)?,
+            Input::Departed { conn } => self.departed(conn)?,
+            Input::Drained { conn } => self.drained(conn),
+            Input::Undelivered { sender, text } => self.undelivered(sender, text),
             Input::Fault { conn, fault } => self.fault(conn, fault)?,
             Input::Disconnected { conn } => self.disconnected(conn)?,
             Input::SessionLoaded { request, session } => self.session_loaded(request, session),
@@ -164,14 +197,26 @@ impl Server {
     /// after every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.timers.next()
+        // What was put off so that others have their turn is due at once.
+        if self.jobs.is_empty() { self.timers.next() } else { Some(self.now) }
+    }
+
+    /// When another connection had better be accepted: so long as nobody can be asked to give way
+    /// for it, it waits where it is (R-L2). `None` if it need not wait.
+    #[must_use]
+    pub fn accepts_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let limit = self.config.connections.unauthenticated;
+        if limit == 0 || self.unauthenticated < limit {
+            return None;
+        }
+        self.newcomers.gives_way_at(limit).filter(|at| *at > now)
     }
 
     fn connected(&mut self, conn: ConnId, address: IpAddr) -> Result<(), EngineError> {
         let connection = Connection {
             id: conn,
             address: Some(address),
-            session: Session::AwaitingAuth,
+            session: Session::AwaitingAuth(Place::default()),
             paused: 0,
             full_at: Timestamp::ZERO,
         };
@@ -184,7 +229,7 @@ impl Server {
         let limits = &self.config.connections;
         let over = |count: usize, limit: usize| limit > 0 && count > limit;
         let from_there = if limits.per_address > 0 {
-            let count = self.addresses.entry(address).or_default();
+            let count = self.addresses.entry(party(address)).or_default();
             *count += 1;
             *count
         } else {
@@ -192,17 +237,38 @@ impl Server {
         };
         if self.shutdown.is_some() {
             self.close(conn, CloseCode::GOING_AWAY, "Server shutting down");
-        } else if over(self.connections, limits.total)
-            || over(self.unauthenticated, limits.unauthenticated)
-            || over(from_there, limits.per_address)
-        {
-            self.stats.over_capacity += 1;
-            self.error(conn, Status::UNAVAILABLE, "At capacity");
-            self.close(conn, CloseCode::AT_CAPACITY, "At capacity");
-        } else if !self.config.auth_timeout.is_zero() {
-            self.timers.set(self.now + self.config.auth_timeout, Timer::Auth(conn));
+        } else if over(self.connections, limits.total) || over(from_there, limits.per_address) {
+            self.refuse_at_capacity(conn);
+        } else {
+            if over(self.unauthenticated, limits.unauthenticated) {
+                match self.newcomers.first_to_go(limits.unauthenticated) {
+                    Some((_, oldest)) => self.refuse_at_capacity(oldest),
+                    None => return Ok(self.refuse_at_capacity(conn)),
+                }
+            }
+            let place = self.newcomers.add(conn, Some(address), self.now);
+            if let Some(connection) = self.registry.get_mut(conn) {
+                connection.session = Session::AwaitingAuth(place);
+            }
+            if !self.config.auth_timeout.is_zero() {
+                self.timers.set(self.now + self.config.auth_timeout, Timer::Auth(conn));
+            }
         }
         Ok(())
+    }
+
+    /// There is no place for a connection, or not any more; it is told when to come back (R-L2).
+    fn refuse_at_capacity(&mut self, conn: ConnId) {
+        /// Those who are refused at the same time come back at different times within so many
+        /// seconds.
+        const SPREAD: u8 = 10;
+        self.stats.over_capacity += 1;
+        let mut random = [0; 8];
+        self.random.fill(&mut random);
+        let seconds = 1 + random[0] % SPREAD;
+        let more = format!("\"retry_after\":{seconds}");
+        self.error_with(conn, Status::UNAVAILABLE, "At capacity", &more);
+        self.close(conn, CloseCode::AT_CAPACITY, "At capacity");
     }
 
     fn disconnected(&mut self, conn: ConnId) -> Result<(), EngineError> {
@@ -210,12 +276,15 @@ impl Server {
             return Err(EngineError::UnknownConnection(conn));
         }
         self.end_session(conn, OfflineReason::Disconnected, true);
+        self.departed.remove(&conn);
+        self.told_too_slow.remove(&conn);
         if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {
             self.connections -= 1;
-            if let Some(count) = self.addresses.get_mut(&address) {
+            let party = party(address);
+            if let Some(count) = self.addresses.get_mut(&party) {
                 *count -= 1;
                 if *count == 0 {
-                    self.addresses.remove(&address);
+                    self.addresses.remove(&party);
                 }
             }
         }
@@ -252,6 +321,17 @@ impl Server {
                 let reason = OfflineReason::ProtocolError;
                 self.end(conn, CloseCode::PROTOCOL_ERROR, "Protocol error", reason);
             }
+            (_, TransportFault::TooManyFragments) => {
+                self.stats.too_big += 1;
+                self.error(conn, Status::TOO_LARGE, "Too many fragments");
+                let reason = OfflineReason::ProtocolError;
+                self.end(conn, CloseCode::TOO_BIG, "Too many fragments", reason);
+            }
+            (_, TransportFault::Unfinished) => {
+                self.stats.unfinished += 1;
+                let reason = OfflineReason::ProtocolError;
+                self.end(conn, CloseCode::POLICY, "Message timeout", reason);
+            }
             (_, TransportFault::TooSlow) => {
                 self.stats.too_slow += 1;
                 self.end_session(conn, OfflineReason::TooSlow, true);
@@ -263,6 +343,8 @@ impl Server {
     }
 
     fn timeout(&mut self) {
+        // A slice, and no more until the driver comes back.
+        self.work();
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Auth(conn) => self.auth_timeout(conn),
@@ -278,9 +360,20 @@ impl Server {
 
     /// Answers a connection with an `error` frame.
     pub(super) fn error(&mut self, conn: ConnId, status: Status, message: &str) {
+        self.error_with(conn, status, message, "");
+    }
+
+    /// Answers a connection with an `error` frame that has another member, given as JSON.
+    pub(super) fn error_with(&mut self, conn: ConnId, status: Status, message: &str, more: &str) {
         self.stats.errors += 1;
-        let mut text = String::with_capacity(48 + message.len());
+        let mut text = String::with_capacity(48 + message.len() + more.len());
         push_error(status, message, &mut text);
+        if !more.is_empty() {
+            text.pop();
+            text.push(',');
+            text.push_str(more);
+            text.push('}');
+        }
         self.out.send_to(conn, text);
     }
 
@@ -308,7 +401,8 @@ impl Server {
         connection.paused = 0;
         match &mut connection.session {
             Session::Closing => {}
-            Session::AwaitingAuth => {
+            Session::AwaitingAuth(place) => {
+                self.newcomers.remove(*place);
                 connection.session = Session::Closing;
                 self.unauthenticated -= 1;
             }

@@ -10,7 +10,7 @@ use super::{
 
 #[derive(Debug)]
 enum Queued {
-    Send { text: Text, to: Range<usize> },
+    Send { text: Text, to: Range<usize>, sender: Option<ConnId> },
     Other(Action<'static>),
 }
 
@@ -37,14 +37,61 @@ impl Outbox {
     /// Sends a text to the receivers that have been appended; how many there are. The text is
     /// made only if there are any.
     pub(super) fn send(&mut self, text: impl FnOnce() -> Text) -> usize {
-        let to = self.start..self.receivers.len();
-        let count = to.len();
-        if count > 0 {
-            self.start = self.receivers.len();
-            self.deliveries += count as u64;
-            self.queue.push_back(Queued::Send { text: text(), to });
+        let count = self.pending();
+        self.send_pending(count, None, text);
+        count
+    }
+
+    /// Sends a text of a sender to the receivers that have been appended. Those behind the first
+    /// `members` have it only because the sender has addressed them (R-L8).
+    pub(super) fn send_from(
+        &mut self,
+        sender: ConnId,
+        members: usize,
+        text: impl FnOnce() -> Text,
+    ) -> usize {
+        let count = self.pending();
+        if members == 0 || members >= count {
+            let sender = (members == 0).then_some(sender);
+            self.send_pending(count, sender, text);
+        } else {
+            let text = text();
+            self.send_pending(members, None, || text.clone());
+            self.send_pending(count - members, Some(sender), || text);
         }
         count
+    }
+
+    /// Sends a text to the first so many of the receivers that have been appended.
+    fn send_pending(&mut self, count: usize, sender: Option<ConnId>, text: impl FnOnce() -> Text) {
+        if count > 0 {
+            let to = self.start..self.start + count;
+            self.start = to.end;
+            self.deliveries += count as u64;
+            self.queue.push_back(Queued::Send { text: text(), to, sender });
+        }
+    }
+
+    /// How many receivers have been appended.
+    pub(super) fn pending(&self) -> usize {
+        self.receivers.len() - self.start
+    }
+
+    /// Keeps only some of the receivers that have been appended.
+    pub(super) fn retain_pending(&mut self, mut keep: impl FnMut(ConnId) -> bool) {
+        let mut end = self.start;
+        for at in self.start..self.receivers.len() {
+            if keep(self.receivers[at]) {
+                self.receivers[end] = self.receivers[at];
+                end += 1;
+            }
+        }
+        self.receivers.truncate(end);
+    }
+
+    /// Takes away the receivers that have been appended.
+    pub(super) fn take_pending(&mut self) -> Vec<ConnId> {
+        self.receivers.split_off(self.start)
     }
 
     /// Sends a text to one connection. No receivers may be pending.
@@ -62,7 +109,9 @@ impl Outbox {
     /// The next action.
     pub(super) fn poll(&mut self) -> Option<Action<'_>> {
         match self.queue.pop_front() {
-            Some(Queued::Send { text, to }) => Some(Action::Send { text, to: &self.receivers[to] }),
+            Some(Queued::Send { text, to, sender }) => {
+                Some(Action::Send { text, to: &self.receivers[to], sender })
+            }
             Some(Queued::Other(action)) => Some(action),
             None => {
                 self.receivers.clear();

@@ -12,7 +12,7 @@ use symple_proto::{
 use super::{ConnId, PresenceMode, Server, Text, membership::Reason, peer::Peer, rooms::RoomIndex};
 
 /// The presence frame that the server sends of a peer.
-fn presence(peer: &Peer, online: bool) -> Text {
+pub(super) fn presence(peer: &Peer, online: bool) -> Text {
     let mut text = String::with_capacity(48 + peer.quoted().len() + peer.record.text().len());
     push_presence(peer.quoted(), &peer.record, online, &mut text);
     Text::from(text)
@@ -59,13 +59,7 @@ impl Server {
             self.registry.rooms.mark(room);
             entered = true;
         }
-        if self.config.presence == PresenceMode::Full && !conn.is_remote() {
-            for other in &found {
-                if let Some(other) = self.registry.peer(*other) {
-                    self.out.send_to(conn, presence(other, true));
-                }
-            }
-        }
+        self.tell_roster(conn, &found);
         self.tell_all(conn, &found, true);
         found.clear();
         self.scratch = found;
@@ -86,6 +80,9 @@ impl Server {
             self.registry.unmark_all();
             self.registry.push_unmarked_strangers(room, !conn.is_remote(), &mut lost);
             for other in lost.iter().filter(|_| !conn.is_remote()) {
+                if self.is_untold(conn, *other) {
+                    continue;
+                }
                 if let Some(other) = self.registry.peer(*other) {
                     self.out.send_to(conn, presence(other, false));
                 }
@@ -133,12 +130,13 @@ impl Server {
     /// Takes a peer out of all its rooms, and with `tell` tells those who shared one (R-P2).
     pub(super) fn go_offline(&mut self, conn: ConnId, tell: bool) {
         if tell {
-            let Self { registry, out, .. } = self;
-            registry.push_sharing(conn, out.receivers());
-            if let Some(peer) = registry.peer(conn) {
-                out.send(|| presence(peer, false));
+            self.registry.push_sharing(conn, self.out.receivers());
+            self.spare_untold(conn);
+            if let Some(peer) = self.registry.peer(conn) {
+                self.out.send(|| presence(peer, false));
             }
         }
+        self.rosters.remove(&conn);
         self.announce_offline(conn);
         self.registry.leave_all(conn);
         self.follow_occupancy();
@@ -146,10 +144,10 @@ impl Server {
 
     /// Tells these of a peer.
     fn tell_all(&mut self, conn: ConnId, whom: &[ConnId], online: bool) {
-        let Self { registry, out, .. } = self;
-        if let Some(peer) = registry.peer(conn) {
-            out.receivers().extend(whom.iter().filter(|conn| !conn.is_remote()));
-            out.send(|| presence(peer, online));
+        self.out.receivers().extend(whom.iter().filter(|conn| !conn.is_remote()));
+        self.spare_untold(conn);
+        if let Some(peer) = self.registry.peer(conn) {
+            self.out.send(|| presence(peer, online));
         }
     }
 

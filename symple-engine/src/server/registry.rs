@@ -10,6 +10,7 @@ use crate::Timestamp;
 use super::{
     ConnId,
     membership::{Membership, Reason},
+    newcomers::Place,
     peer::Peer,
     pending::Pending,
     remotes::{NodeIndex, RemotePeer, Remotes},
@@ -19,8 +20,8 @@ use super::{
 /// What a connection is at.
 #[derive(Debug)]
 pub(super) enum Session {
-    /// No `auth` yet.
-    AwaitingAuth,
+    /// No `auth` yet; where it stands among those who have sent nothing.
+    AwaitingAuth(Place),
     /// The authentication is being decided.
     Authenticating(Box<Pending>),
     /// It is a peer.
@@ -45,7 +46,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Not a peer, and not told to go.
     pub(super) fn is_unauthenticated(&self) -> bool {
-        matches!(self.session, Session::AwaitingAuth | Session::Authenticating(_))
+        matches!(self.session, Session::AwaitingAuth(_) | Session::Authenticating(_))
     }
 }
 
@@ -361,32 +362,49 @@ impl Registry {
         }
     }
 
-    /// True if one of the members on other nodes shares a marked room.
-    pub(super) fn has_remote_acquaintance(&self, room: RoomIndex) -> bool {
-        self.rooms.remotes(room).iter().any(|member| self.shares_marked(member.conn))
+    /// Aims at rooms, for [`push_acquaintances_aimed_at`](Self::push_acquaintances_aimed_at).
+    pub(super) fn aim_at(&mut self, rooms: &[RoomIndex]) {
+        self.rooms.aim_at(rooms);
     }
 
-    /// Appends the members of a room that are not marked yet and share a marked room, and marks
-    /// them; how many were passed over because they share none.
-    pub(super) fn push_unmarked_acquaintances(
+    /// Appends those who share a room with a peer, are not marked yet and are in a room that is
+    /// aimed at, and marks them; and the rooms that those of other nodes are in for it.
+    pub(super) fn push_acquaintances_aimed_at(
         &mut self,
-        room: RoomIndex,
+        conn: ConnId,
         out: &mut Vec<ConnId>,
-    ) -> u64 {
-        let mut passed_over = 0;
-        for at in 0..self.rooms.members(room).len() {
-            let conn = self.rooms.members(room)[at].conn;
-            if self.is_marked(conn) {
-                continue;
+        elsewhere: &mut Vec<RoomIndex>,
+    ) {
+        for at in 0.. {
+            let Some(own) = self.peer(conn).and_then(|peer| peer.memberships.get(at)) else {
+                break;
+            };
+            let own = own.room;
+            for at in 0..self.rooms.members(own).len() {
+                let other = self.rooms.members(own)[at].conn;
+                if !self.is_marked(other) && self.rooms_aimed_at(other).next().is_some() {
+                    self.mark(other);
+                    out.push(other);
+                }
             }
-            if self.shares_marked(conn) {
-                self.mark(conn);
-                out.push(conn);
-            } else {
-                passed_over += 1;
+            for at in 0..self.rooms.remotes(own).len() {
+                let other = self.rooms.remotes(own)[at].conn;
+                if self.mark(other) {
+                    for room in self.rooms_aimed_at(other) {
+                        if !elsewhere.contains(&room) {
+                            elsewhere.push(room);
+                        }
+                    }
+                }
             }
         }
-        passed_over
+    }
+
+    /// Those rooms of a peer that are aimed at.
+    fn rooms_aimed_at(&self, conn: ConnId) -> impl Iterator<Item = RoomIndex> {
+        let memberships = self.peer(conn).map_or(&[][..], |peer| &peer.memberships);
+        let rooms = memberships.iter().map(|membership| membership.room);
+        rooms.filter(|room| self.rooms.is_aimed_at(*room))
     }
 
     /// Appends every peer of this node that shares a room with this one, once.

@@ -48,6 +48,8 @@ struct Room {
     remotes: Vec<Member>,
     /// The last mark that was set; see [`Rooms::mark`].
     mark: u32,
+    /// The last aim that was taken at it; see [`Rooms::aim_at`].
+    aim: u32,
 }
 
 /// All rooms of the node. A room is there as long as it has members (R-R4).
@@ -58,6 +60,7 @@ pub(super) struct Rooms {
     names: HashTable<RoomIndex>,
     keys: Keys,
     mark: u32,
+    aim: u32,
     /// Rooms that have got their first member of this node, or lost their last, in order; where
     /// anyone wants to know.
     occupancy: Option<Vec<(Box<str>, bool)>>,
@@ -71,6 +74,7 @@ impl Rooms {
             names: HashTable::new(),
             keys,
             mark: 0,
+            aim: 0,
             occupancy: None,
         }
     }
@@ -108,8 +112,13 @@ impl Rooms {
         match entry {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let room =
-                    Room { name: name.into(), members: Vec::new(), remotes: Vec::new(), mark: 0 };
+                let room = Room {
+                    name: name.into(),
+                    members: Vec::new(),
+                    remotes: Vec::new(),
+                    mark: 0,
+                    aim: 0,
+                };
                 let index = match free.pop() {
                     Some(index) => {
                         rooms[index.at()] = room;
@@ -222,6 +231,25 @@ impl Rooms {
     /// True if the room has been marked since all were unmarked.
     pub(super) fn is_marked(&self, room: RoomIndex) -> bool {
         self.rooms[room.at()].mark == self.mark
+    }
+
+    /// Aims at these rooms and at no others.
+    pub(super) fn aim_at(&mut self, rooms: &[RoomIndex]) {
+        self.aim = self.aim.wrapping_add(1);
+        if self.aim == 0 {
+            for room in &mut self.rooms {
+                room.aim = 0;
+            }
+            self.aim = 1;
+        }
+        for room in rooms {
+            self.rooms[room.at()].aim = self.aim;
+        }
+    }
+
+    /// True if the room is one of those that were aimed at last.
+    pub(super) fn is_aimed_at(&self, room: RoomIndex) -> bool {
+        self.rooms[room.at()].aim == self.aim
     }
 
     /// The rooms that have members, in the order of their places.

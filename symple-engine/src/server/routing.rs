@@ -1,8 +1,12 @@
 //! Who receives what a peer sends (SPEC §5).
 
 use alloc::format;
+use core::time::Duration;
 
-use symple_proto::{FrameView, Recipient, RoutedType, cluster::Payload};
+use symple_proto::{
+    FrameView, RawJson, Recipient, RoutedType, Status,
+    cluster::{Call, Payload},
+};
 
 use super::{ConnId, Server, remotes::NodeIndex, rooms::RoomIndex};
 
@@ -15,6 +19,16 @@ pub(super) enum Elsewhere {
     Node(NodeIndex),
     /// In the rooms that are [listed](Server::rooms_elsewhere).
     Rooms,
+}
+
+/// Who receives a frame: those on this node are pending in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// How many of the receivers are in a room with the sender that the frame is for; they come
+    /// first. The others have it because the sender has addressed it to them (R-L8).
+    pub(super) members: usize,
+    /// Where else there are receivers.
+    pub(super) elsewhere: Elsewhere,
 }
 
 impl Server {
@@ -31,7 +45,8 @@ impl Server {
         } else {
             None
         };
-        let elsewhere = self.select(conn, &recipient, kind);
+        let Selection { members, elsewhere } = self.select(conn, &recipient, kind);
+        self.tell_of_sender(conn);
         let Self { registry, out, .. } = self;
         let Some(peer) = registry.peer(conn) else { return };
         let relay = || {
@@ -41,12 +56,25 @@ impl Server {
             })
         };
         if elsewhere == Elsewhere::Nobody {
-            out.send(relay);
+            out.send_from(conn, members, relay);
         } else {
             let text = relay();
-            out.send(|| text.clone());
+            out.send_from(conn, members, || text.clone());
+            self.charge_elsewhere(elsewhere);
             self.publish(elsewhere, Payload::Frame((*text).into()));
         }
+    }
+
+    /// Counts what other nodes will deliver.
+    fn charge_elsewhere(&mut self, elsewhere: Elsewhere) {
+        let rooms = &self.registry.rooms;
+        self.deliveries_elsewhere += match elsewhere {
+            Elsewhere::Nobody => 0,
+            Elsewhere::Node(_) => 1,
+            Elsewhere::Rooms => {
+                self.rooms_elsewhere.iter().map(|room| rooms.remotes(*room).len() as u64).sum()
+            }
+        };
     }
 
     /// Collects the receivers of a frame on this node; where else there are any. The sender may
@@ -56,9 +84,10 @@ impl Server {
         conn: ConnId,
         recipient: &Recipient<'_>,
         kind: RoutedType,
-    ) -> Elsewhere {
+    ) -> Selection {
         self.rooms_elsewhere.clear();
         let mut elsewhere = Elsewhere::Rooms;
+        let mut members = None;
         match recipient {
             Recipient::Everyone => {
                 self.registry.push_sharing(conn, self.out.receivers());
@@ -70,6 +99,7 @@ impl Server {
                 }
             }
             Recipient::Session(id) => {
+                members = Some(0);
                 elsewhere = match self.registry.find(id) {
                     Some(target) => self.reach_session(conn, target, kind),
                     None => Elsewhere::Nobody,
@@ -77,37 +107,61 @@ impl Server {
             }
             Recipient::Name(name) => {
                 if let Some(target) = self.registry.find(name) {
+                    members = Some(0);
                     elsewhere = self.reach_session(conn, target, kind);
-                } else if let Some(room) = self.registry.rooms.find(name) {
-                    if self.registry.is_member(conn, room) {
-                        // One room has each of its members once: nothing to mark.
-                        self.registry.push_members(room, conn, self.out.receivers());
-                        if !self.registry.rooms.remotes(room).is_empty() {
-                            self.rooms_elsewhere.push(room);
-                        }
-                    } else {
-                        self.mark_sender(conn);
-                        self.reach_room(room, kind);
+                } else if let Some(room) = self.own_room(conn, name) {
+                    // One room has each of its members once: nothing to mark.
+                    self.registry.push_members(room, conn, self.out.receivers());
+                    if !self.registry.rooms.remotes(room).is_empty() {
+                        self.rooms_elsewhere.push(room);
                     }
+                } else {
+                    members = Some(0);
+                    self.mark_sender(conn);
+                    let room = self.registry.rooms.find(name);
+                    self.reach_others(conn, room.as_slice(), kind);
                 }
             }
             Recipient::Rooms(rooms) => {
                 self.mark_sender(conn);
+                let mut named = core::mem::take(&mut self.rooms_named);
+                let mut others = false;
                 rooms.for_each_str(|name| {
-                    if let Some(room) = self.registry.rooms.find(&name) {
-                        self.reach_room(room, kind);
-                    }
+                    let room = self.registry.rooms.find(&name);
+                    others |= room.is_none_or(|room| !self.registry.rooms.is_marked(room));
+                    named.extend(room);
                 });
+                // However often a room is named, its members are looked at once.
+                named.sort_unstable();
+                named.dedup();
+                named.retain(|room| {
+                    let own = self.registry.rooms.is_marked(*room);
+                    if own {
+                        self.reach(*room);
+                    }
+                    !own
+                });
+                members = Some(self.out.pending());
+                if others {
+                    self.reach_others(conn, &named, kind);
+                }
+                named.clear();
+                self.rooms_named = named;
             }
         }
         if elsewhere == Elsewhere::Rooms && self.rooms_elsewhere.is_empty() {
-            Elsewhere::Nobody
-        } else {
-            elsewhere
+            elsewhere = Elsewhere::Nobody;
         }
+        Selection { members: members.unwrap_or(self.out.pending()), elsewhere }
     }
 
-    /// Prepares for [`reach_room`](Self::reach_room).
+    /// The room of that name, if the peer is in it.
+    fn own_room(&self, conn: ConnId, name: &str) -> Option<RoomIndex> {
+        let room = self.registry.rooms.find(name)?;
+        self.registry.is_member(conn, room).then_some(room)
+    }
+
+    /// Prepares for [`reach`](Self::reach) and [`reach_others`](Self::reach_others).
     fn mark_sender(&mut self, conn: ConnId) {
         self.registry.unmark_all();
         self.registry.mark(conn);
@@ -132,21 +186,65 @@ impl Server {
         Elsewhere::Nobody
     }
 
-    /// A room is reached by its members, and by others as the host has it (R-M3); with presence,
-    /// only those are reached who share a room (R-P6). The rooms of the sender are marked, and so
-    /// is everyone who is not to receive the frame again (R-M1, R-M2).
-    fn reach_room(&mut self, room: RoomIndex, kind: RoutedType) {
-        let anyone = self.config.anyone_sends() && kind != RoutedType::Presence;
-        let receivers = self.out.receivers();
-        let everyone = anyone || self.registry.rooms.is_marked(room);
-        if everyone {
-            self.registry.push_unmarked_members(room, receivers);
-        } else {
-            self.stats.not_permitted += self.registry.push_unmarked_acquaintances(room, receivers);
-        }
-        let remotes = !self.registry.rooms.remotes(room).is_empty();
-        if remotes && (everyone || self.registry.has_remote_acquaintance(room)) {
+    /// All members of a room are reached. Everyone is marked who is not to receive the frame again
+    /// (R-M1, R-M2).
+    fn reach(&mut self, room: RoomIndex) {
+        self.registry.push_unmarked_members(room, self.out.receivers());
+        if !self.registry.rooms.remotes(room).is_empty() {
             self.rooms_elsewhere.push(room);
         }
+    }
+
+    /// Rooms that the sender is not in are reached by all, or by those who share a room with a
+    /// member, as it is set up (R-M3); with presence, only those are reached who share a room
+    /// (R-P6).
+    ///
+    /// Where members only are reached it is the sender's own rooms that are looked through, not
+    /// those that it names: how long that takes tells nothing about what others there are.
+    fn reach_others(&mut self, conn: ConnId, rooms: &[RoomIndex], kind: RoutedType) {
+        if self.config.anyone_sends() && kind != RoutedType::Presence {
+            for room in rooms {
+                self.reach(*room);
+            }
+            return;
+        }
+        self.stats.not_permitted += rooms.len() as u64;
+        self.registry.aim_at(rooms);
+        self.registry.push_acquaintances_aimed_at(
+            conn,
+            self.out.receivers(),
+            &mut self.rooms_elsewhere,
+        );
+    }
+
+    /// A receiver did not take what was addressed to it: the sender is told (R-L8).
+    pub(super) fn undelivered(&mut self, sender: ConnId, text: &str) {
+        /// How often a sender is told.
+        const INTERVAL: Duration = Duration::from_secs(1);
+        self.stats.undelivered += 1;
+        if self.registry.peer(sender).is_none() {
+            return;
+        }
+        let told = self.told_too_slow.get(&sender);
+        if told.is_some_and(|at| self.now.since(*at) < INTERVAL) {
+            return;
+        }
+        let Ok(frame) = FrameView::parse(text, self.config.limits.depth) else { return };
+        let Some(to) = frame.to() else { return };
+        self.told_too_slow.insert(sender, self.now);
+        if sender.is_remote() {
+            if let Ok(id) = self.id_of(sender) {
+                let to = RawJson::from(to);
+                let _ = self.call(sender, Call::Undelivered { id, to });
+            }
+            return;
+        }
+        self.tell_undelivered(sender, to.text());
+    }
+
+    /// Tells a peer of this node that a receiver is too slow for what it addresses to it.
+    pub(super) fn tell_undelivered(&mut self, sender: ConnId, to: &str) {
+        let more = format!("\"to\":{to}");
+        self.error_with(sender, Status::TOO_MANY, "Receiver too slow", &more);
     }
 }

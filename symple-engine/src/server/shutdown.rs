@@ -7,7 +7,7 @@ use symple_proto::{CloseCode, frame::Event};
 
 use crate::Timestamp;
 
-use super::{ConnId, OfflineReason, Server, Text, timers::Timer};
+use super::{ConnId, OfflineReason, Server, Text, jobs::Job, timers::Timer};
 
 /// How often connections are closed while a node drains.
 const STEP: Duration = Duration::from_millis(50);
@@ -76,8 +76,18 @@ impl Server {
                 self.end_session(*conn, OfflineReason::Shutdown, false);
             }
         }
-        for conn in closing.into_iter().rev() {
-            self.end(conn, CloseCode::GOING_AWAY, GOODBYE, OfflineReason::Shutdown);
+        closing.reverse();
+        if all_at_once {
+            for conn in closing {
+                self.say_goodbye(conn);
+            }
+        } else {
+            self.start(Job::ShutDown { peers: closing });
         }
+    }
+
+    /// Closes a connection because the node shuts down.
+    pub(super) fn say_goodbye(&mut self, conn: ConnId) {
+        self.end(conn, CloseCode::GOING_AWAY, GOODBYE, OfflineReason::Shutdown);
     }
 }

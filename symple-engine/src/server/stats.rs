@@ -32,8 +32,14 @@ pub struct Stats {
     pub not_permitted: u64,
     /// Times that a peer sent too fast and was not read from for a while (R-L3).
     pub paused: u64,
-    /// Messages over the size limit (R-L1).
+    /// Messages over the size limit (R-L1), or in too many fragments (R-L3).
     pub too_big: u64,
+    /// Connections closed because a message that had begun was not complete in time (R-L9).
+    pub unfinished: u64,
+    /// Clients that left behind more than was still handled (R-L3).
+    pub departed_cut_short: u64,
+    /// Frames refused because too much of what was addressed to their receiver waited (R-L8).
+    pub undelivered: u64,
     /// Connections closed because they did not read (R-L4).
     pub too_slow: u64,
     /// Connections closed for what was no WebSocket frame or no UTF-8.

@@ -537,19 +537,17 @@ fn authenticate_again_anonymously() {
     assert!(node.one().contains(r#""status":403"#));
 }
 
-/// R-L2: at capacity a connection is told so and closed.
+/// R-L2: at capacity a connection is told so, and when to come back, and closed.
 #[test]
 fn capacity() {
-    let refused = |conn: &str| {
-        [
-            format!(r#"send [{conn}] {{"type":"error","status":503,"message":"At capacity"}}"#),
-            format!("close {conn} 1013 At capacity"),
-        ]
+    let refused = |conn: &str, seconds: u8| {
+        let error = r#"{"type":"error","status":503,"message":"At capacity","retry_after":"#;
+        [format!("send [{conn}] {error}{seconds}}}"), format!("close {conn} 1013 At capacity")]
     };
     let mut node = Node::new(config(|config| config.connections.total = 1));
     let conn = node.peer("alice", &[]);
     node.connect();
-    assert_eq!(node.seen(), refused("#1.7"));
+    assert_eq!(node.seen(), refused("#1.7", 4));
     node.disconnect(conn);
     node.disconnect(symple_engine::server::ConnId::new(1, 7));
     node.connect();
@@ -560,15 +558,16 @@ fn capacity() {
     node.connect_from("192.0.2.2".parse().unwrap());
     node.nothing();
     node.connect();
-    assert_eq!(node.seen(), refused("#2.7"));
+    assert_eq!(node.seen(), refused("#2.7", 4));
     assert_eq!(node.server.stats().over_capacity, 1);
 
     let mut node = Node::new(config(|config| config.connections.unauthenticated = 1));
     node.peer("alice", &[]);
     node.connect();
     node.nothing();
+    // The one that has said nothing gives way.
     node.connect();
-    assert_eq!(node.seen(), refused("#2.7"));
+    assert_eq!(node.seen(), refused("#1.7", 4));
 }
 
 /// R-L6: a peer that is too much is refused.

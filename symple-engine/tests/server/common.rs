@@ -66,7 +66,7 @@ impl Node {
     pub(crate) fn drain(&mut self) {
         while let Some(action) = self.server.poll_action() {
             let line = match &action {
-                Action::Send { text, to } => format!("send {to:?} {}", &**text),
+                Action::Send { text, to, .. } => format!("send {to:?} {}", &**text),
                 Action::LoadSession { request, token } => {
                     self.requests.push(*request);
                     format!("load session {}", token.expose())
@@ -104,6 +104,11 @@ impl Node {
         let result = self.server.handle(self.now, input);
         self.drain();
         result
+    }
+
+    /// As [`input`](Self::input), and what comes out stays in the server.
+    pub(crate) fn input_without_drain(&mut self, input: Input<'_>) {
+        self.server.handle(self.now, input).unwrap();
     }
 
     /// Opens a connection.

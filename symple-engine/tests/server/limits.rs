@@ -64,7 +64,7 @@ fn rate() {
     assert_eq!(node.received(bob).len(), 400);
     node.forget();
     node.text(alice, text);
-    assert_eq!(node.seen()[0], "Pause { conn: #0.7 }");
+    assert_eq!(node.seen()[1], "Pause { conn: #0.7 }");
     // What was read already is handled all the same.
     node.text(alice, text);
     assert_eq!(node.received(bob).len(), 1);
@@ -79,7 +79,7 @@ fn rate() {
 /// R-L3: over a long time it is the rate, no more and no less.
 #[test]
 fn rate_over_time() {
-    let rate = RateLimit { frames_per_second: 100, burst: 50 };
+    let rate = RateLimit { units_per_second: 100, burst: 50, ..RateLimit::default() };
     let mut node = Node::new(config(|config| config.rate = Some(rate)));
     let alice = node.peer("alice", &[]);
     node.forget();

@@ -64,6 +64,7 @@ enum Op {
     CloseRoom { room: &'static str },
     HostJoin { peer: usize, room: &'static str },
     HostLeave { peer: usize, room: &'static str },
+    Drain(usize),
 }
 
 fn any_room() -> impl Strategy<Value = &'static str> {
@@ -98,6 +99,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => any_room().prop_map(|room| Op::CloseRoom { room }),
         1 => (any::<usize>(), any_room()).prop_map(|(peer, room)| Op::HostJoin { peer, room }),
         1 => (any::<usize>(), any_room()).prop_map(|(peer, room)| Op::HostLeave { peer, room }),
+        4 => any::<usize>().prop_map(Op::Drain),
     ]
 }
 
@@ -106,8 +108,9 @@ struct World {
     server: Server,
     peers: BTreeMap<ConnId, Peer>,
     next: u32,
-    /// Presence events of pairs: who was told last that whom is online.
     time: u64,
+    /// Who is still to be told of others, as soon as it has read.
+    awaiting: BTreeSet<ConnId>,
 }
 
 /// What each connection received, in order.
@@ -116,16 +119,27 @@ type Received = BTreeMap<ConnId, Vec<Value>>;
 impl World {
     fn new(config: Config) -> Self {
         let server = Server::new(config.clone(), counter());
-        Self { config, server, peers: BTreeMap::new(), next: 0, time: 0 }
+        Self { config, server, peers: BTreeMap::new(), next: 0, time: 0, awaiting: BTreeSet::new() }
     }
 
     fn input(&mut self, input: Input<'_>) -> Received {
         self.time += 10_000;
-        self.server.handle(Timestamp::from_millis(self.time), input).unwrap();
+        let now = Timestamp::from_millis(self.time);
+        self.server.handle(now, input).unwrap();
         let mut received = Received::new();
+        self.carry_out(&mut received);
+        // What was put off.
+        while self.server.poll_timeout().is_some_and(|at| at <= now) {
+            self.server.handle(now, Input::Timeout).unwrap();
+            self.carry_out(&mut received);
+        }
+        received
+    }
+
+    fn carry_out(&mut self, received: &mut Received) {
         while let Some(action) = self.server.poll_action() {
             match action {
-                Action::Send { text, to } => {
+                Action::Send { text, to, .. } => {
                     let unique: BTreeSet<_> = to.iter().collect();
                     assert_eq!(unique.len(), to.len(), "R-M2: a receiver twice: {}", &*text);
                     for conn in to {
@@ -136,11 +150,23 @@ impl World {
                         received.entry(*conn).or_default().push(value);
                     }
                 }
+                Action::AwaitDrain { conn } => drop(self.awaiting.insert(conn)),
                 Action::Admit { .. } | Action::Close { .. } => {}
                 other => panic!("unexpected {other:?}"),
             }
         }
-        received
+    }
+
+    /// A peer has read everything, and is told of more.
+    fn drain(&mut self, n: usize) {
+        let count = self.awaiting.len();
+        if count == 0 {
+            return;
+        }
+        let conn = *self.awaiting.iter().nth(n % count).unwrap();
+        self.awaiting.remove(&conn);
+        let received = self.input(Input::Drained { conn });
+        self.check_rosters(&received);
     }
 
     fn text(&mut self, conn: ConnId, text: &Value) -> Received {
@@ -242,7 +268,8 @@ impl World {
                 assert!(changed || frame.get("x").is_some(), "R-P2: told twice: {frame}");
             }
         }
-        for (conn, peer) in &self.peers {
+        self.awaiting.retain(|conn| self.peers.contains_key(conn));
+        for (conn, peer) in self.peers.iter().filter(|(conn, _)| !self.awaiting.contains(conn)) {
             let expected: BTreeSet<_> = self
                 .peers
                 .iter()
@@ -266,6 +293,7 @@ impl World {
 
     fn apply(&mut self, op: &Op) {
         match op {
+            Op::Drain(n) => self.drain(*n),
             Op::Arrive { user, rooms } => {
                 let conn = ConnId::new(self.next, 0);
                 self.next += 1;
@@ -345,6 +373,12 @@ impl World {
                     assert_eq!(frames[0]["from"], sender.address(), "R-F2");
                 }
                 self.check_rosters(&received);
+                let sender = &self.peers[&conn];
+                for receiver in seen.iter().filter(|receiver| **receiver != conn) {
+                    let known = self.peers[receiver].roster.contains(&sender.id);
+                    let shares = self.peers[receiver].shares(sender);
+                    assert_eq!(known, shares, "R-P3: a frame of a peer it was not told of");
+                }
             }
             Op::Depart { peer, how } => {
                 let Some(conn) = self.nth(*peer) else { return };
@@ -441,10 +475,13 @@ impl World {
 fn any_config() -> impl Strategy<Value = Config> {
     let room_send =
         prop::sample::select(&[RoomSend::Auto, RoomSend::Members, RoomSend::Anyone][..]);
-    (any::<bool>(), room_send).prop_map(|(dynamic_rooms, room_send)| {
+    let burst = prop::sample::select(&[1, 200, 64 * 1024][..]);
+    (any::<bool>(), room_send, burst).prop_map(|(dynamic_rooms, room_send, burst)| {
         config(|config| {
             config.dynamic_rooms = dynamic_rooms;
             config.room_send = room_send;
+            config.roster_burst = burst;
+            config.work_burst = burst as u64;
         })
     })
 }
@@ -460,6 +497,9 @@ proptest! {
         let mut world = World::new(config);
         for op in &ops {
             world.apply(op);
+        }
+        while !world.awaiting.is_empty() {
+            world.drain(0);
         }
     }
 }

@@ -114,6 +114,13 @@ impl Server {
                 self.host_call(HostCall::Leave { peer: id, room })
             }
             Call::CloseRoom { room } => Ok(self.close_room_here(room)),
+            Call::Undelivered { id, to } => {
+                let sender = self.registry.find_local(id);
+                if let Some(sender) = sender {
+                    self.tell_undelivered(sender, to.text());
+                }
+                Ok(usize::from(sender.is_some()))
+            }
             _ => Ok(0),
         }
     }

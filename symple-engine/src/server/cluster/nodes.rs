@@ -36,6 +36,8 @@ pub(super) struct Node {
     /// Counts its snapshots.
     pub(super) snapshot: u32,
     pub(super) incoming: Option<Incoming>,
+    /// It is gone, and some of its peers are still to go.
+    retired: bool,
 }
 
 /// All other nodes.
@@ -58,6 +60,7 @@ impl Nodes {
             asked: None,
             snapshot: 0,
             incoming: None,
+            retired: false,
         };
         let at = match self.0.iter().position(Option::is_none) {
             Some(at) => {
@@ -74,22 +77,29 @@ impl Nodes {
     }
 
     pub(super) fn find(&self, id: &str) -> Option<NodeIndex> {
-        let at =
-            self.0.iter().position(|node| node.as_ref().is_some_and(|node| *node.id == *id))?;
+        let at = self.0.iter().position(|node| node.as_ref().is_some_and(|node| node.is(id)))?;
         u32::try_from(at).ok().map(NodeIndex)
     }
 
     pub(super) fn id(&self, node: NodeIndex) -> Option<&str> {
-        self.0.get(node.0 as usize)?.as_ref().map(|node| &*node.id)
+        let node = self.0.get(node.0 as usize)?.as_ref()?;
+        (!node.retired).then_some(&*node.id)
     }
 
     /// The ids of all.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().flatten().map(|node| &*node.id)
+        self.0.iter().flatten().filter(|node| !node.retired).map(|node| &*node.id)
     }
 
     pub(super) fn get_mut(&mut self, node: NodeIndex) -> Option<&mut Node> {
         self.0.get_mut(node.0 as usize)?.as_mut()
+    }
+
+    /// Forgets the id of a node that is gone, and keeps its place until its peers are gone, too.
+    pub(super) fn retire(&mut self, node: NodeIndex) -> Option<Box<str>> {
+        let node = self.get_mut(node)?;
+        node.retired = true;
+        Some(core::mem::take(&mut node.id))
     }
 
     pub(super) fn remove(&mut self, node: NodeIndex) {
@@ -123,7 +133,7 @@ impl Nodes {
     ) -> (Vec<NodeIndex>, Vec<NodeIndex>) {
         let (mut dead, mut unsynced) = (Vec::new(), Vec::new());
         for (at, node) in (0..).zip(&mut self.0) {
-            let Some(node) = node else { continue };
+            let Some(node) = node.as_mut().filter(|node| !node.retired) else { continue };
             if now.since(node.heard) >= config.timeout {
                 dead.push(NodeIndex(at));
             } else if node.wants_snapshot(now, config.heartbeat) {
@@ -135,6 +145,10 @@ impl Nodes {
 }
 
 impl Node {
+    fn is(&self, id: &str) -> bool {
+        !self.retired && *self.id == *id
+    }
+
     /// It is to be asked for its peers now.
     pub(super) fn wants_snapshot(&mut self, now: Timestamp, heartbeat: Duration) -> bool {
         let incomplete = !self.synced || self.disputed;

@@ -6,7 +6,8 @@ use symple_proto::cluster::{Change, Envelope, Payload, PeerState, Snapshot};
 use symple_proto::{FrameType, FrameView, PeerId, PublicRecord, RawJson, Recipient, RoomName};
 
 use crate::server::{
-    ConnId, EngineError, Event, Server, membership::Reason, peer::Peer, remotes::NodeIndex,
+    ConnId, EngineError, Event, Server, jobs::Job, membership::Reason, peer::Peer,
+    remotes::NodeIndex,
 };
 
 use super::nodes::Incoming;
@@ -237,7 +238,7 @@ impl Server {
         }
     }
 
-    fn remote_offline(&mut self, conn: ConnId) {
+    pub(in crate::server) fn remote_offline(&mut self, conn: ConnId) {
         self.go_offline(conn, true);
         self.registry.remove_remote(conn);
     }
@@ -245,22 +246,26 @@ impl Server {
     /// A node is gone, and so are its peers (R-C2).
     pub(super) fn lose_node(&mut self, node: NodeIndex, dead: bool) {
         let Some(cluster) = &mut self.cluster else { return };
-        let id: Option<Box<str>> = cluster.nodes.id(node).map(Into::into);
-        cluster.nodes.remove(node);
+        let id = cluster.nodes.retire(node);
         let gone: Vec<_> = self
             .registry
             .remotes()
             .filter(|(_, remote)| remote.node == node)
             .map(|(conn, _)| conn)
             .collect();
-        for conn in gone {
-            self.remote_offline(conn);
-        }
+        self.start(Job::Lose { node, peers: gone });
         if let Some(node) = id {
             if dead {
                 self.stats.nodes_lost += 1;
             }
             self.tell_host_of_node(Event::NodeLeft { node, dead });
+        }
+    }
+
+    /// All peers of a node that is gone are offline: its place is free.
+    pub(in crate::server) fn free_node(&mut self, node: NodeIndex) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.nodes.remove(node);
         }
     }
 
@@ -286,7 +291,9 @@ impl Server {
                 })
             })
             .ok_or(EngineError::UnknownPeer)?;
-        self.select(sender, &recipient, kind);
-        Ok(self.out.send(|| String::from(frame.text()).into()))
+        let selection = self.select(sender, &recipient, kind);
+        self.tell_of_sender(sender);
+        let text = || String::from(frame.text()).into();
+        Ok(self.out.send_from(sender, selection.members, text))
     }
 }

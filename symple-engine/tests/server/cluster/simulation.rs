@@ -215,7 +215,7 @@ impl World {
             let node = &mut self.nodes[at];
             let Some(action) = node.server.poll_action() else { break };
             let command = match action {
-                Action::Send { text, to } => {
+                Action::Send { text, to, .. } => {
                     let value: Value = serde_json::from_str(&text).unwrap();
                     let to = to.to_vec();
                     for conn in to {

@@ -1,0 +1,184 @@
+//! Who gives way when too many connections wait to be let in (R-L2).
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use crate::Timestamp;
+
+use super::ConnId;
+
+/// How long a connection is left in peace when others wait for its place.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long one is whose address has more places than its share.
+const SHORT_GRACE: Duration = Duration::from_millis(250);
+/// An address may have one of so many places before its own connections give way first.
+const SHARE: usize = 4;
+
+/// The party that an address stands for: itself, or the /64 of an IPv6 address, which is one
+/// customer's.
+#[must_use]
+pub fn party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// Where a connection stands among the newcomers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Newcomer {
+    conn: ConnId,
+    since: Timestamp,
+    party: Option<IpAddr>,
+}
+
+/// Connections that have said nothing yet, in the order in which they came (R-L2).
+///
+/// When there is no place for another one, the oldest gives way; before all others the oldest of
+/// a party that has more than its share of the places. So silent connections cannot keep others
+/// out, however many there are and however fast they come.
+#[derive(Debug, Default)]
+pub struct Newcomers {
+    last: u64,
+    by_age: BTreeMap<Place, Newcomer>,
+    by_party: BTreeMap<IpAddr, BTreeSet<Place>>,
+}
+
+impl Newcomers {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_age.is_empty()
+    }
+
+    /// Adds a connection. Without an address, or from a proxy that speaks for many, it has no
+    /// party and no share.
+    pub fn add(&mut self, conn: ConnId, address: Option<IpAddr>, now: Timestamp) -> Place {
+        self.last += 1;
+        let place = Place(self.last);
+        let party = address.map(party);
+        self.by_age.insert(place, Newcomer { conn, since: now, party });
+        if let Some(party) = party {
+            self.by_party.entry(party).or_default().insert(place);
+        }
+        place
+    }
+
+    /// Takes a connection out, if it is there.
+    pub fn remove(&mut self, place: Place) {
+        let Some(Newcomer { party: Some(party), .. }) = self.by_age.remove(&place) else { return };
+        if let Some(places) = self.by_party.get_mut(&party) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.by_party.remove(&party);
+            }
+        }
+    }
+
+    /// The connection that is to give way, where there may be `limit` newcomers in all.
+    #[must_use]
+    pub fn first_to_go(&self, limit: usize) -> Option<(Place, ConnId)> {
+        self.first(limit).map(|(place, newcomer, _)| (place, newcomer.conn))
+    }
+
+    /// When one may be asked to give way, where there may be `limit` newcomers in all: until then
+    /// others had better wait. `None` if there is nobody who could.
+    #[must_use]
+    pub fn gives_way_at(&self, limit: usize) -> Option<Timestamp> {
+        let (_, newcomer, beyond) = self.first(limit)?;
+        Some(newcomer.since + if beyond { SHORT_GRACE } else { GRACE })
+    }
+
+    /// The first to go, and whether it is beyond its party's share.
+    fn first(&self, limit: usize) -> Option<(Place, &Newcomer, bool)> {
+        let share = (limit / SHARE).max(1);
+        let beyond = self
+            .by_party
+            .values()
+            .filter(|places| places.len() > share)
+            .filter_map(|places| places.first())
+            .min();
+        let (place, beyond) = match beyond {
+            Some(place) => (place, true),
+            None => (self.by_age.keys().next()?, false),
+        };
+        self.by_age.get(place).map(|newcomer| (*place, newcomer, beyond))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    fn conn(number: u32) -> ConnId {
+        ConnId::new(number, 1)
+    }
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(Ipv4Addr::new(192, 0, 2, last).into())
+    }
+
+    /// R-L2: an IPv6 /64 is one party, and an IPv4 address is itself, however it is written.
+    #[test]
+    fn parties() {
+        let party = |text: &str| party(text.parse().unwrap()).to_string();
+        use alloc::string::ToString as _;
+        assert_eq!(party("192.0.2.1"), "192.0.2.1");
+        assert_eq!(party("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(party("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(party("2001:db8:1:2::"), party("2001:db8:1:2:ffff::"));
+    }
+
+    /// R-L2
+    #[test]
+    fn the_oldest_goes_first() {
+        let mut newcomers = Newcomers::default();
+        assert_eq!(newcomers.first_to_go(8), None);
+        assert_eq!(newcomers.gives_way_at(8), None);
+        let at = Timestamp::from_millis;
+        let places: [Place; 3] =
+            core::array::from_fn(|n| newcomers.add(conn(n as u32), address(n as u8), at(n as u64)));
+        assert_eq!(newcomers.first_to_go(8), Some((places[0], conn(0))));
+        assert_eq!(newcomers.gives_way_at(8), Some(at(2000)));
+        newcomers.remove(places[0]);
+        newcomers.remove(places[0]);
+        assert_eq!(newcomers.first_to_go(8), Some((places[1], conn(1))));
+    }
+
+    /// R-L2: whoever has more than a quarter of the places gives way before everyone else.
+    #[test]
+    fn a_share_for_each_party() {
+        let mut newcomers = Newcomers::default();
+        let at = Timestamp::from_millis;
+        newcomers.add(conn(0), address(1), at(0));
+        newcomers.add(conn(1), None, at(1));
+        for number in 2..5 {
+            newcomers.add(conn(number), address(2), at(u64::from(number)));
+        }
+        assert_eq!(newcomers.first_to_go(8).map(|(_, conn)| conn), Some(conn(2)));
+        assert_eq!(newcomers.gives_way_at(8), Some(at(252)));
+        assert_eq!(newcomers.first_to_go(12).map(|(_, conn)| conn), Some(conn(0)));
+        assert_eq!(newcomers.len(), 5);
+        for place in 1..=5 {
+            newcomers.remove(Place(place));
+        }
+        assert!(newcomers.is_empty() && newcomers.by_party.is_empty());
+    }
+}

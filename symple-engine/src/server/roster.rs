@@ -1,0 +1,105 @@
+//! Rosters that are told bit by bit (R-P3, R-L4).
+//!
+//! A newcomer to a large room is to be told of everyone in it: that can be megabytes. It is told
+//! what fits at once, and of the rest as fast as it reads. Meanwhile the server remembers of whom
+//! it has not been told: nothing is said to it of such a peer, for what counts then is what is
+//! true when its turn comes; and before a frame of such a peer, it is told of the peer.
+
+use alloc::vec::Vec;
+
+use super::{Action, ConnId, PresenceMode, Server, presence::presence};
+
+impl Server {
+    /// Tells a peer of others that it can see now: of some at once, of the rest as fast as it
+    /// reads.
+    pub(super) fn tell_roster(&mut self, conn: ConnId, others: &[ConnId]) {
+        if self.config.presence == PresenceMode::Classic || conn.is_remote() {
+            return;
+        }
+        // The application takes the frames of its own peers from memory.
+        let at_once = self.registry.peer(conn).is_some_and(|peer| peer.of_host);
+        if let Some(untold) = self.rosters.get_mut(&conn) {
+            self.deliveries_elsewhere += others.len() as u64;
+            untold.extend_from_slice(others);
+            untold.sort_unstable();
+            untold.dedup();
+            return;
+        }
+        let (mut sent, burst) = (0, self.config.roster_burst);
+        for (at, other) in others.iter().enumerate() {
+            if sent >= burst && at > 0 && !at_once {
+                let mut untold = Vec::from(&others[at..]);
+                self.deliveries_elsewhere += untold.len() as u64;
+                untold.sort_unstable();
+                self.rosters.insert(conn, untold);
+                self.out.push(Action::AwaitDrain { conn });
+                return;
+            }
+            sent += self.tell_of(conn, *other);
+        }
+    }
+
+    /// What was queued for a peer has been sent: it is told of more peers.
+    pub(super) fn drained(&mut self, conn: ConnId) {
+        let Some(mut untold) = self.rosters.remove(&conn) else { return };
+        self.registry.mark_rooms_of(conn);
+        let (mut sent, burst) = (0, self.config.roster_burst.max(1));
+        while sent < burst
+            && let Some(other) = untold.pop()
+        {
+            // It may be gone by now, or in other rooms.
+            if self.registry.shares_marked(other) {
+                sent += self.tell_of(conn, other);
+            }
+        }
+        if !untold.is_empty() {
+            self.rosters.insert(conn, untold);
+            self.out.push(Action::AwaitDrain { conn });
+        }
+    }
+
+    /// Sends a peer the presence of another one; how many bytes that is.
+    fn tell_of(&mut self, conn: ConnId, other: ConnId) -> usize {
+        let Some(other) = self.registry.peer(other) else { return 0 };
+        let text = presence(other, true);
+        let size = text.len();
+        self.out.send_to(conn, text);
+        size
+    }
+
+    /// True if the first peer is still to be told of the second.
+    pub(super) fn is_untold(&self, conn: ConnId, of: ConnId) -> bool {
+        self.rosters.get(&conn).is_some_and(|untold| untold.binary_search(&of).is_ok())
+    }
+
+    /// Takes those out of the pending receivers who have not been told of the peer that the frame
+    /// is about.
+    pub(super) fn spare_untold(&mut self, of: ConnId) {
+        if self.rosters.is_empty() {
+            return;
+        }
+        let rosters = &self.rosters;
+        self.out.retain_pending(|conn| {
+            rosters.get(&conn).is_none_or(|untold| untold.binary_search(&of).is_err())
+        });
+    }
+
+    /// Tells those of the pending receivers of the sender of a frame who have not been told of it:
+    /// they learn who it is before they hear from it.
+    pub(super) fn tell_of_sender(&mut self, sender: ConnId) {
+        if self.rosters.is_empty() {
+            return;
+        }
+        let pending = self.out.take_pending();
+        for conn in &pending {
+            let Some(untold) = self.rosters.get_mut(conn) else { continue };
+            if let Ok(at) = untold.binary_search(&sender) {
+                untold.remove(at);
+                if self.registry.share(*conn, sender) {
+                    self.tell_of(*conn, sender);
+                }
+            }
+        }
+        self.out.receivers().extend(pending);
+    }
+}

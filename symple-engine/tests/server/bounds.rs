@@ -1,0 +1,359 @@
+//! Whatever one client causes is charged to it and bounded: SPEC §8.
+
+use std::{net::IpAddr, time::Duration};
+
+use symple_engine::server::{
+    Config, ConnId, HostCall, Input, RateLimit, RoomSend, TransportFault, Whom,
+};
+
+use crate::common::{Node, config};
+
+/// So many peers in a room, and nobody has seen anything of it.
+fn crowd(node: &mut Node, room: &str, count: usize) -> Vec<ConnId> {
+    let peers = (0..count).map(|n| node.peer(&format!("{room}{n}"), &[room])).collect();
+    node.forget();
+    peers
+}
+
+fn is_paused(node: &mut Node, conn: ConnId) -> bool {
+    node.seen().iter().any(|line| *line == format!("Pause {{ conn: {conn:?} }}"))
+}
+
+/// R-L3: control frames and fragments are frames, also those of a stranger.
+#[test]
+fn frames_without_text_count() {
+    let mut node = Node::new(Config::default());
+    let stranger = node.connect();
+    let peer = node.peer("alice", &[]);
+    for conn in [stranger, peer] {
+        node.input(Input::Frames { conn, count: 399 }).unwrap();
+        node.nothing();
+        node.input(Input::Frames { conn, count: 2 }).unwrap();
+        assert!(is_paused(&mut node, conn));
+    }
+    assert_eq!(node.server.stats().frames, 1 + 2 * 401);
+}
+
+/// R-L3: who causes more pays more, for bytes as for deliveries.
+#[test]
+fn frames_cost_what_they_cause() {
+    for (size, bytes, frames) in [(2, 0, 400), (2, 8192 * 3, 100), (501, 0, 133)] {
+        let mut node = Node::new(Config::default());
+        let sender = crowd(&mut node, "room", size)[0];
+        // What its own arrival cost is forgotten.
+        node.pass(Duration::from_secs(60));
+        node.forget();
+        let text = format!(r#"{{"type":"message","to":"room","data":"{}"}}"#, "x".repeat(bytes));
+        let mut sent = 0;
+        while !is_paused(&mut node, sender) {
+            node.text(sender, &text);
+            sent += 1;
+        }
+        assert_eq!(sent, frames + 1, "{size} members, {bytes} bytes");
+    }
+}
+
+/// R-L3: to come and go in a large room costs presence, and that is counted.
+#[test]
+fn coming_and_going_costs_presence() {
+    let rate = RateLimit { deliveries_per_unit: 25, ..RateLimit::default() };
+    let mut node = Node::new(config(|config| config.rate = Some(rate)));
+    crowd(&mut node, "room", 100);
+    let flapper = node.peer("flapper", &[]);
+    let mut rounds = 0;
+    while !is_paused(&mut node, flapper) {
+        node.text(flapper, r#"{"type":"join","room":"room"}"#);
+        node.text(flapper, r#"{"type":"leave","room":"room"}"#);
+        rounds += 1;
+    }
+    assert!((20..30).contains(&rounds), "{rounds}");
+}
+
+/// R-L3: what a bus carries to other nodes, or a hook lets in later, is charged like anything.
+#[test]
+fn an_arrival_is_charged() {
+    let rate = RateLimit { burst: 4, deliveries_per_unit: 25, ..RateLimit::default() };
+    let mut node = Node::new(config(|config| config.rate = Some(rate)));
+    crowd(&mut node, "room", 120);
+    let late = node.auth(r#"{"type":"auth","user":"late","rooms":["room"]}"#);
+    assert!(is_paused(&mut node, late));
+}
+
+/// R-L3: gone is gone. What a client had sent before it left is handled at once, whatever its
+/// rate, and within bounds.
+#[test]
+fn a_departed_client_does_not_linger() {
+    let mut node = Node::new(Config::default());
+    let bob = node.peer("bob", &["r"]);
+    let alice = node.peer("alice", &["r"]);
+    node.forget();
+    let text = r#"{"type":"message","to":"r"}"#;
+    for _ in 0..401 {
+        node.text(alice, text);
+    }
+    assert!(is_paused(&mut node, alice));
+    node.input(Input::Departed { conn: alice }).unwrap();
+    assert_eq!(node.one(), format!("Resume {{ conn: {alice:?} }}"));
+    for _ in 0..10_000 {
+        node.text(alice, text);
+    }
+    assert_eq!(node.received(bob).len(), 10_000);
+    node.forget();
+    node.disconnect(alice);
+    assert!(node.one().contains(r#""online":false"#));
+    assert_eq!(node.server.stats().departed_cut_short, 0);
+}
+
+/// R-L3: within bounds.
+#[test]
+fn a_departed_client_is_cut_short() {
+    let mut node = Node::new(Config::default());
+    let peers = crowd(&mut node, "r", 101);
+    node.input(Input::Departed { conn: peers[0] }).unwrap();
+    let text = r#"{"type":"message","to":"r"}"#;
+    let mut delivered = 0;
+    for _ in 0..2_000 {
+        node.text(peers[0], text);
+        delivered += node.received(peers[1]).len();
+        node.forget();
+    }
+    // A full bucket's worth of deliveries: 400 times 250, and it is offline.
+    assert_eq!(delivered, 400 * 250 / 101 + 2);
+    assert_eq!(node.server.stats().departed_cut_short, 1);
+    assert_eq!(node.server.stats().peers, 100);
+    node.disconnect(peers[0]);
+    node.nothing();
+}
+
+/// R-A10: a client that leaves before it is let in never comes online.
+#[test]
+fn a_departed_stranger_stays_out() {
+    for hook in [false, true] {
+        let mut node = Node::new(config(|config| config.hook = hook));
+        let conn = node.connect();
+        if hook {
+            node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+        }
+        node.forget();
+        node.input(Input::Departed { conn }).unwrap();
+        node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+        node.disconnect(conn);
+        node.nothing();
+    }
+}
+
+/// R-L3, R-L9: faults that the transport notices.
+#[test]
+fn messages_that_do_not_end() {
+    let mut node = Node::new(Config::default());
+    let (alice, bob) = (node.peer("alice", &[]), node.peer("bob", &[]));
+    node.input(Input::Fault { conn: alice, fault: TransportFault::TooManyFragments }).unwrap();
+    assert_eq!(
+        node.seen(),
+        [
+            r#"send [#0.7] {"type":"error","status":413,"message":"Too many fragments"}"#,
+            "close #0.7 1009 Too many fragments"
+        ]
+    );
+    node.input(Input::Fault { conn: bob, fault: TransportFault::Unfinished }).unwrap();
+    assert_eq!(node.one(), "close #1.7 1008 Message timeout");
+    assert_eq!(node.server.stats().unfinished, 1);
+}
+
+/// R-L2: the oldest that have said nothing give way, those of an address with many before others;
+/// who has said something stays.
+#[test]
+fn newcomers_give_way() {
+    let mut node = Node::new(config(|config| {
+        config.connections.unauthenticated = 4;
+        config.hook = true;
+    }));
+    let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+    let deciding = node.connect_from(address(1));
+    node.text(deciding, r#"{"type":"auth","user":"alice"}"#);
+    let oldest = node.connect_from(address(2));
+    let greedy = [0; 2].map(|_| node.connect_from(address(3)));
+    node.forget();
+    assert!(node.server.accepts_at(node.now).is_some(), "they have just come");
+    let next = node.connect_from(address(4));
+    assert!(node.seen()[0].starts_with(&format!("send [{:?}]", greedy[0])));
+    node.disconnect(greedy[0]);
+    let last = node.connect_from(address(5));
+    assert!(node.seen()[0].starts_with(&format!("send [{oldest:?}]")));
+    node.disconnect(oldest);
+    node.pass(Duration::from_secs(3));
+    assert_eq!(node.server.accepts_at(node.now), None, "the oldest has had its time");
+    // Nobody can give way who has something to say.
+    for conn in [greedy[1], next, last] {
+        node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+    }
+    node.forget();
+    assert_eq!(node.server.accepts_at(node.now), None);
+    let refused = node.connect_from(address(6));
+    assert!(node.seen()[0].starts_with(&format!("send [{refused:?}]")));
+}
+
+/// R-L8: what is addressed to a receiver says by whom; what goes to a room of the sender's does
+/// not.
+#[test]
+fn what_is_addressed_says_by_whom() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &["shared", "own"]);
+    let bob = node.peer("bob", &["shared"]);
+    let carol = node.peer("carol", &["other"]);
+    let bobs = node.server.peers().find(|peer| peer.conn == bob).unwrap().address.to_string();
+    for (to, members, addressed) in [
+        (format!("{bobs:?}"), vec![], vec![bob]),
+        (r#""bob""#.into(), vec![], vec![bob]),
+        (r#""other""#.into(), vec![], vec![carol]),
+        (r#""shared""#.into(), vec![bob], vec![]),
+        (r#"["other","shared","bob"]"#.into(), vec![bob], vec![carol]),
+    ] {
+        let text = format!(r#"{{"type":"message","to":{to}}}"#);
+        node.server.handle(node.now, Input::Text { conn: alice, text: &text }).unwrap();
+        let (mut seen_members, mut seen_addressed) = (Vec::new(), Vec::new());
+        while let Some(action) = node.server.poll_action() {
+            let symple_engine::server::Action::Send { to, sender, .. } = action else { panic!() };
+            match sender {
+                None => seen_members.extend_from_slice(to),
+                Some(sender) => {
+                    assert_eq!(sender, alice);
+                    seen_addressed.extend_from_slice(to);
+                }
+            }
+        }
+        assert_eq!((seen_members, seen_addressed), (members, addressed), "{to}");
+    }
+}
+
+/// R-L8: the sender is told what was not delivered, at most once a second.
+#[test]
+fn what_is_not_delivered_is_told() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    let text = r#"{"type":"message","to":"bob","from":"alice|x"}"#;
+    let told =
+        r#"send [#0.7] {"type":"error","status":429,"message":"Receiver too slow","to":"bob"}"#;
+    for _ in 0..3 {
+        for _ in 0..5 {
+            node.input(Input::Undelivered { sender: alice, text }).unwrap();
+        }
+        assert_eq!(node.one(), told);
+        node.pass(Duration::from_secs(1));
+    }
+    assert_eq!(node.server.stats().undelivered, 15);
+    node.disconnect(alice);
+    node.input(Input::Undelivered { sender: alice, text }).unwrap();
+    node.nothing();
+}
+
+/// R-P3, R-L4: a large roster is told in step with what the newcomer reads, and is right whatever
+/// happens meanwhile.
+#[test]
+fn a_roster_bit_by_bit() {
+    let mut node = Node::new(config(|config| config.roster_burst = 1));
+    let peers = crowd(&mut node, "room", 4);
+    let late = node.auth(r#"{"type":"auth","user":"late","rooms":["room"]}"#);
+    let seen = node.received(late);
+    assert_eq!(seen.len(), 2, "the welcome, and one presence: {seen:?}");
+    assert!(node.seen().iter().any(|line| line.starts_with("AwaitDrain")));
+    // One that it has not been told of goes, and it is not told.
+    node.disconnect(peers[3]);
+    assert_eq!(node.received(late).len(), 0);
+    node.forget();
+    // One that it has not been told of speaks, and it is told first.
+    node.text(peers[2], r#"{"type":"message","to":"room"}"#);
+    let seen = node.received(late);
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].contains(r#""user":"room2""#) && seen[0].contains("presence"), "{seen:?}");
+    assert!(seen[1].contains("message"));
+    node.forget();
+    let mut told = Vec::new();
+    while node.server.handle(node.now, Input::Drained { conn: late }).is_ok() {
+        node.drain();
+        let seen = node.received(late);
+        if seen.is_empty() {
+            break;
+        }
+        assert_eq!(seen.len(), 1);
+        told.extend(seen);
+        node.forget();
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(r#""user":"room1""#));
+}
+
+/// SPEC §8: what concerns many is done in slices, and others are heard in between.
+#[test]
+fn large_calls_are_cut_into_slices() {
+    let kick = HostCall::Kick { whom: Whom::User("many"), reason: "bye" };
+    for (one_user, call) in [(false, HostCall::CloseRoom { room: "room" }), (true, kick)] {
+        let mut node = Node::new(config(|config| config.work_burst = 100));
+        for n in 0..40 {
+            let user = if one_user { "many".into() } else { format!("user{n}") };
+            node.peer(&user, &["room"]);
+        }
+        node.forget();
+        let concerned = node.server.handle(node.now, Input::Host(call)).unwrap();
+        assert_eq!(concerned, 40);
+        let mut slices = 0;
+        loop {
+            let mut deliveries = 0;
+            while let Some(action) = node.server.poll_action() {
+                if let symple_engine::server::Action::Send { to, .. } = action {
+                    deliveries += to.len();
+                }
+            }
+            assert!(deliveries <= 200, "{deliveries}");
+            if node.server.poll_timeout().is_none_or(|at| at > node.now) {
+                break;
+            }
+            node.input_without_drain(Input::Timeout);
+            slices += 1;
+        }
+        assert!(slices >= 2, "{slices}");
+    }
+}
+
+/// R-L6, R-M2: however often a room is named, it is one room.
+#[test]
+fn rooms_are_named_once() {
+    for room_send in [RoomSend::Anyone, RoomSend::Members] {
+        let mut node = Node::new(config(|config| config.room_send = room_send));
+        let alice = node.peer("alice", &["shared"]);
+        let bob = node.peer("bob", &["shared", "other"]);
+        let carol = node.peer("carol", &["other"]);
+        let names = vec![r#""other""#; 256].join(",");
+        node.forget();
+        node.text(alice, &format!(r#"{{"type":"message","to":[{names}]}}"#));
+        assert_eq!(node.received(bob).len(), 1);
+        let anyone = room_send == RoomSend::Anyone;
+        assert_eq!(node.received(carol).len(), usize::from(anyone));
+        assert_eq!(node.server.stats().not_permitted, u64::from(!anyone));
+    }
+}
+
+/// R-F3: what comes behind a `close` is ignored.
+#[test]
+fn frames_behind_a_close() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    node.text(alice, r#"{"type":"close"}"#);
+    node.forget();
+    node.text(alice, r#"{"type":"message","to":"alice"}"#);
+    node.text(alice, "garbage");
+    node.input(Input::Frames { conn: alice, count: 1000 }).unwrap();
+    node.nothing();
+}
+
+/// R-M1: a frame to the own address comes back, also to a peer that is in no room.
+#[test]
+fn to_itself_from_no_room() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    node.text(alice, r#"{"type":"leave","room":"alice"}"#);
+    let address = node.server.peers().next().unwrap().address.to_string();
+    node.forget();
+    node.text(alice, &format!(r#"{{"type":"message","to":"{address}"}}"#));
+    assert_eq!(node.received(alice).len(), 1);
+}
