@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroUsize, str::FromStr, time::Duration};
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::redis::RedisConfig;
+use crate::{memory, redis::RedisConfig};
 
 /// How a server behaves. [`Config::default`] has the values of the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +25,21 @@ pub struct Config {
     /// After so long without an answer to a ping a connection is dropped (R-T3). 10 s; zero is
     /// never.
     pub pong_timeout: Duration,
-    /// How long the HTTP upgrade may take, TLS included (R-L5). 10 s.
+    /// How long the HTTP upgrade may take, TLS included (R-L5). 10 s; zero is for ever.
     pub upgrade_timeout: Duration,
-    /// How long a closing handshake may take (R-L5). 5 s.
+    /// How long a closing handshake may take (R-L5). 5 s; zero is for ever.
     pub close_timeout: Duration,
     /// How many bytes may wait for a client to read them (R-L4). 4 MiB.
     pub outbound_limit: usize,
-    /// How long they may wait without any progress (R-L4). 10 s.
+    /// How long they may wait without any progress (R-L4). 10 s; zero is for ever.
     pub outbound_timeout: Duration,
+    /// How many bytes may wait in memory for all connections together, to be sent or to be handled
+    /// (R-L7). Past it those for which most waits are closed, until three quarters of it are left.
+    /// 1 GiB, or a quarter of the memory that the machine, or the container, has, if that is less;
+    /// zero is no limit.
+    pub outbound_total: usize,
+    /// How long a message may take from its first byte to its last (R-L9). 30 s; zero is for ever.
+    pub message_timeout: Duration,
     /// Where sessions are, what backends emit, and other nodes (SPEC §9). None.
     pub redis: Option<RedisConfig>,
     /// How many events may wait for the host to read them; past that the oldest are lost, and the
@@ -57,6 +64,8 @@ impl Default for Config {
             close_timeout: Duration::from_secs(5),
             outbound_limit: 4 * 1024 * 1024,
             outbound_timeout: Duration::from_secs(10),
+            outbound_total: memory::default_total(),
+            message_timeout: Duration::from_secs(30),
             redis: None,
             event_backlog: 1024,
             threads: NonZeroUsize::MIN,
@@ -76,6 +85,14 @@ impl Config {
         if self.outbound_limit < self.engine.limits.message {
             return Err(ConfigError::OutboundLimit);
         }
+        if self.outbound_total > 0 && self.outbound_total < self.outbound_limit {
+            return Err(ConfigError::OutboundTotal);
+        }
+        if let Some(cluster) = &self.engine.cluster
+            && (cluster.heartbeat.is_zero() || cluster.timeout <= cluster.heartbeat * 2)
+        {
+            return Err(ConfigError::Heartbeat);
+        }
         if self.engine.authentication && !self.engine.hook && self.redis.is_none() {
             return Err(ConfigError::NothingToAuthenticateWith);
         }
@@ -93,6 +110,13 @@ pub enum ConfigError {
     /// A single message would be too much for its receiver.
     #[error("the outbound limit must not be less than the message limit")]
     OutboundLimit,
+    /// All connections together might have less than one of them.
+    #[error("the outbound total must not be less than the outbound limit")]
+    OutboundTotal,
+    /// Nodes would take each other for dead between two signs of life, or do nothing else than
+    /// give them.
+    #[error("the heartbeat must not be zero, and the cluster's timeout longer than two heartbeats")]
+    Heartbeat,
     /// Sessions are asked for, and there is nothing that has them (R-S1).
     #[error("authentication needs Redis or a hook")]
     NothingToAuthenticateWith,
@@ -183,6 +207,15 @@ mod tests {
         };
         assert_eq!(with(|c| c.path = Some("ws".into())), Err(ConfigError::Path));
         assert_eq!(with(|c| c.outbound_limit = 1000), Err(ConfigError::OutboundLimit));
+        assert_eq!(with(|c| c.outbound_total = 1000), Err(ConfigError::OutboundTotal));
+        assert_eq!(with(|c| c.outbound_total = 0), Ok(()));
+        for (heartbeat, timeout, ok) in [(0, 6, false), (3, 6, false), (2, 6, true)] {
+            let mut config = Config::default();
+            let cluster = config.engine.cluster.get_or_insert_default();
+            cluster.heartbeat = Duration::from_secs(heartbeat);
+            cluster.timeout = Duration::from_secs(timeout);
+            assert_eq!(config.check().is_ok(), ok, "{heartbeat} {timeout}");
+        }
         let no_redis = with(|c| c.engine.authentication = true);
         assert_eq!(no_redis, Err(ConfigError::NothingToAuthenticateWith));
     }

@@ -11,10 +11,11 @@ use symple_engine::{Timestamp, server::ConnId};
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
+    backlog::Backlog,
     config::Config,
     decode::Decoder,
     io::Io,
-    out::{Buffers, OutQueue, TextFrame},
+    out::{Buffers, OutQueue, TextFrame, TooMuch},
     ready::SlotWaker,
     runtime::Socket,
     upgrade::Upgrade,
@@ -57,6 +58,19 @@ pub(crate) enum Due {
     TooSlow,
     /// The client is silent and is to be pinged (R-T3).
     Ping,
+    /// A message that has begun is not complete (R-L9).
+    Unfinished,
+}
+
+/// Whether a connection has something to be written, and how soon it is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dirty {
+    /// It has nothing to be written.
+    No,
+    /// In its turn.
+    Queued,
+    /// Before those that are written to because of what went to many.
+    Express,
 }
 
 /// A connection.
@@ -69,8 +83,10 @@ pub(crate) struct Conn<S> {
     pub(crate) phase: Phase,
     /// The client's address, once it is known.
     pub(crate) address: IpAddr,
-    /// Bytes that make no whole frame or request yet, or wait while nothing is to be read.
-    pub(crate) partial: Vec<u8>,
+    /// Bytes that make no whole frame or request yet, or wait while nothing is to be handled.
+    pub(crate) backlog: Option<Box<Backlog>>,
+    /// How many bytes of input were counted as kept for it last.
+    pub(crate) held: usize,
     pub(crate) decoder: Decoder,
     pub(crate) out: OutQueue,
     /// The engine knows it.
@@ -81,13 +97,23 @@ pub(crate) struct Conn<S> {
     pub(crate) paused: bool,
     /// A message was too big and has been reported.
     pub(crate) stuck: bool,
-    /// It is in the list of those that are to be flushed.
-    pub(crate) dirty: bool,
+    /// The client has left, or said goodbye, while nothing was to be handled: what it had sent
+    /// before is handled all the same.
+    pub(crate) leaving: bool,
+    /// Nothing more will arrive.
+    pub(crate) gone: bool,
+    /// It did not take what it was sent, and is about to be closed.
+    pub(crate) overflowed: bool,
+    /// The engine wants to know when little is queued for it.
+    pub(crate) awaits_drain: bool,
+    /// It is in a list of those that are to be flushed.
+    pub(crate) dirty: Dirty,
     /// When its queue went over the limit: the number of an input.
     pub(crate) over_limit_since: u64,
     /// Its socket is broken, or has nothing more to do.
     pub(crate) ended: bool,
-    /// When it entered its phase; unless that is [`Phase::Open`].
+    /// When it entered its phase. In [`Phase::Open`]: when the message began that has begun and is
+    /// not complete; [`Timestamp::MAX`] if there is none.
     pub(crate) since: Timestamp,
     /// When anything was last read.
     pub(crate) heard: Timestamp,
@@ -115,14 +141,19 @@ impl<S: Socket> Conn<S> {
             waker,
             phase: Phase::Handshake,
             address: socket_address.ip(),
-            partial: Vec::new(),
+            backlog: None,
+            held: 0,
             decoder: Decoder::default(),
             out: OutQueue::default(),
             known: false,
             admitted: false,
             paused: false,
             stuck: false,
-            dirty: false,
+            leaving: false,
+            gone: false,
+            overflowed: false,
+            awaits_drain: false,
+            dirty: Dirty::No,
             over_limit_since: 0,
             ended: false,
             since: now,
@@ -137,12 +168,46 @@ impl<S: Socket> Conn<S> {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether texts are queued for it.
+    pub(crate) fn takes_texts(&self) -> bool {
+        self.is_open() && !self.ended && !self.overflowed
+    }
+
+    /// How many bytes of input are kept for it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.len()) + self.decoder.held()
+    }
+
+    /// Drops the input that has not been handled.
+    pub(crate) fn forget_input(&mut self) {
+        self.backlog = None;
+        self.decoder = Decoder::default();
+    }
+
+    /// True if it is read from although nothing that arrives is to be handled: only so can it be
+    /// noticed that the client leaves.
+    pub(crate) fn looks_ahead(&self, limit: usize) -> bool {
+        self.is_open()
+            && !self.ended
+            && self.paused
+            && !self.stuck
+            && !self.leaving
+            && self.held_bytes() < limit
+    }
+
+    /// A message has begun, unless that was known.
+    pub(crate) fn message_begins(&mut self, now: Timestamp) {
+        if self.since == Timestamp::MAX {
+            self.since = now;
+        }
+    }
+
     /// True if what the client sends is of interest, or at least its end is.
     pub(crate) fn wants_input(&self) -> bool {
         match self.phase {
             _ if self.ended => false,
             Phase::Handshake | Phase::Closing => true,
-            Phase::Open => !self.paused && !self.stuck,
+            Phase::Open => self.leaving || !self.paused && !self.stuck,
             Phase::Ending { linger } => linger,
             Phase::Deciding(_) => false,
         }
@@ -160,7 +225,7 @@ impl<S: Socket> Conn<S> {
     /// Queues a text frame.
     pub(crate) fn push_text(
         &mut self,
-        text: &TextFrame<'_>,
+        text: &mut TextFrame<'_>,
         now: Timestamp,
         buffers: &mut Buffers,
     ) {
@@ -168,6 +233,22 @@ impl<S: Socket> Conn<S> {
             self.moved = now;
         }
         self.out.push_text(text, buffers);
+    }
+
+    /// Queues a text frame that a sender has addressed to it, unless too much of that waits
+    /// (R-L8).
+    pub(crate) fn push_addressed(
+        &mut self,
+        sender: ConnId,
+        text: &mut TextFrame<'_>,
+        limit: usize,
+        now: Timestamp,
+        buffers: &mut Buffers,
+    ) -> Result<(), TooMuch> {
+        if self.out.is_empty() {
+            self.moved = now;
+        }
+        self.out.push_addressed(sender, text, limit, buffers)
     }
 
     /// Queues a control frame.
@@ -181,7 +262,10 @@ impl<S: Socket> Conn<S> {
         if self.out.is_empty() {
             self.moved = now;
         }
-        self.out.push_control(control, payload, buffers);
+        match control {
+            Control::Pong => self.out.push_pong(payload, buffers),
+            control => self.out.push_control(control, payload, buffers),
+        }
     }
 
     /// Writes what is queued, as far as the socket takes it. True if the connection is broken, or
@@ -244,6 +328,12 @@ impl<S: Socket> Conn<S> {
                     Some(pinged) => after(pinged, config.pong_timeout),
                     None => self.heard + self.ping_interval(config),
                 };
+                let unfinished = match self.since {
+                    Timestamp::MAX => Timestamp::MAX,
+                    _ if self.paused => Timestamp::MAX,
+                    since => after(since, config.message_timeout),
+                };
+                let alive = alive.min(unfinished);
                 if self.out.is_empty() {
                     alive
                 } else {
@@ -263,8 +353,15 @@ impl<S: Socket> Conn<S> {
         if self.deadline(config) > now {
             return Due::Nothing;
         }
+        let over = |start: Timestamp, duration: Duration| {
+            !duration.is_zero() && start != Timestamp::MAX && start + duration <= now
+        };
         match self.phase {
-            Phase::Open if !self.out.is_empty() && self.moved + config.outbound_timeout <= now => {
+            Phase::Open if !self.paused && over(self.since, config.message_timeout) => {
+                self.since = Timestamp::MAX;
+                Due::Unfinished
+            }
+            Phase::Open if !self.out.is_empty() && over(self.moved, config.outbound_timeout) => {
                 // Said once, and again when it goes on: what comes of it may take a while.
                 self.moved = now;
                 Due::TooSlow

@@ -5,7 +5,10 @@ mod remote;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use http::HeaderMap;
@@ -20,7 +23,7 @@ use remote::Remote;
 
 use crate::{
     config::Config,
-    conn::{Conn, Phase},
+    conn::{Conn, Dirty, Phase},
     hook::{Rejection, UpgradeDecision},
     link::{Downlink, Order},
     out::{Buffers, TextFrame},
@@ -32,13 +35,27 @@ use crate::{
 /// How many bytes may wait for connections that have not been written to since they were queued,
 /// before nothing more is read.
 const UNFLUSHED: usize = 8 * 1024 * 1024;
+/// What goes to so few connections is written before what goes to many: it costs the many little,
+/// and nobody has to wait for a crowd that it has nothing to do with.
+const FEW: usize = 8;
+/// How much work is done in one turn before what was queued is written and others have theirs.
+const TURN: usize = 20_000;
+/// How much work a write is, and a frame to be handled; a delivery is 1.
+const WRITE: usize = 40;
+const FRAME: usize = 8;
+/// For so many bytes a frame is one more.
+const BYTES: usize = 256;
+/// When no more than so many bytes are queued for a connection, it has taken what it was sent.
+const DRAINED: usize = 32 * 1024;
+/// How many frames that were not delivered are told of at once.
+const UNDELIVERED: usize = 256;
 
 /// What stands in a slot.
 pub(crate) enum Entry<S> {
     /// A connection with a socket.
     Conn(Box<Conn<S>>),
-    /// A peer of the host's own; where its frames go.
-    Virtual(ConnId, async_channel::Sender<Text>),
+    /// A peer of the host's own; where its frames go, and whether it has not taken them.
+    Virtual(ConnId, async_channel::Sender<Text>, bool),
     /// A connection of another thread.
     Remote(Box<Remote>),
 }
@@ -49,14 +66,28 @@ pub(crate) struct Conns<S> {
     entries: Vec<Option<Entry<S>>>,
     /// Those that have something to be written, in the order in which they are written to.
     dirty: VecDeque<ConnId>,
+    /// Those of them that are written to first.
+    express: VecDeque<ConnId>,
+    /// How much work has been done in this turn.
+    spent: usize,
+    /// How many bytes of input are kept.
+    pub(crate) held: usize,
+    /// What this thread has added to the total of what waits.
+    reported: usize,
+    /// How many bytes wait on all threads, shared payloads not counted (R-L7).
+    total: Arc<AtomicUsize>,
     /// How many bytes wait for those: approximately, and exactly when there are none.
     unflushed: usize,
     /// Those that did not take what they were sent.
-    pub(crate) overflowed: Vec<ConnId>,
+    pub(crate) overflowed: VecDeque<ConnId>,
+    /// Those that have taken what they were sent, where the engine wants to know.
+    pub(crate) drained: VecDeque<ConnId>,
+    /// What was refused of what someone has addressed to a receiver, and by whom (R-L8).
+    pub(crate) undelivered: Vec<(ConnId, Text)>,
     /// Peers of the host's own that the engine has closed.
     pub(crate) closed_virtuals: Vec<ConnId>,
     /// Those that have ended.
-    pub(crate) ended: Vec<ConnId>,
+    pub(crate) ended: VecDeque<ConnId>,
     timers: BinaryHeap<Reverse<(Timestamp, ConnId)>>,
     pub(crate) buffers: Buffers,
     pub(crate) now: Timestamp,
@@ -73,18 +104,35 @@ pub(crate) struct Conns<S> {
     released: Vec<ConnId>,
 }
 
+/// How much waits on all threads (R-L7).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    own: Arc<AtomicUsize>,
+    shared: Arc<AtomicUsize>,
+}
+
 impl<S: Socket> Conns<S> {
-    pub(crate) fn new(config: Arc<Config>, workers: Vec<Downlink<S>>) -> Self {
+    /// The connections of a thread. What waits for them is added to the total of all threads, and
+    /// to that of shared payloads.
+    pub(crate) fn new(config: Arc<Config>, workers: Vec<Downlink<S>>, waiting: Waiting) -> Self {
+        let buffers = Buffers::new(waiting.shared);
         Self {
             config,
             entries: Vec::new(),
             dirty: VecDeque::new(),
+            express: VecDeque::new(),
+            spent: 0,
+            held: 0,
+            reported: 0,
+            total: waiting.own,
             unflushed: 0,
-            overflowed: Vec::new(),
+            overflowed: VecDeque::new(),
+            drained: VecDeque::new(),
+            undelivered: Vec::new(),
             closed_virtuals: Vec::new(),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
             timers: BinaryHeap::new(),
-            buffers: Buffers::default(),
+            buffers,
             now: Timestamp::ZERO,
             input: 0,
             handshakes: 0,
@@ -127,6 +175,7 @@ impl<S: Socket> Conns<S> {
                 self.sockets -= 1;
                 self.leave_handshake(&conn.phase);
                 conn.out.clear(&mut self.buffers);
+                self.held -= conn.held;
                 Some(conn)
             }
             Entry::Virtual(..) | Entry::Remote(_) => None,
@@ -136,21 +185,22 @@ impl<S: Socket> Conns<S> {
     /// Takes a peer of the host's own out; true if it was there.
     pub(crate) fn remove_virtual(&mut self, id: ConnId) -> bool {
         let Some(entry) = self.entries.get_mut(id.slot as usize) else { return false };
-        let found = matches!(entry, Some(Entry::Virtual(found, _)) if *found == id);
+        let found = matches!(entry, Some(Entry::Virtual(found, ..)) if *found == id);
         if found {
             *entry = None;
         }
         found
     }
 
-    /// Ends the connections that are not WebSocket yet, and those that never will be.
+    /// Ends the connections that are not WebSocket yet. Those that are being answered, or have said
+    /// goodbye, get their answer.
     pub(crate) fn end_handshakes(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
             if let Entry::Conn(conn) = entry
-                && !conn.known
+                && let Phase::Handshake | Phase::Deciding(_) = conn.phase
                 && !std::mem::replace(&mut conn.ended, true)
             {
-                self.ended.push(conn.id);
+                self.ended.push_back(conn.id);
             }
         }
         for worker in &mut self.workers {
@@ -165,7 +215,7 @@ impl<S: Socket> Conns<S> {
             return self.order(id, Order::End(id));
         };
         if !std::mem::replace(&mut conn.ended, true) {
-            self.ended.push(id);
+            self.ended.push_back(id);
         }
     }
 
@@ -185,7 +235,7 @@ impl<S: Socket> Conns<S> {
             return;
         }
         let before = std::mem::replace(&mut conn.phase, phase);
-        conn.since = now;
+        conn.since = if conn.is_open() { Timestamp::MAX } else { now };
         self.leave_handshake(&before);
         self.schedule(id);
     }
@@ -223,20 +273,50 @@ impl<S: Socket> Conns<S> {
     /// To be flushed when everything that is ready has been handled.
     pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id)
-            && !std::mem::replace(&mut conn.dirty, true)
+            && conn.dirty == Dirty::No
         {
+            conn.dirty = Dirty::Queued;
             let waits = conn.out.len();
             self.dirty.push_back(id);
             self.unflushed += waits;
         }
     }
 
-    /// Writes to the connections that have waited longest for it, at most so many; each is written
-    /// to once.
-    pub(crate) fn flush_some(&mut self, most: usize) {
-        for _ in 0..most {
-            let Some(id) = self.dirty.pop_front() else { break };
+    /// A new turn begins.
+    pub(crate) fn begin_turn(&mut self, now: Timestamp) {
+        self.now = now;
+        self.spent = 0;
+    }
+
+    /// Enough has been done in this turn: what was queued is to be written, and others have theirs.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent > TURN
+    }
+
+    /// So much work has been done, in deliveries.
+    pub(crate) fn spend(&mut self, work: usize) {
+        self.spent += work;
+    }
+
+    /// A frame of so many bytes has been handled.
+    pub(crate) fn spend_frame(&mut self, bytes: usize) {
+        self.spent += FRAME + bytes / BYTES;
+    }
+
+    /// Writes to the connections that have waited longest for it: at least so many, and more
+    /// where much has been done, so that writing keeps up. Each is written to once; those to whom
+    /// little goes come first.
+    pub(crate) fn flush_some(&mut self, least: usize) {
+        for _ in 0..self.express.len() {
+            let Some(id) = self.express.pop_front() else { break };
             self.flush(id);
+        }
+        for _ in 0..least.max(self.spent / WRITE) {
+            let Some(id) = self.dirty.pop_front() else { break };
+            // It has been written to already, or will be as one of the others.
+            if self.get(id).is_some_and(|conn| conn.dirty == Dirty::Queued) {
+                self.flush(id);
+            }
         }
         if self.dirty.is_empty() {
             self.unflushed = 0;
@@ -245,7 +325,7 @@ impl<S: Socket> Conns<S> {
 
     /// There are connections that have something to be written.
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.express.is_empty()
     }
 
     /// So much waits to be written that nothing more should be read before it is.
@@ -260,55 +340,164 @@ impl<S: Socket> Conns<S> {
         if conn.id != id || conn.ended {
             return;
         }
-        conn.dirty = false;
+        conn.dirty = Dirty::No;
         self.unflushed = self.unflushed.saturating_sub(conn.out.len());
         if conn.flush(*now, buffers) {
-            self.end(id);
-        } else if !conn.out.is_empty() {
+            return self.end(id);
+        }
+        if conn.awaits_drain && conn.out.len() <= DRAINED {
+            conn.awaits_drain = false;
+            self.drained.push_back(id);
+        }
+        if !conn.out.is_empty() {
             self.schedule(id);
         }
     }
 
-    /// Queues a text for each of the connections.
-    pub(crate) fn send(&mut self, text: &Text, to: &[ConnId]) {
-        let frame = TextFrame::new(text.as_bytes());
+    /// The engine wants to know when a connection has taken what it was sent.
+    pub(crate) fn await_drain(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            if conn.out.len() <= DRAINED {
+                self.drained.push_back(id);
+            } else {
+                conn.awaits_drain = true;
+            }
+        } else if self.remote(id).is_some() {
+            self.order(id, Order::AwaitDrain(id));
+        } else {
+            // The host's own peers have memory enough, or are closed.
+            self.drained.push_back(id);
+        }
+    }
+
+    /// Counts what is kept of a connection's input.
+    pub(crate) fn count_held(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            let (before, held) = (conn.held, conn.held_bytes());
+            conn.held = held;
+            self.held = self.held - before + held;
+        }
+    }
+
+    /// Closes those for which most waits, if too much waits in all (R-L7).
+    pub(crate) fn shed(&mut self) {
+        let limit = self.config.outbound_total;
+        let own = self.buffers.waiting + self.held;
+        let others = match own.checked_sub(self.reported) {
+            Some(more) => self.total.fetch_add(more, Ordering::Relaxed) + more,
+            None => {
+                let less = self.reported - own;
+                self.total.fetch_sub(less, Ordering::Relaxed) - less
+            }
+        } - own;
+        self.reported = own;
+        let waiting = |conns: &Self| {
+            others
+                + conns.buffers.waiting
+                + conns.held
+                + conns.buffers.shared.load(Ordering::Relaxed)
+        };
+        if limit == 0 || waiting(self) <= limit {
+            return;
+        }
+        // Where others have more, it is for them to do.
+        if own * self.config.threads.get() < others + own {
+            return;
+        }
+        let mut most: Vec<(usize, ConnId)> = (self.entries.iter().flatten())
+            .filter_map(|entry| match entry {
+                Entry::Conn(conn) if conn.takes_texts() => {
+                    Some((conn.out.len() + conn.held, conn.id))
+                }
+                _ => None,
+            })
+            .filter(|(waits, _)| *waits > 0)
+            .collect();
+        most.sort_unstable();
+        while waiting(self) > limit / 4 * 3
+            && let Some((_, id)) = most.pop()
+        {
+            self.stats.shed += 1;
+            self.overflow(id);
+        }
+    }
+
+    /// A connection does not take what it is sent: what waits for it is dropped, and it is to be
+    /// closed (R-L4).
+    fn overflow(&mut self, id: ConnId) {
+        let Self { entries, buffers, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        if conn.id == id && !std::mem::replace(&mut conn.overflowed, true) {
+            conn.out.discard(buffers);
+            conn.forget_input();
+            // In the middle of a frame there is no next one.
+            conn.stuck = true;
+            self.overflowed.push_back(id);
+            self.count_held(id);
+        }
+    }
+
+    /// Queues a text for each of the connections. Where a sender has addressed it to them, each
+    /// takes only so much of that (R-L8).
+    pub(crate) fn send(&mut self, text: &Text, to: &[ConnId], sender: Option<ConnId>) {
+        let mut frame = TextFrame::new(text.as_bytes());
+        let limit = self.config.outbound_limit;
+        let few = to.len() <= FEW;
+        let mut refused = false;
+        self.spent += to.len();
         for id in to {
             match self.entries.get_mut(id.slot as usize) {
                 Some(Some(Entry::Conn(conn))) if conn.id == *id => {
-                    if !conn.is_open() || conn.ended {
+                    if !conn.takes_texts() {
                         continue;
                     }
-                    if conn.out.len() > self.config.outbound_limit
-                        && conn.over_limit_since != self.input
-                    {
+                    if conn.out.len() > limit && conn.over_limit_since != self.input {
                         // R-L4: what one input causes may go over the limit; the next may not add
                         // to it, unless the socket has room by now.
                         if conn.flush(self.now, &mut self.buffers) {
                             conn.ended = true;
-                            self.ended.push(*id);
+                            self.ended.push_back(*id);
                             continue;
                         }
-                        if conn.out.len() > self.config.outbound_limit {
-                            self.overflowed.push(*id);
+                        if conn.out.len() > limit && sender.is_none() {
+                            self.overflow(*id);
                             continue;
                         }
                     }
-                    let before = if conn.dirty { conn.out.len() } else { 0 };
-                    conn.push_text(&frame, self.now, &mut self.buffers);
+                    let before = if conn.dirty == Dirty::No { 0 } else { conn.out.len() };
+                    match sender.filter(|sender| sender != id) {
+                        None => conn.push_text(&mut frame, self.now, &mut self.buffers),
+                        Some(sender) => {
+                            let (now, buffers) = (self.now, &mut self.buffers);
+                            if conn.push_addressed(sender, &mut frame, limit, now, buffers).is_err()
+                            {
+                                refused = true;
+                                continue;
+                            }
+                        }
+                    }
                     self.unflushed += conn.out.len() - before;
-                    if conn.out.len() > self.config.outbound_limit {
+                    if conn.out.len() > limit {
                         conn.over_limit_since = self.input;
                     }
-                    if !conn.dirty {
-                        conn.dirty = true;
-                        self.dirty.push_back(*id);
+                    match conn.dirty {
+                        Dirty::No | Dirty::Queued if few => {
+                            conn.dirty = Dirty::Express;
+                            self.express.push_back(*id);
+                        }
+                        Dirty::No => {
+                            conn.dirty = Dirty::Queued;
+                            self.dirty.push_back(*id);
+                        }
+                        Dirty::Queued | Dirty::Express => {}
                     }
                 }
                 // The host reads from a queue that is bounded like any other.
-                Some(Some(Entry::Virtual(found, frames)))
-                    if found == id && frames.try_send(text.clone()).is_err() =>
+                Some(Some(Entry::Virtual(found, frames, overflowed)))
+                    if found == id && !*overflowed && frames.try_send(text.clone()).is_err() =>
                 {
-                    self.overflowed.push(*id);
+                    *overflowed = true;
+                    self.overflowed.push_back(*id);
                 }
                 Some(Some(Entry::Remote(remote))) if remote.id == *id => {
                     self.workers[remote.worker].push_receiver(*id);
@@ -317,7 +506,12 @@ impl<S: Socket> Conns<S> {
             }
         }
         for worker in &mut self.workers {
-            worker.send(text, self.input);
+            worker.send(text, self.input, sender);
+        }
+        if let Some(sender) = sender.filter(|_| refused)
+            && self.undelivered.len() < UNDELIVERED
+        {
+            self.undelivered.push((sender, text.clone()));
         }
     }
 
@@ -362,6 +556,7 @@ impl<S: Socket> Conns<S> {
         if discard {
             conn.out.discard(buffers);
         }
+        conn.leaving = false;
         let mut payload = Vec::with_capacity(2 + reason.len());
         payload.extend_from_slice(&code.0.to_be_bytes());
         payload.extend_from_slice(reason.as_bytes());
@@ -371,9 +566,10 @@ impl<S: Socket> Conns<S> {
         // client's close frame.
         let lost = std::mem::take(&mut conn.stuck);
         if lost {
-            conn.partial = Vec::new();
+            conn.forget_input();
         }
         self.enter(id, if lost { Phase::Ending { linger: true } } else { Phase::Closing });
+        self.count_held(id);
         self.mark_dirty(id);
     }
 
@@ -413,7 +609,12 @@ impl<S: Socket> Conns<S> {
             conn.paused = false;
             conn.stuck = false;
             conn.heard = now;
+            if conn.is_open() && conn.since != Timestamp::MAX {
+                // The time in which nothing was read does not count.
+                conn.since = now;
+            }
             std::task::Wake::wake_by_ref(&conn.waker);
+            self.schedule(id);
         } else {
             self.release(id);
             // Before it is read from again, what was kept has its turn.
@@ -449,8 +650,9 @@ impl<S: Socket> Conns<S> {
 
     /// Answers an upgrade with 101: from now on it is a WebSocket connection.
     pub(crate) fn accept(&mut self, id: ConnId, upgrade: &Upgrade, headers: &HeaderMap) {
-        let Some(conn) = self.get(id) else { return };
-        conn.out.push_raw(&upgrade.response(headers));
+        let Self { entries, buffers, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        conn.out.push_raw(&upgrade.response(headers), buffers);
         conn.address = upgrade.address;
         conn.known = true;
         self.enter(id, Phase::Open);
@@ -461,9 +663,13 @@ impl<S: Socket> Conns<S> {
 
     /// Answers a request with something else than an upgrade, and ends.
     pub(crate) fn respond(&mut self, id: ConnId, response: &[u8]) {
-        let Some(conn) = self.get(id) else { return };
-        conn.partial = Vec::new();
-        conn.out.push_raw(response);
+        let Self { entries, buffers, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        if conn.id != id {
+            return;
+        }
+        conn.forget_input();
+        conn.out.push_raw(response, buffers);
         self.stats.answered += 1;
         self.enter(id, Phase::Ending { linger: true });
         self.mark_dirty(id);

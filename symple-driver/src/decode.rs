@@ -13,10 +13,19 @@ use tungstenite::protocol::frame::{
     coding::{self, Control, Data, OpCode},
 };
 
+/// How many fragments a message may have (R-L3).
+const MAX_FRAGMENTS: u32 = 1024;
+
 /// The parts of a message that comes in several frames.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    fragments: Option<Vec<u8>>,
+    fragments: Option<Box<Fragments>>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    message: Vec<u8>,
+    count: u32,
 }
 
 /// What stands at the start of the bytes.
@@ -41,6 +50,16 @@ pub(crate) enum Decoded {
 }
 
 impl Decoder {
+    /// A message has begun and not ended.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.fragments.is_some()
+    }
+
+    /// How many bytes of a message that has not ended are kept.
+    pub(crate) fn held(&self) -> usize {
+        self.fragments.as_ref().map_or(0, |fragments| fragments.message.len())
+    }
+
     /// Reads the frame at the start of `bytes` and unmasks its payload there. A message may have
     /// `limit` bytes. The number of bytes that are done with.
     pub(crate) fn decode(&mut self, bytes: &mut [u8], limit: usize) -> (usize, Decoded) {
@@ -60,7 +79,7 @@ impl Decoder {
             OpCode::Data(Data::Continue) if !in_fragments => return FAULT,
             OpCode::Data(Data::Text | Data::Binary) if in_fragments => return FAULT,
             OpCode::Data(_) => {
-                let before = self.fragments.as_ref().map_or(0, Vec::len) as u64;
+                let before = self.held() as u64;
                 let size = before.saturating_add(length);
                 if size > limit as u64 {
                     return (0, Decoded::Fault(TransportFault::TooBig { size }));
@@ -80,24 +99,46 @@ impl Decoder {
             OpCode::Control(Control::Ping) => Decoded::Ping(start..end),
             OpCode::Control(Control::Close) => close(payload),
             OpCode::Control(_) => Decoded::Pong,
-            OpCode::Data(Data::Continue) => {
-                let mut message = self.fragments.take().unwrap_or_default();
-                message.extend_from_slice(payload);
-                if is_final {
-                    Decoded::Assembled(message)
-                } else {
-                    self.fragments = Some(message);
-                    Decoded::Fragment
+            OpCode::Data(Data::Continue) => match self.fragments.take() {
+                Some(mut fragments) if fragments.count < MAX_FRAGMENTS => {
+                    fragments.message.extend_from_slice(payload);
+                    fragments.count += 1;
+                    if is_final {
+                        Decoded::Assembled(fragments.message)
+                    } else {
+                        self.fragments = Some(fragments);
+                        Decoded::Fragment
+                    }
                 }
-            }
+                _ => Decoded::Fault(TransportFault::TooManyFragments),
+            },
             OpCode::Data(_) if is_final => Decoded::Message(start..end),
             OpCode::Data(_) => {
-                self.fragments = Some(payload.to_vec());
+                self.fragments = Some(Box::new(Fragments { message: payload.to_vec(), count: 1 }));
                 Decoded::Fragment
             }
         };
         (end, decoded)
     }
+}
+
+/// Looks for a close frame among whole frames, from `at` on: where it goes on when there is more,
+/// and whether there is one. Nothing is unmasked.
+pub(crate) fn find_close(bytes: &[u8], mut at: usize) -> (usize, bool) {
+    while let Some(rest) = bytes.get(at..) {
+        let mut cursor = std::io::Cursor::new(rest);
+        let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) else { break };
+        let whole = usize::try_from(length).ok().and_then(|n| n.checked_add(header.len(length)));
+        let Some(end) = whole.and_then(|whole| at.checked_add(whole)) else { break };
+        if end > bytes.len() {
+            break;
+        }
+        if header.opcode == OpCode::Control(Control::Close) {
+            return (at, true);
+        }
+        at = end;
+    }
+    (at, false)
 }
 
 /// Reads the payload of a close frame (§5.5.1, §7.4.1).
@@ -230,6 +271,34 @@ mod tests {
             decoder.decode(&mut frame(0x80, &[b'x'; 401]), 1000).1,
             Decoded::Fault(TransportFault::TooBig { size: 1001 })
         );
+    }
+
+    /// R-L3: so many fragments, and no more.
+    #[test]
+    fn too_many_fragments() {
+        for (count, too_many) in [(1022, false), (1023, true)] {
+            let mut decoder = Decoder::default();
+            decoder.decode(&mut frame(0x01, b"a"), 10_000);
+            for _ in 0..count {
+                assert_eq!(decoder.decode(&mut frame(0x00, b"a"), 10_000).1, Decoded::Fragment);
+            }
+            let last = decoder.decode(&mut frame(0x80, b"a"), 10_000).1;
+            let fault = Decoded::Fault(TransportFault::TooManyFragments);
+            assert_eq!(last == fault, too_many, "{last:?}");
+            assert_eq!(matches!(last, Decoded::Assembled(_)), !too_many);
+        }
+    }
+
+    #[test]
+    fn a_close_frame_is_found() {
+        let mut bytes = [frame(0x81, b"hello"), frame(0x89, &[0x88; 100])].concat();
+        let (at, found) = find_close(&bytes, 0);
+        assert_eq!((at, found), (bytes.len(), false));
+        bytes.extend(&frame(0x88, b"\x03\xe8")[..5]);
+        assert_eq!(find_close(&bytes, at), (at, false), "not all of it");
+        bytes.extend(&frame(0x88, b"\x03\xe8")[5..]);
+        assert_eq!(find_close(&bytes, at), (at, true));
+        assert_eq!(find_close(b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 0), (0, false));
     }
 
     #[test]

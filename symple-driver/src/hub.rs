@@ -1,12 +1,20 @@
 //! The engine and its surroundings: inputs in, actions carried out.
 
-use std::{collections::VecDeque, future::Future, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_channel::Sender;
 use http::HeaderMap;
-use symple_engine::server::{
-    Action, ConnId, EngineError, Event, HostCall, Input, RequestId, Server, Text, TransportFault,
-    Verdict,
+use symple_engine::{
+    Timestamp,
+    server::{
+        Action, ConnId, EngineError, Event, HostCall, Input, Newcomers, Place, RequestId, Server,
+        Text, TransportFault, Verdict,
+    },
 };
 use symple_proto::{Fields, UserName};
 
@@ -61,8 +69,9 @@ pub(crate) struct Hub<R> {
     requests: Vec<Option<Arc<Request>>>,
     /// Questions that nobody can be asked.
     denied: Vec<RequestId>,
-    /// Those that began with a request that is not finished, the oldest first; and others.
-    handshakes: VecDeque<ConnId>,
+    /// Those that began with a request that is not finished, and where they stand among them.
+    handshakes: Newcomers,
+    places: BTreeMap<ConnId, Place>,
     commands: Sender<Command>,
     events: async_broadcast::Sender<Event>,
     pub(crate) status: Arc<Status>,
@@ -88,34 +97,71 @@ impl<R: Runtime> Hub<R> {
             slots: Slots::default(),
             requests: Vec::new(),
             denied: Vec::new(),
-            handshakes: VecDeque::new(),
+            handshakes: Newcomers::default(),
+            places: BTreeMap::new(),
             commands,
             events,
             status,
         }
     }
 
+    /// When the next connection may be accepted: until then nobody can be asked to give way for it
+    /// (R-L2). `None` if that is now.
+    pub(crate) fn accepts_at(&self, conns: &Conns<R::Socket>) -> Option<Timestamp> {
+        let limit = self.config.engine.connections.unauthenticated;
+        let waits = limit > 0 && conns.handshakes >= limit;
+        let handshakes = waits.then(|| self.handshakes.gives_way_at(limit)).flatten();
+        let handshakes = handshakes.filter(|at| *at > conns.now);
+        self.engine.accepts_at(conns.now).max(handshakes)
+    }
+
     /// A name for a connection that begins now.
     ///
     /// There may be only so many that are not WebSocket yet (R-L2): those that take longest give
     /// way.
-    pub(crate) fn new_connection(&mut self, conns: &mut Conns<R::Socket>) -> ConnId {
+    pub(crate) fn new_connection(
+        &mut self,
+        conns: &mut Conns<R::Socket>,
+        address: SocketAddr,
+    ) -> ConnId {
         let limit = self.config.engine.connections.unauthenticated;
-        while let Some(oldest) = self.handshakes.front().copied() {
-            let waits = conns.is_handshake(oldest);
-            if waits && (limit == 0 || conns.handshakes < limit) {
-                break;
-            }
-            self.handshakes.pop_front();
-            if waits {
+        while limit > 0
+            && conns.handshakes >= limit
+            && let Some((_, oldest)) = self.handshakes.first_to_go(limit)
+        {
+            self.leaves_handshake(oldest);
+            if conns.is_handshake(oldest) {
                 conns.stats.upgrades_dropped += 1;
                 conns.end(oldest);
                 break;
             }
         }
         let id = self.slots.take();
-        self.handshakes.push_back(id);
+        let address = address.ip().to_canonical();
+        let proxy = self.config.trusted_proxies.iter().any(|network| network.contains(&address));
+        let place = self.handshakes.add(id, (!proxy).then_some(address), conns.now);
+        self.places.insert(id, place);
         id
+    }
+
+    /// A connection has made its request, or never will.
+    fn leaves_handshake(&mut self, id: ConnId) {
+        if let Some(place) = self.places.remove(&id) {
+            self.handshakes.remove(place);
+        }
+    }
+
+    /// Events are made as long as somebody reads them, and no longer.
+    pub(crate) fn look_for_watchers(&mut self) {
+        let watched = &self.status.watched;
+        if watched.load(Ordering::Relaxed) && self.events.receiver_count() == 0 {
+            watched.store(false, Ordering::Relaxed);
+            // One that came in between has set it before.
+            if self.events.receiver_count() > 0 {
+                watched.store(true, Ordering::Relaxed);
+            }
+        }
+        self.engine.set_events(self.status.watched.load(Ordering::Relaxed));
     }
 
     /// Hands a fact to the engine and carries out what it wants done.
@@ -143,7 +189,8 @@ impl<R: Runtime> Hub<R> {
         loop {
             while let Some(action) = self.engine.poll_action() {
                 match action {
-                    Action::Send { text, to, .. } => conns.send(&text, to),
+                    Action::Send { text, to, sender } => conns.send(&text, to, sender),
+                    Action::AwaitDrain { conn } => conns.await_drain(conn),
                     Action::Close { conn, code, reason, discard } => {
                         tracing::debug!(?conn, %code, reason, "close");
                         conns.close(conn, code, reason, discard);
@@ -168,10 +215,7 @@ impl<R: Runtime> Hub<R> {
                     }
                 }
             }
-            // R-L4: whoever did not take what it was sent is closed, before anything else happens.
-            let input = if let Some(conn) = conns.overflowed.pop() {
-                Input::Fault { conn, fault: TransportFault::TooSlow }
-            } else if let Some(conn) = conns.closed_virtuals.pop() {
+            let input = if let Some(conn) = conns.closed_virtuals.pop() {
                 self.slots.give(conn);
                 Input::Disconnected { conn }
             } else if let Some(request) = self.denied.pop() {
@@ -214,6 +258,7 @@ impl<R: Runtime> Hub<R> {
         address: IpAddr,
         request: Option<Request>,
     ) {
+        self.leaves_handshake(id);
         if let Some(request) = request
             && self.hooks.authenticate.is_some()
         {
@@ -245,6 +290,7 @@ impl<R: Runtime> Hub<R> {
         for index in 0..conns.workers.len() {
             conns.workers[index].begin();
             while !conns.is_blocked()
+                && !conns.is_spent()
                 && let Some(fact) = conns.workers[index].next_fact()
             {
                 let texts = std::mem::take(&mut conns.workers[index].texts);
@@ -259,6 +305,7 @@ impl<R: Runtime> Hub<R> {
     /// Handles what was kept of connections from which may be read again.
     pub(crate) fn poll_held(&mut self, conns: &mut Conns<R::Socket>) {
         while !conns.is_blocked()
+            && !conns.is_spent()
             && let Some((fact, text)) = conns.next_held()
         {
             let fact = match fact {
@@ -273,9 +320,14 @@ impl<R: Runtime> Hub<R> {
         match fact {
             Fact::Text { id, text } => {
                 if let Some(text) = texts.get(text) {
+                    conns.spend_frame(text.len());
                     self.text(conns, id, text);
                 }
             }
+            Fact::Frames { id, count } => self.frames(conns, id, count),
+            Fact::Departed(id) => self.departed(conns, id),
+            Fact::Drained(id) => self.drained(conns, id),
+            Fact::Undelivered { id, text } => self.undelivered(conns, id, text),
             Fact::Connected { id, address, request } => {
                 conns.remote_connected(id);
                 self.connected(conns, id, address, request.map(|request| *request));
@@ -306,7 +358,7 @@ impl<R: Runtime> Hub<R> {
         frames: Sender<Text>,
     ) -> Result<ConnId, EngineError> {
         let conn = self.slots.take();
-        conns.insert(conn, Entry::Virtual(conn, frames));
+        conns.insert(conn, Entry::Virtual(conn, frames, false));
         let call = HostCall::AddPeer { conn, user, peer, rooms };
         match self.input(conns, Input::Host(call)) {
             Ok(_) => Ok(conn),
@@ -414,8 +466,27 @@ where
         self.fact(conns, Input::Text { conn, text });
     }
 
+    fn frames(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, count: u32) {
+        self.fact(conns, Input::Frames { conn, count });
+    }
+
+    fn departed(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
+        self.fact(conns, Input::Departed { conn });
+    }
+
+    fn drained(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
+        self.fact(conns, Input::Drained { conn });
+    }
+
+    fn undelivered(&mut self, conns: &mut Conns<R::Socket>, sender: ConnId, text: Text) {
+        self.fact(conns, Input::Undelivered { sender, text: &text });
+    }
+
     fn fault(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, fault: TransportFault) {
-        self.fact(conns, Input::Fault { conn, fault });
+        // One that has overflowed may be gone by the time that it is told of.
+        if let Err(error) = self.input(conns, Input::Fault { conn, fault }) {
+            tracing::debug!(%error, "gone already");
+        }
     }
 
     fn disconnected(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
@@ -427,6 +498,7 @@ where
     }
 
     fn removed(&mut self, id: ConnId) {
+        self.leaves_handshake(id);
         self.slots.give(id);
     }
 }

@@ -37,6 +37,11 @@ impl<S: Socket> Io<S> {
         matches!(self, Self::Tls(_))
     }
 
+    /// The TLS handshake is under way: what is read may take long to be answered.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.session.is_handshaking())
+    }
+
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod bus;
 mod command;
 mod config;
@@ -29,6 +30,7 @@ mod hook;
 mod hub;
 mod io;
 mod link;
+mod memory;
 mod node;
 mod out;
 mod ready;

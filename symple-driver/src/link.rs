@@ -40,6 +40,8 @@ pub(crate) enum Order<S> {
         text: Text,
         to: Range<usize>,
         input: u64,
+        /// Who has addressed it to them (R-L8).
+        sender: Option<ConnId>,
     },
     Close {
         id: ConnId,
@@ -50,6 +52,8 @@ pub(crate) enum Order<S> {
     Admit(ConnId),
     Pause(ConnId),
     Resume(ConnId),
+    /// To say when it has taken what it was sent.
+    AwaitDrain(ConnId),
     /// The limit that a message was refused for has been raised.
     Retry(ConnId),
     End(ConnId),
@@ -90,6 +94,19 @@ pub(crate) enum Fact {
         fault: TransportFault,
         admitted: bool,
     },
+    /// So many frames without text.
+    Frames {
+        id: ConnId,
+        count: u32,
+    },
+    /// The client has left; what it had sent before follows.
+    Departed(ConnId),
+    Drained(ConnId),
+    /// A text of this sender was refused (R-L8).
+    Undelivered {
+        id: ConnId,
+        text: Text,
+    },
     Disconnected(ConnId),
     Removed(ConnId),
 }
@@ -101,6 +118,10 @@ impl Fact {
             Self::Connected { id, .. }
             | Self::Text { id, .. }
             | Self::Fault { id, .. }
+            | Self::Frames { id, .. }
+            | Self::Undelivered { id, .. }
+            | Self::Departed(id)
+            | Self::Drained(id)
             | Self::Disconnected(id)
             | Self::Removed(id) => *id,
         }
@@ -239,12 +260,12 @@ impl<S> Downlink<S> {
     }
 
     /// Sends a text to those who have been added, if there are any.
-    pub(crate) fn send(&mut self, text: &Text, input: u64) {
+    pub(crate) fn send(&mut self, text: &Text, input: u64, sender: Option<ConnId>) {
         let to = self.start..self.orders.receivers.len();
         if !to.is_empty() {
             self.start = to.end;
             self.orders.cost += to.len() * (text.as_bytes().len() + EXTRA);
-            self.orders.list.push(Order::Send { text: text.clone(), to, input });
+            self.orders.list.push(Order::Send { text: text.clone(), to, input, sender });
         }
     }
 
@@ -428,7 +449,7 @@ mod tests {
             for slot in 0..100 {
                 down.push_receiver(ConnId::new(slot, 1));
             }
-            down.send(&text, 1);
+            down.send(&text, 1, None);
         }
         down.hand_over();
         down.begin();

@@ -55,16 +55,24 @@ impl<R: Runtime> Future for Node<R> {
         if node.hub.status.stopped.load(Ordering::Relaxed) {
             node.ends_at = Some(Timestamp::ZERO);
         }
-        node.hub.engine.set_events(node.hub.status.watched.load(Ordering::Relaxed));
+        node.hub.look_for_watchers();
         node.hub.poll_workers(&mut node.shard.conns);
         // What the host and Redis have to say waits, too, while a worker has too much to do.
         let mut waits = node.shard.conns.is_blocked();
         let mut again = !waits && node.poll_commands(cx);
         node.shard.poll_ready(&mut node.hub);
-        again |= node.poll_accept(cx);
-        node.shard.poll_deadlines(&mut node.hub);
-        while node.hub.engine.poll_timeout().is_some_and(|at| at <= node.shard.conns.now) {
-            let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
+        node.shard.poll_outcomes(&mut node.hub);
+        // What has arrived is read before more is accepted, and before anybody is judged.
+        let reads = node.shard.has_ready();
+        again |= reads || node.poll_accept(cx);
+        let due = node.hub.engine.poll_timeout();
+        if node.shard.judges(due) {
+            node.shard.poll_deadlines(&mut node.hub);
+            if due.is_some_and(|at| at <= node.shard.conns.now) {
+                let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
+            }
+        } else {
+            again = true;
         }
         waits |= node.hub.poll_redis(&mut node.shard.conns, cx);
         node.hub.poll_held(&mut node.shard.conns);
@@ -89,6 +97,7 @@ impl<R: Runtime> Future for Node<R> {
             return Poll::Ready(true);
         }
         let paused = (node.accept_after > now).then_some(node.accept_after);
+        let paused = paused.max(node.hub.accepts_at(&node.shard.conns));
         let redis = node.hub.redis.as_ref().map(Link::deadline);
         let next = [node.hub.engine.poll_timeout(), node.ends_at, paused, redis];
         again |= node.shard.poll_timer(cx, next.into_iter().flatten().min());
@@ -115,13 +124,16 @@ impl<R: Runtime> Node<R> {
         }
         for listener in listeners {
             for accepted in 0.. {
-                if accepted == ACCEPTS {
+                if accepted == ACCEPTS || shard.conns.is_spent() {
                     return true;
+                }
+                if hub.accepts_at(&shard.conns).is_some() {
+                    return false;
                 }
                 match listener.poll_accept(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok((socket, address))) => {
-                        let id = hub.new_connection(&mut shard.conns);
+                        let id = hub.new_connection(&mut shard.conns, address);
                         match shard.conns.place() {
                             None => shard.open(id, socket, address, tls.clone(), hub),
                             Some(worker) => {
@@ -131,7 +143,7 @@ impl<R: Runtime> Node<R> {
                     }
                     Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
                     Poll::Ready(Err(error)) => {
-                        tracing::warn!(%error, "cannot accept connections");
+                        hub.warnings.warn(shard.conns.now, "cannot accept connections", &error);
                         self.accept_after = shard.conns.now + ACCEPT_PAUSE;
                         return false;
                     }
@@ -144,6 +156,9 @@ impl<R: Runtime> Node<R> {
     /// True if there are more.
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..COMMANDS {
+            if self.shard.conns.is_spent() {
+                return true;
+            }
             match self.commands.as_mut().poll_next(cx) {
                 Poll::Ready(Some(command)) => self.command(command),
                 Poll::Ready(None) | Poll::Pending => return false,

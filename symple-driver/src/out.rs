@@ -1,8 +1,16 @@
 //! What waits to be written to a connection.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::{Buf, Bytes};
+use symple_engine::server::ConnId;
 use tungstenite::protocol::frame::{
     FrameHeader,
     coding::{Control, Data, OpCode},
@@ -11,6 +19,10 @@ use tungstenite::protocol::frame::{
 /// From this size on a payload is shared with other receivers instead of copied behind what waits
 /// already: copying less is cheaper than keeping it apart.
 const SHARE: usize = 16 * 1024;
+
+/// Small frames are gathered in pieces of at most so many bytes, so that memory is let go of as
+/// they are written.
+const PIECE: usize = 64 * 1024;
 
 /// How many parts are written at once.
 const PARTS: usize = 16;
@@ -21,6 +33,8 @@ pub(crate) struct TextFrame<'a> {
     header: [u8; 10],
     header_len: usize,
     payload: &'a Bytes,
+    /// The payload as its receivers share it, once one does.
+    shared: Option<Bytes>,
 }
 
 impl<'a> TextFrame<'a> {
@@ -32,46 +46,130 @@ impl<'a> TextFrame<'a> {
             .format(payload.len() as u64, &mut rest)
             .expect("a header without a mask has at most 10 bytes");
         let header_len = 10 - rest.len();
-        Self { header, header_len, payload }
+        Self { header, header_len, payload, shared: None }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.header_len + self.payload.len()
+    }
+
+    /// The payload, counted once for all its receivers and as long as one of them has it.
+    fn share(&mut self, total: &Arc<AtomicUsize>) -> Bytes {
+        let shared = self.shared.get_or_insert_with(|| {
+            total.fetch_add(self.payload.len(), Ordering::Relaxed);
+            Bytes::from_owner(Counted { bytes: self.payload.clone(), total: Arc::clone(total) })
+        });
+        shared.clone()
     }
 }
 
-/// Memory that output is gathered in, while no connection has use for it.
+/// A payload that is counted as long as it is there.
+struct Counted {
+    bytes: Bytes,
+    total: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// Memory that output is gathered in, and how much of it is in use.
 ///
 /// A connection has a buffer only while something waits in it.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers(Vec<Vec<u8>>);
+pub(crate) struct Buffers {
+    /// Those that no connection has use for.
+    unused: Vec<Vec<u8>>,
+    /// How many bytes wait in the queues of a thread, shared payloads not counted.
+    pub(crate) waiting: usize,
+    /// How many bytes of shared payloads there are, for all threads.
+    pub(crate) shared: Arc<AtomicUsize>,
+}
 
 impl Buffers {
     /// So many buffers are kept, of at most so many bytes.
     const KEPT: usize = 256;
     const LARGEST: usize = 16 * 1024;
 
+    /// None yet; shared payloads are counted there.
+    pub(crate) fn new(shared: Arc<AtomicUsize>) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
     fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_default()
+        self.unused.pop().unwrap_or_default()
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.0.len() < Self::KEPT && (1..=Self::LARGEST).contains(&buffer.capacity()) {
+        if self.unused.len() < Self::KEPT && (1..=Self::LARGEST).contains(&buffer.capacity()) {
             buffer.clear();
-            self.0.push(buffer);
+            self.unused.push(buffer);
         }
     }
+}
+
+/// A part of what waits.
+#[derive(Debug)]
+struct Part {
+    bytes: Bytes,
+    /// Others have it, too.
+    shared: bool,
 }
 
 /// Bytes on their way to a client, frame behind frame.
 #[derive(Debug, Default)]
 pub(crate) struct OutQueue {
     /// Parts in front of the buffer: large payloads, and what was gathered before them.
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
     /// Small frames, gathered so that they can be written at once.
     buffer: Vec<u8>,
     /// How much of the buffer has been written.
     written: usize,
     /// How many bytes wait.
     len: usize,
+    /// How many of them are in shared payloads.
+    shared: usize,
     /// How many bytes of the frame in front are left, if a part of it has been written.
     frame_left: usize,
+    /// What is remembered of some of the frames, while they wait.
+    notes: Option<Box<Notes>>,
+}
+
+/// What is remembered of frames that wait.
+#[derive(Debug, Default)]
+struct Notes {
+    /// How many bytes have been written since there are notes.
+    written: u64,
+    /// Where the pong ends that waits.
+    pong: Option<u64>,
+    /// The payload of the pong that is to follow it: that of the latest ping.
+    next_pong: Option<Vec<u8>>,
+    /// What others have addressed to the receiver, in order (R-L8).
+    addressed: VecDeque<Addressed>,
+}
+
+/// Frames in a row that one sender has addressed to the receiver.
+#[derive(Debug)]
+struct Addressed {
+    sender: ConnId,
+    /// Where they end.
+    end: u64,
+    /// How many bytes they have.
+    len: usize,
+}
+
+impl Addressed {
+    /// Frames in a row are remembered together up to so many bytes.
+    const TOGETHER: usize = 16 * 1024;
 }
 
 impl OutQueue {
@@ -85,56 +183,125 @@ impl OutQueue {
     }
 
     /// Queues bytes that are no frame: they must be the first.
-    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn push_raw(&mut self, bytes: &[u8], buffers: &mut Buffers) {
         debug_assert!(self.is_empty(), "what is no frame comes before all frames");
         self.frame_left = bytes.len();
-        self.extend(bytes);
+        self.extend(bytes, buffers);
     }
 
     /// Queues a text frame.
-    pub(crate) fn push_text(&mut self, frame: &TextFrame<'_>, buffers: &mut Buffers) {
-        self.prepare(buffers);
-        self.extend(&frame.header[..frame.header_len]);
-        let payload = frame.payload;
-        if payload.len() < SHARE {
-            self.extend(payload);
+    pub(crate) fn push_text(&mut self, frame: &mut TextFrame<'_>, buffers: &mut Buffers) {
+        let size = frame.payload.len();
+        if size < SHARE {
+            self.prepare(frame.len(), buffers);
+            self.extend(&frame.header[..frame.header_len], buffers);
+            self.extend(frame.payload, buffers);
         } else {
-            let mut gathered = std::mem::take(&mut self.buffer);
-            gathered.drain(..self.written);
-            self.written = 0;
-            self.parts.push_back(Bytes::from(gathered));
-            self.parts.push_back(payload.clone());
-            self.len += payload.len();
+            self.prepare(frame.header_len, buffers);
+            self.extend(&frame.header[..frame.header_len], buffers);
+            self.gather();
+            let bytes = frame.share(&buffers.shared);
+            self.parts.push_back(Part { bytes, shared: true });
+            self.len += size;
+            self.shared += size;
         }
+    }
+
+    /// Queues a text frame that a sender has addressed to the receiver, unless too much waits of
+    /// that (R-L8): of one sender a quarter of what may wait in all, and of all senders half. What
+    /// is refused leaves the queue as it was.
+    pub(crate) fn push_addressed(
+        &mut self,
+        sender: ConnId,
+        frame: &mut TextFrame<'_>,
+        limit: usize,
+        buffers: &mut Buffers,
+    ) -> Result<(), TooMuch> {
+        let len = frame.len();
+        // As long as little waits there is no need to know whose it is.
+        if self.len + len > limit / 16 {
+            let notes = self.notes.get_or_insert_default();
+            let (mut own, mut all) = (0, 0);
+            for addressed in &notes.addressed {
+                all += addressed.len;
+                own += if addressed.sender == sender { addressed.len } else { 0 };
+            }
+            let beyond = |waits: usize, part: usize| waits > 0 && waits + len > limit / part;
+            if beyond(own, 4) || beyond(all, 2) || beyond(self.len, 1) {
+                return Err(TooMuch);
+            }
+            let end = notes.written + (self.len + len) as u64;
+            match notes.addressed.back_mut() {
+                Some(last) if last.sender == sender && last.len < Addressed::TOGETHER => {
+                    last.len += len;
+                    last.end = end;
+                }
+                _ => notes.addressed.push_back(Addressed { sender, end, len }),
+            }
+        }
+        self.push_text(frame, buffers);
+        Ok(())
+    }
+
+    /// Queues a pong. One waits at a time: if there is one already, it is followed by that for the
+    /// latest ping and no other (RFC 6455 §5.5.3).
+    pub(crate) fn push_pong(&mut self, payload: &[u8], buffers: &mut Buffers) {
+        if let Some(notes) = &mut self.notes
+            && notes.pong.is_some()
+        {
+            notes.next_pong = Some(payload.into());
+            return;
+        }
+        self.push_control(Control::Pong, payload, buffers);
+        let len = self.len;
+        let notes = self.notes.get_or_insert_default();
+        notes.pong = Some(notes.written + len as u64);
     }
 
     /// Queues a control frame of at most 125 bytes.
     pub(crate) fn push_control(&mut self, code: Control, payload: &[u8], buffers: &mut Buffers) {
         debug_assert!(payload.len() <= 125, "control frames are short");
-        self.prepare(buffers);
+        self.prepare(2 + payload.len(), buffers);
         let header = FrameHeader { opcode: OpCode::Control(code), ..FrameHeader::default() };
         let before = self.buffer.len();
         header
             .format(payload.len() as u64, &mut self.buffer)
             .expect("writing to memory cannot fail");
-        self.len += self.buffer.len() - before;
-        self.extend(payload);
+        let added = self.buffer.len() - before;
+        self.len += added;
+        buffers.waiting += added;
+        self.extend(payload, buffers);
     }
 
-    fn prepare(&mut self, buffers: &mut Buffers) {
+    /// Makes room for a frame of so many bytes.
+    fn prepare(&mut self, len: usize, buffers: &mut Buffers) {
+        if self.buffer.len() + len > PIECE {
+            self.gather();
+        }
         if self.buffer.capacity() == 0 {
             self.buffer = buffers.take();
         }
     }
 
-    fn extend(&mut self, bytes: &[u8]) {
+    /// Makes a part of what is in the buffer.
+    fn gather(&mut self) {
+        if self.written < self.buffer.len() {
+            let mut bytes = Bytes::from(std::mem::take(&mut self.buffer));
+            bytes.advance(self.written);
+            self.parts.push_back(Part { bytes, shared: false });
+            self.written = 0;
+        }
+    }
+
+    fn extend(&mut self, bytes: &[u8], buffers: &mut Buffers) {
         self.buffer.extend_from_slice(bytes);
         self.len += bytes.len();
+        buffers.waiting += bytes.len();
     }
 
     /// What is to be written next, in one piece: if there are no parts, all of it.
     pub(crate) fn front(&self) -> &[u8] {
-        self.parts.front().map_or(&self.buffer[self.written..], |part| part)
+        self.parts.front().map_or(&self.buffer[self.written..], |part| &part.bytes)
     }
 
     /// True if what waits is not in one piece.
@@ -147,7 +314,7 @@ impl OutQueue {
         let mut pieces = [IoSlice::new(&[]); PARTS];
         let buffer = &self.buffer[self.written..];
         let mut count = 0;
-        let all = self.parts.iter().map(|part| &**part).chain([buffer]);
+        let all = self.parts.iter().map(|part| &*part.bytes).chain([buffer]);
         for (slot, piece) in pieces.iter_mut().zip(all) {
             *slot = IoSlice::new(piece);
             count += 1;
@@ -158,7 +325,12 @@ impl OutQueue {
     /// So many bytes have been written.
     pub(crate) fn advance(&mut self, count: usize, buffers: &mut Buffers) {
         if count == self.len {
-            return self.clear(buffers);
+            let next_pong = self.notes.take().and_then(|notes| notes.next_pong);
+            self.clear(buffers);
+            if let Some(payload) = next_pong {
+                self.push_pong(&payload, buffers);
+            }
+            return;
         }
         let mut rest = count;
         while rest > 0 {
@@ -168,9 +340,29 @@ impl OutQueue {
             let step = rest.min(self.frame_left);
             self.frame_left -= step;
             rest -= step;
-            self.drop_front(step);
+            self.drop_front(step, buffers);
         }
         self.len -= count;
+        self.note_written(count, buffers);
+    }
+
+    /// What need not be remembered of what has been written is forgotten.
+    fn note_written(&mut self, count: usize, buffers: &mut Buffers) {
+        let Some(notes) = &mut self.notes else { return };
+        notes.written += count as u64;
+        let written = notes.written;
+        while notes.addressed.front().is_some_and(|addressed| addressed.end <= written) {
+            notes.addressed.pop_front();
+        }
+        if notes.pong.is_some_and(|end| end <= written) {
+            notes.pong = None;
+            if let Some(payload) = notes.next_pong.take() {
+                return self.push_pong(&payload, buffers);
+            }
+        }
+        if notes.pong.is_none() && notes.addressed.is_empty() {
+            self.notes = None;
+        }
     }
 
     /// The length of the frame at whose start the front stands.
@@ -186,24 +378,24 @@ impl OutQueue {
         }
     }
 
-    fn drop_front(&mut self, mut count: usize) {
+    fn drop_front(&mut self, mut count: usize, buffers: &mut Buffers) {
         while count > 0 {
-            if let Some(part) = self.parts.front_mut() {
-                let step = count.min(part.len());
-                part.advance(step);
-                if part.is_empty() {
-                    self.parts.pop_front();
-                }
-                count -= step;
-            } else {
+            let Some(part) = self.parts.front_mut() else {
                 self.written += count;
-                count = 0;
+                buffers.waiting -= count;
+                return;
+            };
+            let step = count.min(part.bytes.len());
+            part.bytes.advance(step);
+            if part.shared {
+                self.shared -= step;
+            } else {
+                buffers.waiting -= step;
             }
-        }
-        // What has been written is let go of from time to time, and costs no more than it was.
-        if self.written >= 64 * 1024 && self.written * 2 >= self.buffer.len() {
-            self.buffer.drain(..self.written);
-            self.written = 0;
+            if part.bytes.is_empty() {
+                self.parts.pop_front();
+            }
+            count -= step;
         }
     }
 
@@ -213,7 +405,8 @@ impl OutQueue {
             return self.clear(buffers);
         }
         let mut rest = Vec::with_capacity(self.frame_left);
-        for part in self.parts.iter().map(|part| &**part).chain([&self.buffer[self.written..]]) {
+        let parts = self.parts.iter().map(|part| &*part.bytes);
+        for part in parts.chain([&self.buffer[self.written..]]) {
             let wanted = self.frame_left - rest.len();
             rest.extend_from_slice(&part[..wanted.min(part.len())]);
         }
@@ -221,11 +414,15 @@ impl OutQueue {
         self.clear(buffers);
         self.buffer = rest;
         self.len = self.buffer.len();
+        buffers.waiting += self.len;
         self.frame_left = frame_left;
     }
 
     /// Drops everything.
     pub(crate) fn clear(&mut self, buffers: &mut Buffers) {
+        buffers.waiting -= self.len - self.shared;
+        self.shared = 0;
+        self.notes = None;
         self.parts = VecDeque::new();
         buffers.give(std::mem::take(&mut self.buffer));
         self.written = 0;
@@ -233,6 +430,10 @@ impl OutQueue {
         self.frame_left = 0;
     }
 }
+
+/// Too much waits for the receiver of what is addressed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMuch;
 
 #[cfg(test)]
 mod tests {
@@ -248,27 +449,94 @@ mod tests {
     #[test]
     fn small_frames_are_one_piece() {
         let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
-        queue.push_text(&TextFrame::new(&Bytes::from_static(b"hello")), &mut buffers);
+        queue.push_text(&mut TextFrame::new(&Bytes::from_static(b"hello")), &mut buffers);
         queue.push_control(Control::Ping, b"", &mut buffers);
         assert_eq!(queue.front(), b"\x81\x05hello\x89\x00");
         assert!(!queue.is_scattered());
         queue.advance(queue.len(), &mut buffers);
         assert!(queue.is_empty());
         assert_eq!(queue.buffer.capacity(), 0, "an empty queue holds no memory");
-        assert_eq!(buffers.0.len(), 1);
+        assert_eq!((buffers.unused.len(), buffers.waiting), (1, 0));
     }
 
     #[test]
     fn large_payloads_are_shared() {
         let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
         let large = Bytes::from(vec![b'x'; 100_000]);
-        queue.push_text(&TextFrame::new(&Bytes::from_static(b"a")), &mut buffers);
-        queue.push_text(&TextFrame::new(&large), &mut buffers);
-        queue.push_text(&TextFrame::new(&Bytes::from_static(b"b")), &mut buffers);
+        queue.push_text(&mut TextFrame::new(&Bytes::from_static(b"a")), &mut buffers);
+        queue.push_text(&mut TextFrame::new(&large), &mut buffers);
+        queue.push_text(&mut TextFrame::new(&Bytes::from_static(b"b")), &mut buffers);
         assert!(queue.is_scattered());
-        assert_eq!(queue.parts[1].as_ptr(), large.as_ptr());
+        assert_eq!(queue.parts[1].bytes.as_ptr(), large.as_ptr());
         assert_eq!(queue.len(), 3 + 10 + 100_000 + 3);
         assert_eq!(all(&queue).len(), queue.len());
+        // They are counted once, however many have them, and as long as one has.
+        let mut other = OutQueue::default();
+        let mut frame = TextFrame::new(&large);
+        other.push_text(&mut frame, &mut buffers);
+        queue.push_text(&mut frame, &mut buffers);
+        drop(frame);
+        assert_eq!(buffers.shared.load(Ordering::Relaxed), 200_000);
+        queue.clear(&mut buffers);
+        assert_eq!(buffers.shared.load(Ordering::Relaxed), 100_000);
+        other.clear(&mut buffers);
+        assert_eq!((buffers.shared.load(Ordering::Relaxed), buffers.waiting), (0, 0));
+    }
+
+    /// R-L4: at most one pong waits, and behind it that for the latest ping.
+    #[test]
+    fn one_pong_waits() {
+        let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
+        for n in 0..100_u8 {
+            queue.push_pong(&[n; 3], &mut buffers);
+        }
+        assert_eq!(queue.front(), [0x8a, 3, 0, 0, 0]);
+        queue.advance(4, &mut buffers);
+        queue.push_text(&mut TextFrame::new(&Bytes::from_static(b"hello")), &mut buffers);
+        queue.advance(1, &mut buffers);
+        assert_eq!(queue.front(), b"\x81\x05hello\x8a\x03ccc");
+        queue.push_pong(b"x", &mut buffers);
+        queue.advance(queue.len(), &mut buffers);
+        assert_eq!(queue.front(), b"\x8a\x01x");
+        queue.advance(queue.len(), &mut buffers);
+        assert!(queue.is_empty() && queue.notes.is_none());
+        assert_eq!(buffers.waiting, 0);
+    }
+
+    /// R-L8: of what one sender addresses a quarter of the limit may wait, of all together half.
+    #[test]
+    fn what_is_addressed_may_wait_up_to_a_share() {
+        let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
+        let payload = Bytes::from(vec![b'x'; 996]);
+        let mut frame = TextFrame::new(&payload);
+        let (limit, sender) = (100_000, |n| ConnId::new(n, 1));
+        let mut push = |queue: &mut OutQueue, from: u32| {
+            queue.push_addressed(sender(from), &mut frame, limit, &mut buffers).is_ok()
+        };
+        let count = |queue: &mut OutQueue,
+                     push: &mut dyn FnMut(&mut OutQueue, u32) -> bool,
+                     from| { (0..100).filter(|_| push(queue, from)).count() };
+        // The first few are not counted.
+        assert_eq!(count(&mut queue, &mut push, 1), 6 + 25);
+        assert_eq!(count(&mut queue, &mut push, 2), 25);
+        assert_eq!(count(&mut queue, &mut push, 3), 0, "half of the limit waits");
+        assert_eq!(queue.len(), 56_000);
+        // What has been written makes room again.
+        queue.advance(queue.len() - 25_000, &mut Buffers { waiting: 31_000, ..Buffers::default() });
+        assert_eq!(count(&mut queue, &mut push, 1), 25);
+    }
+
+    /// R-L8: one frame may wait whatever its size: it could never be sent otherwise.
+    #[test]
+    fn a_large_frame_is_addressed() {
+        let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
+        let payload = Bytes::from(vec![b'x'; 60_000]);
+        let sender = ConnId::new(1, 1);
+        let mut frame = TextFrame::new(&payload);
+        assert_eq!(queue.push_addressed(sender, &mut frame, 100_000, &mut buffers), Ok(()));
+        assert_eq!(queue.push_addressed(sender, &mut frame, 100_000, &mut buffers), Err(TooMuch));
+        let other = ConnId::new(2, 1);
+        assert_eq!(queue.push_addressed(other, &mut frame, 100_000, &mut buffers), Err(TooMuch));
     }
 
     proptest! {
@@ -281,7 +549,7 @@ mod tests {
             let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
             let mut expected = Vec::new();
             let mut ends = Vec::new();
-            queue.push_raw(b"HTTP/1.1 101\r\n\r\n");
+            queue.push_raw(b"HTTP/1.1 101\r\n\r\n", &mut buffers);
             expected.extend(b"HTTP/1.1 101\r\n\r\n");
             ends.push(expected.len());
             for (size, control) in frames {
@@ -292,7 +560,7 @@ mod tests {
                     expected.extend([0x8a, payload.len() as u8]);
                     expected.extend(payload);
                 } else {
-                    queue.push_text(&TextFrame::new(&Bytes::from(payload.clone())), &mut buffers);
+                    queue.push_text(&mut TextFrame::new(&Bytes::from(payload.clone())), &mut buffers);
                     FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() }
                         .format(size as u64, &mut expected).unwrap();
                     expected.extend(payload);
@@ -316,6 +584,10 @@ mod tests {
             let end = ends.into_iter().find(|end| *end >= at).unwrap();
             prop_assert_eq!(all(&queue), &expected[at..end]);
             prop_assert_eq!(queue.len(), end - at);
+            prop_assert_eq!(buffers.waiting, queue.len());
+            queue.clear(&mut buffers);
+            prop_assert_eq!(buffers.waiting, 0);
+            prop_assert_eq!(buffers.shared.load(Ordering::Relaxed), 0);
         }
     }
 }

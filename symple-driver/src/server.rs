@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::{
     command::Command,
     config::{Config, ConfigError},
-    conns::Conns,
+    conns::{Conns, Waiting},
     event::Events,
     handle::Handle,
     hook::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
@@ -219,6 +219,7 @@ impl<R: Runtime> ServerBuilder<R> {
         let (started, start) = std::sync::mpsc::sync_channel(threads);
         let (ended, end) = async_channel::bounded::<()>(1);
         let ready: Arc<Ready> = Arc::default();
+        let waiting = Waiting::default();
         let mut workers = Vec::new();
         for number in 1..threads {
             let worker_ready: Arc<Ready> = Arc::default();
@@ -233,8 +234,9 @@ impl<R: Runtime> ServerBuilder<R> {
                 uplink: Uplink::new(link),
             };
             let (started, ended) = (started.clone(), ended.clone());
+            let waiting = waiting.clone();
             let worker = async move {
-                let conns = Conns::new(Arc::clone(&surroundings.config), Vec::new());
+                let conns = Conns::new(Arc::clone(&surroundings.config), Vec::new(), waiting);
                 let shard = Shard::new(&surroundings.runtime, conns, worker_ready);
                 let worker = Worker::new(shard, surroundings);
                 let _ = started.send(Ok(()));
@@ -260,7 +262,11 @@ impl<R: Runtime> ServerBuilder<R> {
                 Err(error) => return drop(started.send(Err(StartError::Start(error)))),
             };
             let mut node = Node {
-                shard: Shard::new(&runtime, Conns::new(Arc::clone(&config), workers), ready),
+                shard: Shard::new(
+                    &runtime,
+                    Conns::new(Arc::clone(&config), workers, waiting),
+                    ready,
+                ),
                 hub: Hub::new(runtime, config, hooks, engine, hub_commands, events, hub_status),
                 listeners,
                 commands: Box::pin(received),

@@ -11,11 +11,12 @@ use std::{
 use rustls::ServerConfig;
 use symple_engine::{
     Timestamp,
-    server::{ConnId, TransportFault},
+    server::{ConnId, Text, TransportFault},
 };
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
+    backlog::Backlog,
     conn::{Conn, Due, Phase},
     conns::{Conns, Entry},
     decode::Decoded,
@@ -33,6 +34,24 @@ const READS: usize = 4;
 /// a large room is written to is queued behind what waits, and shares the write of every receiver
 /// whose turn has not come.
 const WRITES: usize = 16;
+/// How much input is kept of a peer to which nobody listens for now, so that it is noticed when it
+/// leaves.
+const AHEAD: usize = 4 * 1024 * 1024;
+/// How much input may be kept in all for that to be done.
+const AHEAD_IN_ALL: usize = 64 * 1024 * 1024;
+/// How many frames without text are told of at once.
+const FRAMES: u32 = 32;
+/// When a deadline has passed by so much, this thread stood still or had too much to do: what has
+/// arrived meanwhile is to be read before anybody is judged.
+const STALL: Duration = Duration::from_millis(100);
+/// In how many turns that is done: the runtime looks at its sockets in between.
+const GRACE_TURNS: u32 = 4;
+/// And in how many at most, if reading does not come to an end.
+const MOST_GRACE_TURNS: u32 = 64;
+/// How long it is done at least where other threads read.
+const GRACE: Duration = Duration::from_millis(50);
+/// How much work a TLS handshake is, in deliveries.
+const TLS_HANDSHAKE: usize = 4000;
 
 /// Those who decide what happens: told of everything, they act on the connections.
 pub(crate) trait Upstream<S> {
@@ -44,6 +63,14 @@ pub(crate) trait Upstream<S> {
     fn upgrade(&mut self, conns: &mut Conns<S>, id: ConnId, upgrade: Box<Upgrade>);
     /// A text arrived.
     fn text(&mut self, conns: &mut Conns<S>, id: ConnId, text: &str);
+    /// So many frames without text arrived.
+    fn frames(&mut self, conns: &mut Conns<S>, id: ConnId, count: u32);
+    /// A client has left while nothing was to be handled; what it had sent before follows.
+    fn departed(&mut self, conns: &mut Conns<S>, id: ConnId);
+    /// A connection has taken what it was sent.
+    fn drained(&mut self, conns: &mut Conns<S>, id: ConnId);
+    /// A text of this sender was refused where it was addressed to.
+    fn undelivered(&mut self, conns: &mut Conns<S>, id: ConnId, text: Text);
     /// A connection broke a rule.
     fn fault(&mut self, conns: &mut Conns<S>, id: ConnId, fault: TransportFault);
     /// A connection that was known is gone, or is as good as gone.
@@ -62,6 +89,10 @@ pub(crate) struct Shard<R: Runtime> {
     timer: R::Timer,
     /// What the timer is set to.
     armed: Option<Timestamp>,
+    /// For how many turns deadlines have waited to be judged, and since when.
+    late: Option<(u32, Timestamp)>,
+    /// Frames without text that have been read and not told of.
+    frames: u32,
 }
 
 impl<R: Runtime> Shard<R> {
@@ -74,6 +105,8 @@ impl<R: Runtime> Shard<R> {
             started: Instant::now(),
             timer: runtime.timer(),
             armed: None,
+            late: None,
+            frames: 0,
         }
     }
 
@@ -81,7 +114,26 @@ impl<R: Runtime> Shard<R> {
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>) {
         self.ready.register(cx.waker());
         let elapsed = self.started.elapsed().as_micros();
-        self.conns.now = Timestamp::from_micros(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        self.conns.begin_turn(Timestamp::from_micros(u64::try_from(elapsed).unwrap_or(u64::MAX)));
+    }
+
+    /// Whether deadlines may be judged in this turn; `other` is the next one that is not of a
+    /// connection. Where they are overdue, what has arrived is read first: whoever was in time is
+    /// not to suffer for a server that was not. If not, there must be another turn at once.
+    pub(crate) fn judges(&mut self, other: Option<Timestamp>) -> bool {
+        let now = self.conns.now;
+        let next = [other, self.conns.next_timer()].into_iter().flatten().min();
+        if next.is_none_or(|at| at + STALL > now) {
+            self.late = None;
+            return true;
+        }
+        let (turns, since) = self.late.unwrap_or((0, now));
+        let elsewhere = !self.conns.workers.is_empty() && now.since(since) < GRACE;
+        let waits = turns < GRACE_TURNS
+            || (elsewhere || self.has_ready()) && turns < MOST_GRACE_TURNS
+            || elsewhere;
+        self.late = waits.then_some((turns + 1, since));
+        !waits
     }
 
     /// Takes a socket in that has just been accepted.
@@ -112,6 +164,7 @@ impl<R: Runtime> Shard<R> {
         self.ready.take(&mut woken);
         let mut done = 0;
         while !self.conns.is_full()
+            && !self.conns.is_spent()
             && !up.is_full()
             && let Some(slot) = woken.get(done)
         {
@@ -133,7 +186,9 @@ impl<R: Runtime> Shard<R> {
 
     /// Looks at the deadlines that have come.
     pub(crate) fn poll_deadlines(&mut self, up: &mut impl Upstream<R::Socket>) {
-        while let Some(id) = self.conns.pop_due() {
+        while !self.conns.is_spent()
+            && let Some(id) = self.conns.pop_due()
+        {
             let (now, config) = (self.conns.now, Arc::clone(&self.conns.config));
             let Some(conn) = self.conns.get(id) else { continue };
             match conn.check(&config, now) {
@@ -150,6 +205,10 @@ impl<R: Runtime> Shard<R> {
                 }
                 Due::TooSlow => up.fault(&mut self.conns, id, TransportFault::TooSlow),
                 Due::Ping => self.conns.control(id, Control::Ping, b""),
+                Due::Unfinished => {
+                    conn.stuck = true;
+                    up.fault(&mut self.conns, id, TransportFault::Unfinished);
+                }
             }
             self.conns.schedule(id);
         }
@@ -158,15 +217,41 @@ impl<R: Runtime> Shard<R> {
     /// Writes some of what has been queued, and lets go of what has ended. True if more is to be
     /// written.
     pub(crate) fn finish(&mut self, up: &mut impl Upstream<R::Socket>) -> bool {
+        self.conns.shed();
         self.conns.flush_some(WRITES);
-        while let Some(id) = self.conns.ended.pop() {
+        while !self.conns.is_spent()
+            && let Some(id) = self.conns.ended.pop_front()
+        {
             let Some(conn) = self.conns.remove(id) else { continue };
             if conn.known {
                 up.disconnected(&mut self.conns, id);
             }
             up.removed(id);
         }
-        self.conns.has_dirty()
+        let conns = &self.conns;
+        conns.has_dirty()
+            || !conns.ended.is_empty()
+            || !conns.overflowed.is_empty()
+            || !conns.drained.is_empty()
+            || !conns.undelivered.is_empty()
+    }
+
+    /// Tells what has come of what was sent.
+    pub(crate) fn poll_outcomes(&mut self, up: &mut impl Upstream<R::Socket>) {
+        while !self.conns.is_spent()
+            && let Some(id) = self.conns.overflowed.pop_front()
+        {
+            up.fault(&mut self.conns, id, TransportFault::TooSlow);
+        }
+        while !self.conns.is_spent()
+            && !self.conns.is_full()
+            && let Some(id) = self.conns.drained.pop_front()
+        {
+            up.drained(&mut self.conns, id);
+        }
+        for (sender, text) in std::mem::take(&mut self.conns.undelivered) {
+            up.undelivered(&mut self.conns, sender, text);
+        }
     }
 
     /// Sets the timer. True if the time has come already.
@@ -190,21 +275,37 @@ impl<R: Runtime> Shard<R> {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.read(id, &mut scratch, up);
         self.scratch = scratch;
+        self.conns.count_held(id);
         // Also what TLS has to say.
         self.conns.mark_dirty(id);
     }
 
     fn read(&mut self, id: ConnId, scratch: &mut [u8], up: &mut impl Upstream<R::Socket>) {
         // What could not be handled before, perhaps can be now.
-        if self.conns.get(id).is_some_and(|conn| conn.wants_input() && !conn.partial.is_empty()) {
+        if self.conns.get(id).is_some_and(|conn| conn.wants_input() && conn.backlog.is_some()) {
             self.ingest(id, &mut [], up);
         }
         for _ in 0..READS {
-            if up.is_full() {
+            if up.is_full() || self.conns.is_spent() {
                 break;
             }
-            let Some(conn) = self.conns.get(id).filter(|conn| conn.wants_input()) else { return };
-            match conn.poll_read(scratch) {
+            let ahead_in_all = self.conns.held < AHEAD_IN_ALL;
+            let stranger = self.conns.config.engine.limits.message_unauthenticated;
+            let Some(conn) = self.conns.get(id) else { return };
+            if conn.gone {
+                // All that it had sent has been handled.
+                return self.conns.end(id);
+            }
+            let limit = if conn.admitted { AHEAD } else { stranger };
+            let ahead = !conn.wants_input();
+            if ahead && !(ahead_in_all && conn.looks_ahead(limit)) {
+                return;
+            }
+            let work = if conn.io.is_handshaking() { TLS_HANDSHAKE } else { 0 };
+            let read = conn.poll_read(scratch);
+            self.conns.spend(work);
+            let Some(conn) = self.conns.get(id) else { return };
+            match read {
                 Poll::Pending => return,
                 Poll::Ready(Ok(count @ 1..)) => {
                     let now = self.conns.now;
@@ -212,12 +313,20 @@ impl<R: Runtime> Shard<R> {
                         conn.heard = now;
                         conn.pinged = None;
                     }
-                    self.ingest(id, &mut scratch[..count], up);
+                    if ahead {
+                        self.look_ahead(id, &scratch[..count], up);
+                    } else {
+                        self.ingest(id, &mut scratch[..count], up);
+                    }
                 }
-                // Who asked and will say nothing more still wants the answer.
+                // A half-closed client still gets its response.
                 Poll::Ready(Ok(_)) if conn.is_answered() => {
                     conn.phase = Phase::Ending { linger: false };
                     return;
+                }
+                Poll::Ready(_) if ahead && conn.backlog.is_some() => {
+                    conn.gone = true;
+                    self.depart(id, up);
                 }
                 Poll::Ready(_) => return self.conns.end(id),
             }
@@ -228,52 +337,78 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
+    /// Keeps bytes of a client to which nobody listens for now, and looks whether it leaves.
+    fn look_ahead(&mut self, id: ConnId, bytes: &[u8], up: &mut impl Upstream<R::Socket>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let backlog = conn.backlog.get_or_insert_default();
+        backlog.extend(bytes);
+        let leaves = backlog.has_close();
+        self.conns.count_held(id);
+        if leaves {
+            self.depart(id, up);
+        }
+    }
+
+    /// A client leaves to which nobody listens for now: what it had sent before is handled.
+    fn depart(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        conn.leaving = true;
+        conn.since = Timestamp::MAX;
+        up.departed(&mut self.conns, id);
+        self.ingest(id, &mut [], up);
+    }
+
     /// Handles bytes from a client.
     fn ingest(&mut self, id: ConnId, bytes: &mut [u8], up: &mut impl Upstream<R::Socket>) {
         let Some(conn) = self.conns.get(id) else { return };
         match conn.phase {
             Phase::Handshake => {
-                conn.partial.extend_from_slice(bytes);
+                conn.backlog.get_or_insert_default().extend(bytes);
                 self.handshake(id, up);
             }
-            Phase::Open | Phase::Closing => {
-                let mut partial = std::mem::take(&mut conn.partial);
-                if partial.is_empty() {
+            Phase::Open | Phase::Closing => match conn.backlog.take() {
+                None => {
                     let used = self.messages(id, bytes, up);
-                    self.keep(id, &bytes[used..]);
-                } else {
-                    partial.extend_from_slice(bytes);
-                    let used = self.messages(id, &mut partial, up);
-                    if used > 0 {
-                        self.keep(id, &partial[used..]);
-                    } else if let Some(conn) = self.conns.get(id) {
-                        conn.partial = partial;
+                    if used < bytes.len() {
+                        self.keep(id, Box::new(Backlog::new(&bytes[used..])));
                     }
                 }
-            }
+                Some(mut backlog) => {
+                    backlog.extend(bytes);
+                    let used = self.messages(id, backlog.unread(), up);
+                    backlog.consume(used);
+                    if !backlog.is_empty() {
+                        self.keep(id, backlog);
+                    }
+                }
+            },
             Phase::Deciding(_) | Phase::Ending { .. } => {}
         }
     }
 
     /// Keeps the bytes that could not be handled yet.
-    fn keep(&mut self, id: ConnId, rest: &[u8]) {
-        if !rest.is_empty()
-            && let Some(conn) = self.conns.get(id)
+    fn keep(&mut self, id: ConnId, backlog: Box<Backlog>) {
+        if let Some(conn) = self.conns.get(id)
             && let Phase::Open | Phase::Closing = conn.phase
+            && !conn.overflowed
         {
-            conn.partial = rest.to_vec();
+            conn.backlog = Some(backlog);
         }
     }
 
     fn handshake(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
         let Some(conn) = self.conns.get(id) else { return };
-        match up.policy().answer(&conn.partial, conn.socket_address, conn.io.is_tls()) {
+        let (address, tls) = (conn.socket_address, conn.io.is_tls());
+        let Some(backlog) = &mut conn.backlog else { return };
+        match up.policy().answer(backlog.unread(), address, tls) {
             Answer::Incomplete => {}
             Answer::Respond(response) => self.conns.respond(id, &response),
             Answer::Upgrade(upgrade) => {
-                conn.partial.drain(..upgrade.length.min(MAX_HEAD));
+                backlog.consume(upgrade.length.min(MAX_HEAD));
                 // An empty buffer that holds memory would hold it as long as the connection.
-                conn.partial.shrink_to_fit();
+                if backlog.is_empty() {
+                    conn.backlog = None;
+                }
                 up.upgrade(&mut self.conns, id, upgrade);
             }
         }
@@ -288,13 +423,28 @@ impl<R: Runtime> Shard<R> {
         up: &mut impl Upstream<R::Socket>,
     ) -> usize {
         let mut at = 0;
-        while at < bytes.len() && !up.is_full() {
+        while at < bytes.len() && !up.is_full() && !self.conns.is_spent() {
             match self.message(id, &mut bytes[at..], up) {
                 ControlFlow::Continue(used) => at += used,
-                ControlFlow::Break(used) => return at + used,
+                ControlFlow::Break(used) => {
+                    at += used;
+                    break;
+                }
+            }
+            if self.frames >= FRAMES {
+                self.tell_frames(id, up);
             }
         }
+        self.tell_frames(id, up);
         at
+    }
+
+    /// Tells of the frames without text that have been read.
+    fn tell_frames(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
+        let count = std::mem::take(&mut self.frames);
+        if count > 0 && self.conns.get(id).is_some_and(|conn| conn.known && conn.is_open()) {
+            up.frames(&mut self.conns, id, count);
+        }
     }
 
     /// Handles the frame at the start of the bytes.
@@ -306,26 +456,41 @@ impl<R: Runtime> Shard<R> {
     ) -> ControlFlow<usize, usize> {
         let limits = &self.conns.config.engine.limits;
         let (large, small) = (limits.message, limits.message_unauthenticated);
+        let now = self.conns.now;
         let Some(conn) = self.conns.get(id).filter(|conn| conn.wants_input()) else {
             return ControlFlow::Break(0);
         };
         let open = conn.is_open();
         let limit = if conn.admitted { large } else { small };
         let (used, decoded) = conn.decoder.decode(bytes, limit);
+        if open {
+            if decoded == Decoded::Incomplete || conn.decoder.is_within_message() {
+                conn.message_begins(now);
+                self.conns.schedule(id);
+            } else {
+                conn.since = Timestamp::MAX;
+            }
+        }
+        self.conns.spend_frame(used);
         match decoded {
             Decoded::Incomplete => return ControlFlow::Break(0),
             Decoded::Message(range) if open => self.text(id, &bytes[range], up),
             Decoded::Assembled(message) if open => self.text(id, &message, up),
             Decoded::Ping(range) if open => {
+                self.frames += 1;
                 self.conns.control(id, Control::Pong, &bytes[range]);
             }
             Decoded::Fault(fault) if open => {
-                conn.stuck = true;
+                if let Some(conn) = self.conns.get(id) {
+                    conn.stuck = true;
+                }
                 up.fault(&mut self.conns, id, fault);
                 return ControlFlow::Break(used);
             }
             Decoded::Close(code) if open => {
-                conn.known = false;
+                if let Some(conn) = self.conns.get(id) {
+                    conn.known = false;
+                }
                 self.conns.answer_close(id, code);
                 up.disconnected(&mut self.conns, id);
                 return ControlFlow::Break(used);
@@ -335,11 +500,8 @@ impl<R: Runtime> Shard<R> {
                 self.conns.end(id);
                 return ControlFlow::Break(used);
             }
-            Decoded::Message(_)
-            | Decoded::Assembled(_)
-            | Decoded::Fragment
-            | Decoded::Ping(_)
-            | Decoded::Pong => {}
+            Decoded::Fragment | Decoded::Pong => self.frames += 1,
+            Decoded::Message(_) | Decoded::Assembled(_) | Decoded::Ping(_) => {}
         }
         ControlFlow::Continue(used)
     }

@@ -25,6 +25,8 @@ pub struct TransportStats {
     pub upgrades_dropped: u64,
     /// Connections dropped because nothing was heard from them (R-T3).
     pub silent: u64,
+    /// Connections closed because too much waited for all of them together (R-L7).
+    pub shed: u64,
 }
 
 impl TransportStats {
@@ -35,6 +37,7 @@ impl TransportStats {
             answered: self.answered + other.answered,
             upgrades_dropped: self.upgrades_dropped + other.upgrades_dropped,
             silent: self.silent + other.silent,
+            shed: self.shed + other.shed,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_channel::Sender;
 use http::HeaderMap;
-use symple_engine::server::{ConnId, TransportFault};
+use symple_engine::server::{ConnId, Text, TransportFault};
 
 use crate::{
     command::Command,
@@ -58,7 +58,7 @@ impl<R: Runtime> Worker<R> {
             // The first batch is to be the last of the list.
             self.batches.reverse();
         }
-        while !self.shard.conns.is_full() {
+        while !self.shard.conns.is_full() && !self.shard.conns.is_spent() {
             if let Some(order) = self.orders.pop_front() {
                 self.order(order);
             } else if let Some(batch) = self.batches.pop() {
@@ -74,14 +74,11 @@ impl<R: Runtime> Worker<R> {
     fn order(&mut self, order: Order<R::Socket>) {
         let Self { shard, up, receivers, .. } = self;
         match order {
-            Order::Send { text, to, input } => {
+            Order::Send { text, to, input, sender } => {
                 shard.conns.input = input;
-                shard.conns.send(&text, receivers.get(to).unwrap_or_default());
-                // R-L4: whoever did not take what it was sent is reported.
-                while let Some(id) = shard.conns.overflowed.pop() {
-                    up.fault(&mut shard.conns, id, TransportFault::TooSlow);
-                }
+                shard.conns.send(&text, receivers.get(to).unwrap_or_default(), sender);
             }
+            Order::AwaitDrain(id) => shard.conns.await_drain(id),
             Order::Open { id, socket, address, tls } => match up.runtime.adopt(socket) {
                 Ok(socket) => shard.open(id, socket, address, tls, up),
                 Err(error) => {
@@ -119,7 +116,12 @@ impl<R: Runtime> Future for Worker<R> {
         }
         let Self { shard, up, .. } = worker;
         shard.poll_ready(up);
-        shard.poll_deadlines(up);
+        let judges = shard.judges(None);
+        if judges {
+            shard.poll_deadlines(up);
+        }
+        again |= !judges;
+        shard.poll_outcomes(up);
         // The engine has something to do while this thread writes.
         up.uplink.hand_over(shard.conns.stats);
         again |= shard.finish(up);
@@ -168,6 +170,22 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     fn fault(&mut self, conns: &mut Conns<R::Socket>, id: ConnId, fault: TransportFault) {
         let admitted = conns.get(id).is_some_and(|conn| conn.admitted);
         self.uplink.facts.push(Fact::Fault { id, fault, admitted });
+    }
+
+    fn frames(&mut self, _: &mut Conns<R::Socket>, id: ConnId, count: u32) {
+        self.uplink.facts.push(Fact::Frames { id, count });
+    }
+
+    fn departed(&mut self, _: &mut Conns<R::Socket>, id: ConnId) {
+        self.uplink.facts.push(Fact::Departed(id));
+    }
+
+    fn drained(&mut self, _: &mut Conns<R::Socket>, id: ConnId) {
+        self.uplink.facts.push(Fact::Drained(id));
+    }
+
+    fn undelivered(&mut self, _: &mut Conns<R::Socket>, id: ConnId, text: Text) {
+        self.uplink.facts.push(Fact::Undelivered { id, text });
     }
 
     fn disconnected(&mut self, _: &mut Conns<R::Socket>, id: ConnId) {

@@ -112,9 +112,16 @@ impl<S: Socket> Conns<S> {
     /// others are kept: what was read too much counts as if it had not been read yet.
     pub(crate) fn hold(&mut self, id: ConnId, fact: Fact, texts: &str) -> Option<Fact> {
         let Some(remote) = self.remote(id) else { return Some(fact) };
-        // R-L4 is about what the connection was sent.
-        let slow = matches!(&fact, Fact::Fault { fault: TransportFault::TooSlow, .. });
-        if slow || !remote.paused && remote.held.is_empty() {
+        let at_once = match &fact {
+            // These are about what the connection was sent,
+            Fact::Fault { fault: TransportFault::TooSlow, .. }
+            | Fact::Drained(_)
+            | Fact::Undelivered { .. }
+            // and this is why what is kept need not be any more.
+            | Fact::Departed(_) => true,
+            _ => false,
+        };
+        if at_once || !remote.paused && remote.held.is_empty() {
             return Some(fact);
         }
         remote.held.push(fact, texts);
