@@ -1,0 +1,49 @@
+//! Whose request it is (R-T6).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Policy, head::elements};
+
+impl Policy<'_> {
+    /// R-T6: the socket's address, or what trusted proxies tell of the one behind them.
+    pub(super) fn client_address(
+        &self,
+        peer: SocketAddr,
+        headers: &[httparse::Header<'_>],
+        real_ip: Option<&[u8]>,
+    ) -> IpAddr {
+        let trusted =
+            |address: &IpAddr| self.trusted_proxies.iter().any(|network| network.contains(address));
+        let mut address = peer.ip().to_canonical();
+        if !trusted(&address) {
+            return address;
+        }
+        let mut forwarded = headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"))
+            .flat_map(|header| elements(header.value))
+            .rev()
+            .peekable();
+        if forwarded.peek().is_none() {
+            let real_ip = real_ip.and_then(|value| elements(value).next());
+            return real_ip.and_then(parse_address).unwrap_or(address);
+        }
+        for entry in forwarded {
+            // Beyond an entry that is no address, nothing can be believed.
+            let Some(entry) = parse_address(entry) else { break };
+            address = entry;
+            if !trusted(&address) {
+                break;
+            }
+        }
+        address
+    }
+}
+
+/// An address as proxies write it: alone, or with a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+    let address = address.ok().or_else(|| bare?.parse().ok())?;
+    Some(address.to_canonical())
+}

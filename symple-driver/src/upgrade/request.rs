@@ -1,0 +1,53 @@
+//! What hooks see of a request.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Uri};
+
+/// The request that a connection began with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// Path and query.
+    pub uri: Uri,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The client's address: behind trusted proxies, the one that they tell (R-T6).
+    pub address: IpAddr,
+    /// The connection is encrypted as far as this server.
+    pub tls: bool,
+}
+
+impl Request {
+    /// The value of a parameter of the query, decoded; the first of several.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<String> {
+        self.uri.query()?.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode_query(key) == name).then(|| decode_query(value))
+        })
+    }
+}
+
+/// Decodes `%XX` and `+`; what is no UTF-8 then becomes U+FFFD.
+fn decode_query(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        let escaped = (byte == b'%')
+            .then(|| std::str::from_utf8(bytes.get(at..at + 2)?).ok())
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(match (byte, escaped) {
+            (_, Some(escaped)) => {
+                at += 2;
+                escaped
+            }
+            (b'+', None) => b' ',
+            (byte, None) => byte,
+        });
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
