@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod backlog;
 mod bus;
 mod command;
