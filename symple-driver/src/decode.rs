@@ -10,7 +10,7 @@ use symple_engine::server::TransportFault;
 use symple_proto::CloseCode;
 use tungstenite::protocol::frame::{
     FrameHeader,
-    coding::{self, Control, Data, OpCode},
+    coding::{Control, Data, OpCode},
 };
 
 /// How many fragments a message may have (R-L3).
@@ -151,13 +151,20 @@ fn close(payload: &[u8]) -> Decoded {
         };
     };
     let code = u16::from_be_bytes(*code);
-    if !coding::CloseCode::from(code).is_allowed() {
+    if !may_be_sent(code) {
         Decoded::Fault(TransportFault::Protocol)
     } else if std::str::from_utf8(reason).is_err() {
         Decoded::Fault(TransportFault::InvalidUtf8)
     } else {
         Decoded::Close(Some(CloseCode(code)))
     }
+}
+
+/// True for the codes that a close frame may carry (RFC 6455 §7.4): those that are registered at
+/// IANA or may be some day, and those of libraries and applications. The others are reserved, or
+/// stand for what was never sent.
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 1016..=4999)
 }
 
 /// Takes the mask off, eight bytes at a time.
@@ -237,9 +244,6 @@ mod tests {
             ("fragmented ping", frame(0x09, b"x")),
             ("long ping", frame(0x89, &[0; 126])),
             ("close with one byte", frame(0x88, b"\x03")),
-            ("close with 999", frame(0x88, b"\x03\xe7")),
-            ("close with 1005", frame(0x88, b"\x03\xed")),
-            ("close with 1006", frame(0x88, b"\x03\xee")),
         ] {
             assert_eq!(decode(&bytes), protocol, "{what}");
         }
@@ -250,6 +254,26 @@ mod tests {
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&mut frame(0x01, b"a"), 10).1, Decoded::Fragment);
         assert_eq!(decoder.decode(&mut frame(0x81, b"b"), 10).1, protocol);
+    }
+
+    /// RFC 6455 §7.4: what stands for no frame at all is no code of a frame; what has no meaning yet
+    /// may get one.
+    #[test]
+    fn close_codes() {
+        let protocol = Decoded::Fault(TransportFault::Protocol);
+        let refused = [0..=999, 1004..=1006, 1015..=1015, 5000..=u16::MAX];
+        for code in 0..=u16::MAX {
+            let decoded = decode(&frame(0x88, &code.to_be_bytes()));
+            if refused.iter().any(|codes| codes.contains(&code)) {
+                assert_eq!(decoded, protocol, "{code}");
+            } else {
+                assert_eq!(decoded, Decoded::Close(Some(CloseCode(code))), "{code}");
+            }
+        }
+        for code in [1000, 1003, 1007, 1011, 1012, 1013, 1014, 1016, 2999, 3000, 4000, 4999_u16] {
+            let decoded = decode(&frame(0x88, &code.to_be_bytes()));
+            assert_eq!(decoded, Decoded::Close(Some(CloseCode(code))));
+        }
     }
 
     /// R-L1: refused at the header, whatever it claims.
