@@ -58,9 +58,9 @@ mod runtime;
 pub use runtime::{AsyncStd, Listener, Socket, Timer};
 pub use symple_driver::{
     AuthDecision, AuthRequest, Config, ConfigError, Crashed, Emitter, Events, Handle, HandleError,
-    IntoAuthDecision, OriginError, OriginPattern, RedisConfig, RedisError, Request, Server,
-    ServerStats, SessionEntry, Sessions, StartError, TransportStats, UpgradeDecision, VirtualPeer,
-    rustls, tls,
+    IntoAuthDecision, OriginError, OriginPattern, ProxyError, RedisConfig, RedisError, Request,
+    Server, ServerStats, SessionEntry, Sessions, StartError, TransportStats, TrustedProxy,
+    UpgradeDecision, VirtualPeer, rustls, tls,
 };
 pub use symple_engine::server::{
     ConnectionLimits, EngineError, Event, OfflineReason, PeerInfo, PresenceMode, RateLimit,

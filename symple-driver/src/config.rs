@@ -2,10 +2,9 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::{memory, origin::OriginPattern, redis::RedisConfig};
+use crate::{memory, origin::OriginPattern, proxy::TrustedProxy, redis::RedisConfig};
 
 /// How a server behaves. [`Config::default`] has the values of the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +17,9 @@ pub struct Config {
     /// The origins that browsers may connect from (R-T5); any, if empty.
     pub allowed_origins: Vec<OriginPattern>,
     /// The proxies that may tell a client's address (R-T6). None.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// How many bytes the head of an HTTP request may have (R-T7), 1 KiB to 1 MiB. 16 KiB.
+    pub max_head_size: usize,
     /// After so long without a byte from it a client is pinged (R-T3). 25 s, up to a fifth less by
     /// chance; zero is never.
     pub ping_interval: Duration,
@@ -58,6 +59,7 @@ impl Default for Config {
             path: None,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            max_head_size: 16 * 1024,
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             upgrade_timeout: Duration::from_secs(10),
@@ -81,6 +83,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
             return Err(ConfigError::Path);
+        }
+        if !(1024..=1024 * 1024).contains(&self.max_head_size) {
+            return Err(ConfigError::HeadSize);
         }
         if self.outbound_limit < self.engine.limits.message {
             return Err(ConfigError::OutboundLimit);
@@ -107,6 +112,10 @@ pub enum ConfigError {
     /// A path that does not begin with `/`.
     #[error("the path must begin with '/'")]
     Path,
+    /// A head that is too small for what browsers send, or so large that many of them at once would
+    /// take all memory.
+    #[error("the head limit must be from 1024 to 1048576 bytes")]
+    HeadSize,
     /// A single message would be too much for its receiver.
     #[error("the outbound limit must not be less than the message limit")]
     OutboundLimit,
@@ -135,6 +144,8 @@ mod tests {
             config.check()
         };
         assert_eq!(with(|c| c.path = Some("ws".into())), Err(ConfigError::Path));
+        assert_eq!(with(|c| c.max_head_size = 1023), Err(ConfigError::HeadSize));
+        assert_eq!(with(|c| c.max_head_size = 1024 * 1024 + 1), Err(ConfigError::HeadSize));
         assert_eq!(with(|c| c.outbound_limit = 1000), Err(ConfigError::OutboundLimit));
         assert_eq!(with(|c| c.outbound_total = 1000), Err(ConfigError::OutboundTotal));
         assert_eq!(with(|c| c.outbound_total = 0), Ok(()));

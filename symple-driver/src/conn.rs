@@ -18,7 +18,7 @@ use crate::{
     out::{Buffers, OutQueue, TextFrame, TooMuch},
     ready::SlotWaker,
     runtime::Socket,
-    upgrade::Upgrade,
+    upgrade::{HeadScan, Upgrade},
 };
 
 /// What a connection is at.
@@ -87,6 +87,8 @@ pub(crate) struct Conn<S> {
     pub(crate) backlog: Option<Box<Backlog>>,
     /// How many bytes of input were counted as kept for it last.
     pub(crate) held: usize,
+    /// How far the request has been looked at.
+    pub(crate) head: HeadScan,
     pub(crate) decoder: Decoder,
     pub(crate) out: OutQueue,
     /// The engine knows it.
@@ -143,6 +145,7 @@ impl<S: Socket> Conn<S> {
             address: socket_address.ip(),
             backlog: None,
             held: 0,
+            head: HeadScan::default(),
             decoder: Decoder::default(),
             out: OutQueue::default(),
             known: false,

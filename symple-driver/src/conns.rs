@@ -29,7 +29,7 @@ use crate::{
     out::{Buffers, TextFrame},
     runtime::Socket,
     stats::TransportStats,
-    upgrade::{Upgrade, response},
+    upgrade::{Upgrade, refusal},
 };
 
 /// How many bytes may wait for connections that have not been written to since they were queued,
@@ -642,7 +642,7 @@ impl<S: Socket> Conns<S> {
                 Some(upgrade)
             }
             Err(Rejection { status, headers, body }) => {
-                self.respond(id, &response(status, &headers, &body, true));
+                self.respond(id, &refusal(status, &headers, &body, true));
                 None
             }
         }

@@ -23,7 +23,7 @@ use crate::{
     io::Io,
     ready::Ready,
     runtime::{Runtime, Timer},
-    upgrade::{Answer, MAX_HEAD, Policy, Upgrade},
+    upgrade::{Answer, Policy, Upgrade},
 };
 
 /// How much is read at once. All connections of a thread share this memory.
@@ -400,11 +400,11 @@ impl<R: Runtime> Shard<R> {
         let Some(conn) = self.conns.get(id) else { return };
         let (address, tls) = (conn.socket_address, conn.io.is_tls());
         let Some(backlog) = &mut conn.backlog else { return };
-        match up.policy().answer(backlog.unread(), address, tls) {
+        match up.policy().answer(&mut conn.head, backlog.unread(), address, tls) {
             Answer::Incomplete => {}
             Answer::Respond(response) => self.conns.respond(id, &response),
             Answer::Upgrade(upgrade) => {
-                backlog.consume(upgrade.length.min(MAX_HEAD));
+                backlog.consume(upgrade.length);
                 // An empty buffer that holds memory would hold it as long as the connection.
                 if backlog.is_empty() {
                     conn.backlog = None;

@@ -24,6 +24,7 @@ impl Status {
     pub(crate) fn policy<'a>(&self, config: &'a Config, hooks: &Hooks) -> Policy<'a> {
         Policy {
             path: config.path.as_deref(),
+            max_head_size: config.max_head_size,
             allowed_origins: &config.allowed_origins,
             trusted_proxies: &config.trusted_proxies,
             keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),

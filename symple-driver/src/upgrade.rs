@@ -5,9 +5,12 @@ mod head;
 mod policy;
 mod request;
 mod response;
+mod scan;
+mod target;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use policy::{Answer, MAX_HEAD, Policy};
+pub(crate) use policy::{Answer, Policy};
 pub use request::Request;
-pub(crate) use response::{Upgrade, response};
+pub(crate) use response::{Upgrade, refusal};
+pub(crate) use scan::HeadScan;

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Policy, head::elements};
+use super::{
+    Policy,
+    head::{Field, elements},
+};
 
 impl Policy<'_> {
     /// R-T6: the socket's address, or what trusted proxies tell of the one behind them.
@@ -10,10 +13,10 @@ impl Policy<'_> {
         &self,
         peer: SocketAddr,
         headers: &[httparse::Header<'_>],
-        real_ip: Option<&[u8]>,
+        real_ip: Field<'_>,
     ) -> IpAddr {
         let trusted =
-            |address: &IpAddr| self.trusted_proxies.iter().any(|network| network.contains(address));
+            |address: &IpAddr| self.trusted_proxies.iter().any(|proxy| proxy.contains(*address));
         let mut address = peer.ip().to_canonical();
         if !trusted(&address) {
             return address;
@@ -25,8 +28,8 @@ impl Policy<'_> {
             .rev()
             .peekable();
         if forwarded.peek().is_none() {
-            let real_ip = real_ip.and_then(|value| elements(value).next());
-            return real_ip.and_then(parse_address).unwrap_or(address);
+            // Of several, or a list, it cannot be told which one the proxy wrote.
+            return real_ip.text().and_then(parse_address).unwrap_or(address);
         }
         for entry in forwarded {
             // Beyond an entry that is no address, nothing can be believed.
@@ -41,7 +44,7 @@ impl Policy<'_> {
 }
 
 /// An address as proxies write it: alone, or with a port.
-fn parse_address(text: &str) -> Option<IpAddr> {
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
     let address = address.ok().or_else(|| bare?.parse().ok())?;

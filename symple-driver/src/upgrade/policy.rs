@@ -2,15 +2,21 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use ipnet::IpNet;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header::HOST};
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Request, Upgrade, head::find, response::response};
-use crate::origin::OriginPattern;
+use super::{
+    Request, Upgrade,
+    head::{Field, Found, find},
+    response::{refusal, response},
+    scan::{HeadScan, Scanned},
+    target::Target,
+};
+use crate::{
+    origin::{Origin, OriginPattern},
+    proxy::TrustedProxy,
+};
 
-/// The largest request head, in bytes.
-pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// The most headers that a request may have.
 const MAX_HEADERS: usize = 100;
 
@@ -19,8 +25,10 @@ const MAX_HEADERS: usize = 100;
 pub(crate) struct Policy<'a> {
     /// The only path for WebSocket, if there is one (R-T2).
     pub(crate) path: Option<&'a str>,
+    /// How many bytes a request head may have (R-T7).
+    pub(crate) max_head_size: usize,
     pub(crate) allowed_origins: &'a [OriginPattern],
-    pub(crate) trusted_proxies: &'a [IpNet],
+    pub(crate) trusted_proxies: &'a [TrustedProxy],
     /// Requests are wanted in full: there is a hook.
     pub(crate) keep_request: bool,
     /// Nobody may come in any more.
@@ -40,97 +48,153 @@ pub(crate) enum Answer {
     Upgrade(Box<Upgrade>),
 }
 
-/// A short answer.
-fn plain(status: StatusCode, body: &str) -> Answer {
-    Answer::Respond(response(status, &HeaderMap::new(), body, true))
+/// What is answered instead of an upgrade.
+#[derive(Clone, Copy, Debug)]
+enum Instead {
+    /// A page.
+    Page(StatusCode, &'static str),
+    /// A refusal.
+    Refusal(StatusCode, &'static str),
 }
 
+impl Instead {
+    fn response(self, with_body: bool) -> Vec<u8> {
+        match self {
+            Self::Page(status, body) => response(status, &HeaderMap::new(), body, with_body),
+            Self::Refusal(status, body) => refusal(status, &HeaderMap::new(), body, with_body),
+        }
+    }
+}
+
+const BAD_REQUEST: Instead = Instead::Refusal(StatusCode::BAD_REQUEST, "Bad request\n");
+const TOO_LARGE: Instead =
+    Instead::Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request too large\n");
+const NO_HANDSHAKE: Instead =
+    Instead::Refusal(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n");
+
 impl Policy<'_> {
-    /// Reads the bytes that a connection from `peer` began with.
-    pub(crate) fn answer(&self, bytes: &[u8], peer: SocketAddr, tls: bool) -> Answer {
+    /// Reads the bytes that a connection from `peer` began with, which `scan` has seen before but
+    /// for the last ones.
+    pub(crate) fn answer(
+        &self,
+        scan: &mut HeadScan,
+        bytes: &[u8],
+        peer: SocketAddr,
+        tls: bool,
+    ) -> Answer {
+        let result = match scan.scan(bytes, self.max_head_size) {
+            Scanned::Incomplete => return Answer::Incomplete,
+            Scanned::Complete(length) => self.judge(&bytes[..length], peer, tls),
+            Scanned::TooLarge => Err(TOO_LARGE),
+            Scanned::Malformed => Err(BAD_REQUEST),
+        };
+        match result {
+            Ok(upgrade) => Answer::Upgrade(Box::new(upgrade)),
+            Err(instead) => Answer::Respond(instead.response(!scan.is_head(bytes))),
+        }
+    }
+
+    /// Judges a whole head.
+    fn judge(&self, bytes: &[u8], peer: SocketAddr, tls: bool) -> Result<Upgrade, Instead> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
-        let length = match head.parse(bytes) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Answer::Incomplete,
-            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-                return plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request too large\n");
-            }
-            Err(_) => return plain(StatusCode::BAD_REQUEST, "Bad request\n"),
-        };
-        let (method, target) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        match head.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
+            Ok(_) | Err(_) => return Err(BAD_REQUEST),
+        }
+        let (method, minor) = (head.method.unwrap_or_default(), head.version.unwrap_or_default());
         if method != "GET" && method != "HEAD" {
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return Err(Instead::Refusal(status, "Method not allowed\n"));
         }
         let found = find(head.headers);
+        let target = Target::parse(head.path.unwrap_or_default()).ok_or(BAD_REQUEST)?;
+        let has_body = found.body(minor).ok_or(BAD_REQUEST)?;
+        if !found.has_valid_host(minor) {
+            return Err(BAD_REQUEST);
+        }
+        let path = target.path_and_query.path();
         if !found.upgrade || method == "HEAD" {
-            return self.page(path, method == "GET");
+            return Err(self.page(path));
         }
         if self.path.is_some_and(|only| only != path) {
-            return plain(StatusCode::NOT_FOUND, "Not found\n");
+            return Err(Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"));
         }
-        if found.version != Some(b"13") {
-            let mut out = response(StatusCode::UPGRADE_REQUIRED, &HeaderMap::new(), "", true);
-            let at = out.len() - 2;
-            out.splice(at..at, *b"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n");
-            return Answer::Respond(out);
+        match found.version {
+            Field::Once(b"13") => {}
+            Field::Once(_) | Field::Absent => {
+                return Err(Instead::Refusal(StatusCode::UPGRADE_REQUIRED, ""));
+            }
+            Field::Repeated => return Err(NO_HANDSHAKE),
         }
-        let (Some(key), true) = (found.key, found.connection_upgrade && head.version == Some(1))
-        else {
-            return plain(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n");
-        };
+        // What follows would be read as frames, so it must not be a body.
+        if !found.connection_upgrade || minor == 0 || has_body {
+            return Err(NO_HANDSHAKE);
+        }
+        let key = found.websocket_key().ok_or(NO_HANDSHAKE)?;
+        let subprotocol = found.subprotocol().ok_or(NO_HANDSHAKE)?;
         if self.draining {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "Server shutting down\n");
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Instead::Refusal(status, "Server shutting down\n"));
         }
-        if let Some(origin) = found.origin
-            && !self.allows_origin(origin)
-        {
-            return plain(StatusCode::FORBIDDEN, "Origin not allowed\n");
+        if !self.allows_origin(&found) {
+            return Err(Instead::Refusal(StatusCode::FORBIDDEN, "Origin not allowed\n"));
         }
         let address = self.client_address(peer, head.headers, found.real_ip);
+        let accept_key = derive_accept_key(key);
         let request = self.keep_request.then(|| Request {
-            uri: target.parse().unwrap_or_default(),
-            headers: head
-                .headers
-                .iter()
-                .filter_map(|header| {
-                    let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-                    Some((name, HeaderValue::from_bytes(header.value).ok()?))
-                })
-                .collect(),
+            headers: header_map(head.headers, target.authority),
+            uri: Uri::from(target.path_and_query),
             address,
             tls,
         });
-        Answer::Upgrade(Box::new(Upgrade {
-            length,
-            address,
-            request,
-            accept_key: derive_accept_key(key),
-            subprotocol: found.subprotocol,
-        }))
+        Ok(Upgrade { length: bytes.len(), address, request, accept_key, subprotocol })
     }
 
     /// What is answered to those who do not want WebSocket (R-T2).
-    fn page(&self, path: &str, with_body: bool) -> Answer {
-        let (status, body) = match path {
-            "/" => (StatusCode::OK, "Symple server (symple/4): connect with WebSocket\n"),
-            "/healthz" => (StatusCode::OK, "ok\n"),
-            "/readyz" if self.draining => (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
-            "/readyz" if !self.ready => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            "/readyz" => (StatusCode::OK, "ready\n"),
-            path if Some(path) == self.path => {
-                (StatusCode::UPGRADE_REQUIRED, "Connect with WebSocket\n")
+    fn page(&self, path: &str) -> Instead {
+        match path {
+            "/" => {
+                let text = "Symple server (symple/4): connect with WebSocket\n";
+                Instead::Page(StatusCode::OK, text)
             }
-            _ => (StatusCode::NOT_FOUND, "Not found\n"),
-        };
-        Answer::Respond(response(status, &HeaderMap::new(), body, with_body))
+            "/healthz" => Instead::Page(StatusCode::OK, "ok\n"),
+            "/readyz" if self.draining => {
+                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+            }
+            "/readyz" if !self.ready => {
+                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            }
+            "/readyz" => Instead::Page(StatusCode::OK, "ready\n"),
+            path if Some(path) == self.path => {
+                Instead::Refusal(StatusCode::UPGRADE_REQUIRED, "Connect with WebSocket\n")
+            }
+            _ => Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"),
+        }
     }
 
-    /// R-T5: an empty list allows all.
-    fn allows_origin(&self, origin: &[u8]) -> bool {
-        let Ok(origin) = std::str::from_utf8(origin) else { return false };
-        self.allowed_origins.is_empty()
-            || self.allowed_origins.iter().any(|pattern| pattern.matches(origin))
+    /// R-T5: an empty list allows all, and who is no browser sends none.
+    fn allows_origin(&self, found: &Found<'_>) -> bool {
+        if self.allowed_origins.is_empty() || found.origin == Field::Absent {
+            return true;
+        }
+        let origin = found.origin.text().and_then(Origin::parse);
+        origin.is_some_and(|origin| self.allowed_origins.iter().any(|one| one.allows(&origin)))
     }
+}
+
+/// The headers as a hook sees them.
+fn header_map(headers: &[httparse::Header<'_>], authority: Option<&str>) -> HeaderMap {
+    let mut map: HeaderMap = headers
+        .iter()
+        .filter_map(|header| {
+            let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_bytes(header.value).ok()?))
+        })
+        .collect();
+    if let Some(host) = authority.and_then(|authority| HeaderValue::from_str(authority).ok()) {
+        map.insert(HOST, host);
+    }
+    map
 }

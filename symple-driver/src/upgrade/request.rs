@@ -8,9 +8,9 @@ use http::{HeaderMap, Uri};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// Path and query.
+    /// Path and query, as they were written; also of a target in absolute form.
     pub uri: Uri,
-    /// The headers.
+    /// The headers. `Host` is that of a target in absolute form (RFC 9112 §3.2.2).
     pub headers: HeaderMap,
     /// The client's address: behind trusted proxies, the one that they tell (R-T6).
     pub address: IpAddr,
@@ -39,6 +39,8 @@ fn decode_query(text: &str) -> String {
         let escaped = (byte == b'%')
             .then(|| std::str::from_utf8(bytes.get(at..at + 2)?).ok())
             .flatten()
+            // Digits alone: numbers may have signs.
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         out.push(match (byte, escaped) {
             (_, Some(escaped)) => {

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use http::{HeaderMap, StatusCode};
+use rand::{TryRng as _, rngs::SysRng};
 
 use super::Request;
 
@@ -35,6 +36,13 @@ impl Upgrade {
     }
 }
 
+/// In how many seconds someone who finds no room should come again: 1 to 5, at random, so that those
+/// who are sent away together do not come back together (R-L2).
+pub(crate) fn retry_after() -> u32 {
+    // Where the system has no random numbers, something must be said.
+    SysRng.try_next_u32().map_or(3, |random| 1 + random % 5)
+}
+
 /// A response that ends the connection.
 pub(crate) fn response(
     status: StatusCode,
@@ -42,8 +50,42 @@ pub(crate) fn response(
     body: &str,
     with_body: bool,
 ) -> Vec<u8> {
+    build(status, headers, "", body, with_body)
+}
+
+/// A response that refuses what was asked for, and says what goes with its status: what is allowed
+/// (405), what to upgrade to (426), when to come again (503).
+pub(crate) fn refusal(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &str,
+    with_body: bool,
+) -> Vec<u8> {
+    use http::header::{ALLOW, RETRY_AFTER};
+    let more = match status {
+        StatusCode::METHOD_NOT_ALLOWED if !headers.contains_key(ALLOW) => {
+            "Allow: GET, HEAD\r\n".into()
+        }
+        StatusCode::UPGRADE_REQUIRED => {
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into()
+        }
+        StatusCode::SERVICE_UNAVAILABLE if !headers.contains_key(RETRY_AFTER) => {
+            format!("Retry-After: {}\r\n", retry_after())
+        }
+        _ => String::new(),
+    };
+    build(status, headers, &more, body, with_body)
+}
+
+fn build(
+    status: StatusCode,
+    headers: &HeaderMap,
+    more: &str,
+    body: &str,
+    with_body: bool,
+) -> Vec<u8> {
     let mut out = format!(
-        "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        "HTTP/1.1 {} {}\r\n{more}Connection: close\r\nContent-Length: {}\r\n",
         status.as_str(),
         status.canonical_reason().unwrap_or_default(),
         body.len(),

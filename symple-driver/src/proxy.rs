@@ -1,0 +1,159 @@
+//! The proxies that may tell a client's address (R-T6).
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use ipnet::{IpNet, Ipv4Net};
+use thiserror::Error;
+
+/// The address of a proxy that may tell a client's address, or a network of them (R-T6).
+///
+/// It is made from text (`10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32`), an address or an [`IpNet`].
+/// Bits of an address beyond the prefix do not count. A network of IPv4 addresses that are written
+/// as IPv6, such as `::ffff:10.0.0.0/104`, is the one of IPv4: so addresses are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedProxy(IpNet);
+
+/// Why a text is no [`TrustedProxy`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// It is nothing of the kind.
+    #[error("a proxy is written 10.0.0.1, and a network of them 10.0.0.0/8")]
+    Syntax,
+    /// It has more than an address; this would be the address.
+    #[error("a proxy is an address alone: write {0}")]
+    Instead(TrustedProxy),
+    /// Connections come from no such address: it is that of a group, or of nobody.
+    #[error("no proxy has such an address")]
+    Never,
+}
+
+impl TrustedProxy {
+    /// True for the address of such a proxy. An IPv4 address that is written as IPv6 is meant.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+
+    /// No socket's address is in it.
+    fn is_empty(self) -> bool {
+        let (address, prefix) = (self.0.network(), self.0.prefix_len());
+        let all = if address.is_ipv4() { 4 } else { 8 };
+        address.is_unspecified() && prefix == self.0.max_prefix_len()
+            || address.is_multicast() && prefix >= all
+    }
+
+    /// What was meant by a text with more than an address.
+    fn instead(text: &str) -> Option<Self> {
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return Some(socket.ip().into());
+        }
+        let bare = text.strip_prefix('[').map_or(text, |rest| rest.trim_end_matches(']'));
+        // A zone means something on one machine only.
+        let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Some(address.into());
+        }
+        let (address, mask) = text.split_once('/')?;
+        let network = IpNet::with_netmask(address.parse().ok()?, mask.parse().ok()?).ok()?;
+        Some(network.trunc().into())
+    }
+}
+
+impl From<IpNet> for TrustedProxy {
+    fn from(network: IpNet) -> Self {
+        if let IpNet::V6(v6) = network
+            && let (Some(v4), Some(prefix)) =
+                (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
+            && let Ok(v4) = Ipv4Net::new(v4, prefix)
+        {
+            return Self(IpNet::V4(v4).trunc());
+        }
+        Self(network.trunc())
+    }
+}
+
+impl From<IpAddr> for TrustedProxy {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical().into())
+    }
+}
+
+impl FromStr for TrustedProxy {
+    type Err = ProxyError;
+
+    fn from_str(text: &str) -> Result<Self, ProxyError> {
+        let network = text.parse::<IpNet>().map(Self::from);
+        let found = network.or_else(|_| text.parse::<IpAddr>().map(Self::from));
+        match found {
+            Ok(found) if found.is_empty() => Err(ProxyError::Never),
+            Ok(found) => Ok(found),
+            Err(_) => Err(Self::instead(text).map_or(ProxyError::Syntax, ProxyError::Instead)),
+        }
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(f)
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-T6: addresses and networks, in the form in which addresses are compared.
+    #[test]
+    fn proxies_are_read_and_written() {
+        for (text, written, address) in [
+            ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1/32", "127.0.0.1", "127.0.0.1"),
+            ("::1", "::1", "::1"),
+            ("10.0.0.0/8", "10.0.0.0/8", "10.1.2.3"),
+            ("10.0.0.1/8", "10.0.0.0/8", "10.1.2.3"),
+            ("10.0.0.0/8", "10.0.0.0/8", "::ffff:10.1.2.3"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8", "10.1.2.3"),
+            ("::ffff:10.0.0.1", "10.0.0.1", "10.0.0.1"),
+            ("::ffff:0:0/96", "0.0.0.0/0", "203.0.113.9"),
+            ("0.0.0.0/0", "0.0.0.0/0", "203.0.113.9"),
+            ("2001:db8::/32", "2001:db8::/32", "2001:db8::7"),
+            ("::/0", "::/0", "2001:db8::7"),
+        ] {
+            let proxy: TrustedProxy = text.parse().unwrap();
+            assert_eq!(proxy.to_string(), written, "{text}");
+            assert!(proxy.contains(address.parse().unwrap()), "{text}");
+        }
+        let one: TrustedProxy = "10.0.0.1".parse().unwrap();
+        assert!(!one.contains("10.0.0.2".parse().unwrap()));
+    }
+
+    /// R-T6: an entry that no address can match is refused, with what to write where that is clear.
+    #[test]
+    fn entries_that_match_nothing() {
+        for (text, instead) in [
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[::1]", "::1"),
+            ("[::1]:80", "::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ] {
+            let error = text.parse::<TrustedProxy>().unwrap_err();
+            assert_eq!(error.to_string(), format!("a proxy is an address alone: write {instead}"));
+        }
+        for text in ["", "localhost", "10.0.0.0/99", "10.0.0", "10.0.0.0/", "*", "::1/129"] {
+            assert_eq!(text.parse::<TrustedProxy>(), Err(ProxyError::Syntax), "{text}");
+        }
+        for text in ["0.0.0.0", "::", "224.0.0.1", "224.0.0.0/4", "ff02::1"] {
+            assert_eq!(text.parse::<TrustedProxy>(), Err(ProxyError::Never), "{text}");
+        }
+    }
+}
