@@ -201,9 +201,34 @@ fn values_that_mean_nothing() {
             "invalid value 'https://a.test, b' for allowed-origins (SYMPLE_ALLOWED_ORIGINS): b: an origin is written https://example.com or *.example.com",
         ),
         (
+            "SYMPLE_ALLOWED_ORIGINS",
+            "https://a.test:443",
+            "invalid value 'https://a.test:443' for allowed-origins (SYMPLE_ALLOWED_ORIGINS): https://a.test:443: browsers send no such origin: write https://a.test",
+        ),
+        (
+            "SYMPLE_ALLOWED_ORIGINS",
+            "*.bücher.test",
+            "invalid value '*.bücher.test' for allowed-origins (SYMPLE_ALLOWED_ORIGINS): *.bücher.test: browsers send no such origin: write *.xn--bcher-kva.test",
+        ),
+        (
+            "SYMPLE_ALLOWED_ORIGINS",
+            "*",
+            "invalid value '*' for allowed-origins (SYMPLE_ALLOWED_ORIGINS): *: any origin is allowed where none is given: leave it out",
+        ),
+        (
             "SYMPLE_TRUSTED_PROXIES",
             "10.0.0.0/99",
-            "invalid value '10.0.0.0/99' for trusted-proxies (SYMPLE_TRUSTED_PROXIES): 10.0.0.0/99: invalid IP address syntax",
+            "invalid value '10.0.0.0/99' for trusted-proxies (SYMPLE_TRUSTED_PROXIES): 10.0.0.0/99: a proxy is written 10.0.0.1, and a network of them 10.0.0.0/8",
+        ),
+        (
+            "SYMPLE_TRUSTED_PROXIES",
+            "10.0.0.1:80",
+            "invalid value '10.0.0.1:80' for trusted-proxies (SYMPLE_TRUSTED_PROXIES): 10.0.0.1:80: a proxy is an address alone: write 10.0.0.1",
+        ),
+        (
+            "SYMPLE_MAX_HEAD_SIZE",
+            "0",
+            "invalid value '0' for max-head-size (SYMPLE_MAX_HEAD_SIZE): must be a number of bytes from 1024 to 1048576",
         ),
         (
             "SYMPLE_PING_INTERVAL",

@@ -25,6 +25,8 @@ mod conn;
 mod conns;
 mod decode;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod hook;
 

@@ -105,9 +105,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         CLIENTS,
         "trusted-proxies",
         ["SYMPLE_TRUSTED_PROXIES"],
-        "CIDR,…",
+        "ADDRESS,…",
         "",
-        "The proxies that may tell a client's address, such as 10.0.0.0/8"
+        "The proxies that may tell a client's address, such as 10.0.0.1 or 10.0.0.0/8"
     ),
     setting!(
         TLS,
@@ -230,6 +230,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "BYTES",
         "1048576",
         "The largest message of an authenticated client"
+    ),
+    setting!(
+        LIMITS,
+        "max-head-size",
+        ["SYMPLE_MAX_HEAD_SIZE"],
+        "BYTES",
+        "16384",
+        "The largest head of an HTTP request; 1024 to 1048576"
     ),
     setting!(
         LIMITS,

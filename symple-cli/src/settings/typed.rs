@@ -212,6 +212,10 @@ impl Settings {
         })?;
         config.allowed_origins = reader.list("allowed-origins")?;
         config.trusted_proxies = reader.list("trusted-proxies")?;
+        config.max_head_size = reader.read("max-head-size", |value| match value.parse() {
+            Ok(size @ 1024..=1_048_576) => Ok(size),
+            _ => Err("must be a number of bytes from 1024 to 1048576".into()),
+        })?;
         config.ping_interval = reader.seconds("ping-interval")?;
         config.pong_timeout = reader.seconds("pong-timeout")?;
         config.upgrade_timeout = reader.seconds("upgrade-timeout")?;

@@ -92,7 +92,7 @@ fn encrypted() {
     assert_eq!(alice.recv()["data"]["online"], false);
 
     let mut stream = certificate.connect(&server).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("ok\n"), "{answer}");

@@ -1,0 +1,108 @@
+//! Parsers of what strangers send, for fuzz targets.
+//!
+//! Fuzz targets are crates of their own, and what they are to reach is private to this one. This is
+//! no part of the interface: it may change with every version.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::HeaderMap;
+
+use crate::{
+    config::Config,
+    origin::OriginPattern,
+    proxy::TrustedProxy,
+    upgrade::{Answer, HeadScan, Policy},
+};
+
+/// What comes of the bytes that a connection began with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// More is awaited.
+    Incomplete,
+    /// An answer that is no upgrade; its status.
+    Answered(u16),
+    /// A WebSocket connection.
+    Upgraded {
+        /// How many bytes the request head had.
+        length: usize,
+        /// The client's address.
+        address: IpAddr,
+        /// Path and query as a hook sees them.
+        target: String,
+        /// How many headers a hook sees.
+        headers: usize,
+        /// The answer.
+        response: Vec<u8>,
+    },
+}
+
+/// Reads the bytes that a connection began with, as they arrive in pieces. Limits are those of
+/// [`Config::default`]; one origin and the hosts below another are allowed, and the connection comes
+/// from a trusted proxy, so that headers are read that are not read otherwise.
+///
+/// The same bytes have the same outcome however they are cut into pieces; only the last piece that
+/// is needed is looked at.
+pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    let config = Config::default();
+    let proxy = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let allowed_origins: Vec<OriginPattern> = ["https://a.example", "*.b.example"]
+        .into_iter()
+        .filter_map(|pattern| pattern.parse().ok())
+        .collect();
+    let policy = Policy {
+        path: None,
+        max_head_size: config.max_head_size,
+        allowed_origins: &allowed_origins,
+        trusted_proxies: &[TrustedProxy::from(proxy)],
+        keep_request: true,
+        draining: false,
+        ready: true,
+    };
+    let (mut scan, mut bytes) = (HeadScan::default(), Vec::new());
+    for piece in pieces {
+        bytes.extend_from_slice(piece);
+        match policy.answer(&mut scan, &bytes, SocketAddr::new(proxy, 1), false) {
+            Answer::Incomplete => {}
+            Answer::Respond(response) => {
+                // Behind `HTTP/1.1 `.
+                let digits =
+                    response.get(9..12).and_then(|status| std::str::from_utf8(status).ok());
+                let status = digits.and_then(|status| status.parse().ok());
+                return Outcome::Answered(status.unwrap_or_default());
+            }
+            Answer::Upgrade(upgrade) => {
+                let request = upgrade.request.as_ref();
+                return Outcome::Upgraded {
+                    length: upgrade.length,
+                    address: upgrade.address,
+                    target: request.map(|request| request.uri.to_string()).unwrap_or_default(),
+                    headers: request.map_or(0, |request| request.headers.len()),
+                    response: upgrade.response(&HeaderMap::new()),
+                };
+            }
+        }
+    }
+    Outcome::Incomplete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_of_all_outcomes() {
+        let request = "GET http://h/ws?x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nOrigin: https://c.b.example\r\n\
+            X-Forwarded-For: 192.0.2.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let outcome = http_head(request.as_bytes().chunks(7));
+        let Outcome::Upgraded { length, address, target, headers, .. } = &outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(
+            (*length, &*address.to_string(), &**target, *headers),
+            (request.len(), "192.0.2.1", "/ws?x", 7)
+        );
+        assert_eq!(http_head([&b"\n"[..]]), Outcome::Answered(400));
+        assert_eq!(http_head([&b"GET /"[..]]), Outcome::Incomplete);
+    }
+}
