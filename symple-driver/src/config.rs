@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use http::uri::PathAndQuery;
 use thiserror::Error;
 
 use crate::{memory, origin::OriginPattern, proxy::TrustedProxy, redis::RedisConfig};
@@ -84,6 +85,9 @@ impl Config {
         if self.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
             return Err(ConfigError::Path);
         }
+        if self.path.as_ref().is_some_and(|path| !is_path(path)) {
+            return Err(ConfigError::PathNeverAsked);
+        }
         if !(1024..=1024 * 1024).contains(&self.max_head_size) {
             return Err(ConfigError::HeadSize);
         }
@@ -105,6 +109,11 @@ impl Config {
     }
 }
 
+/// True for the path of a request target, as it is compared: byte for byte.
+fn is_path(text: &str) -> bool {
+    text.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == text)
+}
+
 /// Why a server cannot be set up like this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -112,6 +121,10 @@ pub enum ConfigError {
     /// A path that does not begin with `/`.
     #[error("the path must begin with '/'")]
     Path,
+    /// A path that no request asks for: with a query, a fragment, or characters that are written in
+    /// another way there.
+    #[error("the path must have no '?' or '#', and be percent-encoded as in a URL")]
+    PathNeverAsked,
     /// A head that is too small for what browsers send, or so large that many of them at once would
     /// take all memory.
     #[error("the head limit must be from 1024 to 1048576 bytes")]
@@ -144,6 +157,11 @@ mod tests {
             config.check()
         };
         assert_eq!(with(|c| c.path = Some("ws".into())), Err(ConfigError::Path));
+        assert_eq!(with(|c| c.path = Some("/a%20b/c".into())), Ok(()));
+        for path in ["/a?b", "/a#b", "/a b", "/<a>"] {
+            let config = Config { path: Some(path.into()), ..Config::default() };
+            assert_eq!(config.check(), Err(ConfigError::PathNeverAsked), "{path}");
+        }
         assert_eq!(with(|c| c.max_head_size = 1023), Err(ConfigError::HeadSize));
         assert_eq!(with(|c| c.max_head_size = 1024 * 1024 + 1), Err(ConfigError::HeadSize));
         assert_eq!(with(|c| c.outbound_limit = 1000), Err(ConfigError::OutboundLimit));
