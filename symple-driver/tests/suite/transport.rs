@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use serde_json::json;
 use tungstenite::{
     Message,
@@ -22,7 +23,7 @@ use super::{
     client::{Client, exchange, get, socket, socket_to},
     start, start_with,
 };
-use crate::adapter::{ServerBuilder, block_on};
+use crate::adapter::{ServerBuilder, UpgradeDecision, block_on};
 
 /// R-T2
 #[test]
@@ -113,6 +114,32 @@ fn handshakes() {
         let bytes = [handshake(target, "").as_bytes(), &auth_frame()].concat();
         assert!(until_welcome(&server, &[&bytes]).starts_with("HTTP/1.1 101 "), "{target}");
     }
+}
+
+/// R-L2: a host that finds no room says when to come again, or the server does.
+#[test]
+fn a_host_without_room() {
+    let server = start_with(|builder| {
+        builder.on_upgrade(|request| async move {
+            let full = UpgradeDecision::reject(StatusCode::SERVICE_UNAVAILABLE, "Full\n");
+            match request.query("wait") {
+                Some(_) => full.header(RETRY_AFTER, HeaderValue::from_static("120")),
+                None => full,
+            }
+        })
+    });
+    let seconds = |target| -> Vec<u32> {
+        let answer = exchange(&server, handshake(target, "").as_bytes());
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\nFull\n"),
+            "{answer}"
+        );
+        let values = answer.lines().filter_map(|line| line.split_once(": "));
+        let values = values.filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+        values.map(|(_, value)| value.parse().unwrap()).collect()
+    };
+    assert!(matches!(*seconds("/"), [1..=5]));
+    assert_eq!(seconds("/?wait"), [120]);
 }
 
 /// R-T7: a head over the limit is refused however it is cut into packets, and one that is not is
