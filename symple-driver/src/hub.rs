@@ -138,7 +138,7 @@ impl<R: Runtime> Hub<R> {
         }
         let id = self.slots.take();
         let address = address.ip().to_canonical();
-        let proxy = self.config.trusted_proxies.iter().any(|network| network.contains(&address));
+        let proxy = self.config.trusted_proxies.iter().any(|network| network.contains(address));
         let place = self.handshakes.add(id, (!proxy).then_some(address), conns.now);
         self.places.insert(id, place);
         id

@@ -495,9 +495,9 @@ impl<R: Runtime> Shard<R> {
                 up.disconnected(&mut self.conns, id);
                 return ControlFlow::Break(used);
             }
-            // Both have said goodbye.
+            // Both have said goodbye, but this side's may still be on its way.
             Decoded::Close(_) | Decoded::Fault(_) => {
-                self.conns.end(id);
+                self.conns.enter(id, Phase::Ending { linger: false });
                 return ControlFlow::Break(used);
             }
             Decoded::Fragment | Decoded::Pong => self.frames += 1,

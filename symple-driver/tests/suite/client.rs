@@ -172,6 +172,19 @@ impl<S: Read + Write> Client<S> {
         assert_eq!(frame["name"], nonce.as_str(), "{frame}");
     }
 
+    /// As [`hears_nothing`](Self::hears_nothing), but for presence.
+    pub(crate) fn hears_presence_and_nothing_else(&mut self) {
+        let nonce = format!("echo-{}", self.id());
+        self.send(&json!({ "type": "event", "to": self.id(), "name": nonce }));
+        loop {
+            let frame = self.recv();
+            if frame["type"] != "presence" {
+                assert_eq!(frame["name"], nonce.as_str(), "{frame}");
+                return;
+            }
+        }
+    }
+
     /// The code that the server closes with; texts before it are passed over.
     pub(crate) fn closed(&mut self) -> u16 {
         loop {

@@ -143,6 +143,7 @@ fn who_stops_reading() {
         config.engine.rate = None;
         config.outbound_limit = 64 * 1024 * 1024;
         config.outbound_timeout = Duration::from_millis(200);
+        config.close_timeout = Duration::from_secs(60);
     });
     let mut sender = Client::join(&server, "sender", &["r"]);
     let mut sleeper = Client::join(&server, "sleeper", &["r"]);

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod bounds;
 mod client;
 mod handle;
 mod hooks;
