@@ -305,17 +305,23 @@ impl<S: Socket> Conns<S> {
 
     /// Writes to the connections that have waited longest for it: at least so many, and more
     /// where much has been done, so that writing keeps up. Each is written to once; those to whom
-    /// little goes come first.
+    /// little goes come first, but for every fourth.
     pub(crate) fn flush_some(&mut self, least: usize) {
-        for _ in 0..self.express.len() {
-            let Some(id) = self.express.pop_front() else { break };
-            self.flush(id);
-        }
-        for _ in 0..least.max(self.spent / WRITE) {
-            let Some(id) = self.dirty.pop_front() else { break };
-            // It has been written to already, or will be as one of the others.
-            if self.get(id).is_some_and(|conn| conn.dirty == Dirty::Queued) {
+        for turn in 0..least.max(self.spent / WRITE) {
+            let express = if turn % 4 == 3 && !self.dirty.is_empty() {
+                None
+            } else {
+                self.express.pop_front()
+            };
+            if let Some(id) = express {
                 self.flush(id);
+            } else if let Some(id) = self.dirty.pop_front() {
+                // It may have been written to already, or will be as one of the others.
+                if self.get(id).is_some_and(|conn| conn.dirty == Dirty::Queued) {
+                    self.flush(id);
+                }
+            } else {
+                break;
             }
         }
         if self.dirty.is_empty() {
