@@ -19,7 +19,7 @@ mod workload;
 use clap::ArgMatches;
 use serde_json::json;
 
-use crate::Failure;
+use crate::{Failure, input::print};
 
 use args::Workload;
 use report::Report;
@@ -50,10 +50,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
     let exact = reports.iter().all(Report::is_exact);
     if flags.get_flag("json") {
-        println!("{}", json!({ "url": plan.target.url, "exact": exact, "reports": reports }));
+        let all = json!({ "url": plan.target.url, "exact": exact, "reports": reports });
+        print(&format!("{all}\n"))?;
     } else {
         for report in &reports {
-            print!("{report}");
+            print(&report.to_string())?;
         }
     }
     if exact {

@@ -16,10 +16,14 @@ pub(crate) fn read_input(argument: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Prints a text. Whoever reads it may have read enough.
+/// Prints a text on standard output, and all that `println!` would be used for: that panics where
+/// it cannot write. Whoever reads it may have read enough.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::crash(error)),
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::crash(format!("cannot write to standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }

@@ -1,30 +1,166 @@
 //! Logs, on standard error.
 
-use tracing_subscriber::EnvFilter;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    cell::Cell,
+    io::{self, IsTerminal as _, Write},
+    panic::PanicHookInfo,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use crate::settings::LogFormat;
+use tracing::Level;
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{Directive, LevelFilter},
+    fmt::MakeWriter,
+};
+
+use crate::{settings::LogFormat, stderr, text::one_line};
+
+/// How much is shown of something foreign.
+const FOREIGN: usize = 300;
+/// How long a line of a text log may be.
+const MAX_LINE: usize = 4096;
+
+/// Logs have begun.
+static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// Begins to log. `RUST_LOG` says how much; without it `DEBUG=symple:*`, as with the Node server,
 /// asks for debug logs.
 pub(crate) fn init(format: LogFormat) {
     let debug = std::env::var("DEBUG").is_ok_and(|names| wants_debug(&names));
-    let fallback = if debug { "debug" } else { "info" };
-    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = EnvFilter::new(filter.as_deref().unwrap_or(fallback));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let fallback = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, ignored) = filter(&wanted, fallback);
+    let ansi = format == LogFormat::Text && io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(LogLines { format, ansi })
+        // It would be said on standard error at once, which can block and panic.
+        .log_internal_errors(false);
     match format {
-        LogFormat::Text => logs.with_ansi(is_terminal()).with_target(false).init(),
+        LogFormat::Text => logs.with_ansi(ansi).with_target(false).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    BEGUN.store(true, Ordering::Relaxed);
+    for directive in ignored {
+        tracing::warn!("RUST_LOG: '{}' is ignored, for it makes no sense", shown(directive));
     }
 }
 
-fn is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
+/// The filter that was asked for, and what of it makes no sense.
+fn filter(wanted: &str, fallback: LevelFilter) -> (EnvFilter, Vec<&str>) {
+    // `EnvFilter::new` says on standard error what it ignores.
+    let mut ignored = Vec::new();
+    let directives: Vec<Directive> = wanted
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+        .filter_map(|directive| directive.parse().map_err(|_| ignored.push(directive)).ok())
+        .collect();
+    let default = if directives.is_empty() { fallback } else { LevelFilter::ERROR };
+    let filter = EnvFilter::builder().with_default_directive(default.into());
+    let filter = filter.parse("").unwrap_or_default();
+    (directives.into_iter().fold(filter, EnvFilter::add_directive), ignored)
 }
 
 /// True if one of the names is that of all of Symple, or of everything.
 fn wants_debug(names: &str) -> bool {
     names.split([',', ' ']).any(|name| name == "*" || name.starts_with("symple"))
+}
+
+/// Something foreign as it may be in a line.
+fn shown(text: &str) -> String {
+    one_line(text, FOREIGN)
+}
+
+/// Says in the log that lines are missing there.
+pub(crate) fn lost(count: u64) {
+    let lines = if count == 1 { "log line was" } else { "log lines were" };
+    let text = format!("{count} {lines} dropped: standard error was stuck, or full");
+    if BEGUN.load(Ordering::Relaxed) && tracing::enabled!(Level::WARN) {
+        tracing::warn!(count, "{text}");
+    } else {
+        stderr::write(format!("symple: {text}\n"));
+    }
+}
+
+/// Says a last word: in the log if there is one.
+pub(crate) fn fail(problem: &str) {
+    stderr::write(format!("symple: {}\n", shown(problem)));
+}
+
+/// Lets whatever panics say so in the log.
+pub(crate) fn watch_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        thread_local! {
+            static PANICKING: Cell<bool> = const { Cell::new(false) };
+        }
+        let (message, place) = describe(info);
+        let name = thread::current().name().unwrap_or("unnamed").to_owned();
+        // What panics may be what makes log lines.
+        let again = PANICKING.replace(true);
+        if !again && BEGUN.load(Ordering::Relaxed) && tracing::enabled!(Level::ERROR) {
+            tracing::error!(thread = name, place, "panicked: {message}");
+        } else {
+            stderr::write(format!("symple: thread {name} panicked at {place}: {message}\n"));
+        }
+        // RUST_BACKTRACE=1 asks for it.
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            stderr::write(backtrace.to_string());
+        }
+        PANICKING.set(again);
+    }));
+}
+
+/// What a panic says, and where it comes from.
+fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
+    let message = info.payload_as_str().unwrap_or("for an unknown reason");
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    (shown(message), place)
+}
+
+/// Log lines on their way to standard error.
+#[derive(Clone, Copy)]
+struct LogLines {
+    format: LogFormat,
+    ansi: bool,
+}
+
+impl MakeWriter<'_> for LogLines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
+impl Write for LogLines {
+    /// Takes a line, as the subscriber writes it: whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        stderr::write(match self.format {
+            LogFormat::Json => line.to_vec(),
+            LogFormat::Text => plain(line, self.ansi),
+        });
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line of a text log that is one line, whatever it repeats, and of a bounded length.
+fn plain(line: &[u8], ansi: bool) -> Vec<u8> {
+    let line = String::from_utf8_lossy(line);
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    // The subscriber's own colours; it takes those of others out.
+    let is_ours = |c: char| ansi && c == '\x1b';
+    let mut text = crate::text::escape(line, MAX_LINE, is_ours);
+    text.push('\n');
+    text.into()
 }
 
 #[cfg(test)]
@@ -42,5 +178,28 @@ mod tests {
         ] {
             assert_eq!(wants_debug(names), wanted, "{names}");
         }
+    }
+
+    #[test]
+    fn filters() {
+        for (wanted, expected, bad) in [
+            ("", "info", &[][..]),
+            ("warn", "warn", &[]),
+            ("symple_driver=debug,info", "symple_driver=debug,info", &[]),
+            ("symple_driver=loud", "info", &["symple_driver=loud"]),
+            ("warn, a b=[,symple=trace", "symple=trace,warn", &["a b=["]),
+        ] {
+            let (filter, ignored) = filter(wanted, LevelFilter::INFO);
+            assert_eq!((&*filter.to_string(), &*ignored), (expected, bad), "{wanted}");
+        }
+    }
+
+    /// Whatever a log line repeats, it is one line.
+    #[test]
+    fn a_line_is_one_line() {
+        let line = |text: &str| String::from_utf8(plain(text.as_bytes(), false)).unwrap();
+        assert_eq!(line("a\nb\r\x1b[31mc\n"), "a\\nb\\r\\u{1b}[31mc\n");
+        assert!(line(&"x".repeat(100_000)).len() < 5000);
+        assert_eq!(plain(b"\x1b[31ma\n", true), b"\x1b[31ma\n");
     }
 }

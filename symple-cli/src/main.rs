@@ -13,6 +13,8 @@ mod serve;
 mod session;
 mod settings;
 mod signals;
+mod stderr;
+mod text;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
@@ -25,7 +27,7 @@ const USAGE: u8 = 2;
 
 /// Why the program ends before it has done what it was asked for.
 struct Failure {
-    /// One line, for people.
+    /// For people; shown as one line that is not long, whatever foreign text is in it.
     message: String,
     code: u8,
 }
@@ -63,14 +65,30 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 }
 
 fn main() -> ExitCode {
-    let matches = match command_line::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+    logging::watch_panics();
+    let _last = stderr::Flush;
+    let result = match command_line::command().try_get_matches() {
+        Ok(matches) => run(&matches),
+        // It is clap's own text, in several lines.
+        Err(error) if error.use_stderr() => {
+            stderr::write(error.render().to_string());
+            return ExitCode::from(USAGE);
         }
+        // Help, or the version.
+        Err(asked) => input::print(&asked.render().to_string()),
     };
-    let result = match matches.subcommand() {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            logging::fail(&failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Does what was asked for.
+fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    match matches.subcommand() {
         Some(("serve", flags)) => {
             read_settings(flags).and_then(|(settings, _)| serve::run(&settings))
         }
@@ -80,13 +98,6 @@ fn main() -> ExitCode {
         Some(("emit", flags)) => emit::run(flags),
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("symple: {}", failure.message);
-            ExitCode::from(failure.code)
-        }
     }
 }
 

@@ -45,8 +45,8 @@ type TlsConfig = Arc<rustls::ServerConfig>;
 
 /// Runs a server until it is told to end.
 pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
-    let tls = check(settings)?;
     logging::init(settings.log_format);
+    let tls = check(settings)?;
     raise_descriptor_limit();
     settings.runtime.run(Serve { settings, tls }).map_err(Failure::crash)?
 }

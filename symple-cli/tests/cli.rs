@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "cli/output.rs"]
+mod output;
 #[path = "cli/redis.rs"]
 mod redis;
 

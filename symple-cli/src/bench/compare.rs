@@ -11,7 +11,7 @@ use std::{fs, io, path::Path, path::PathBuf};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use crate::Failure;
+use crate::{Failure, input::print, stderr};
 
 use case::CASES;
 use server::Kind;
@@ -98,7 +98,8 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
             for kind in &kinds {
                 let run = server::measure(kind, case, seconds);
                 let outcome = run.as_ref().map_or_else(String::as_str, |_| "done");
-                eprintln!("{repeat}: {}, {}: {outcome}", case.name, kind.name());
+                let line = format!("{repeat}: {}, {}: {outcome}\n", case.name, kind.name());
+                stderr::write(line);
                 results.enter(kind, case, run);
             }
         }
@@ -115,7 +116,7 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     if let Some(page) = page {
         page::replace(page, &results.table()).map_err(|error| cannot_write(page, &error))?;
     }
-    print!("{}", results.table());
+    print(&results.table())?;
     match results.failures() {
         0 => Ok(()),
         count => Err(Failure::crash(format!("{count} runs failed; results.json says why"))),

@@ -1,9 +1,11 @@
 //! A line on a terminal that says how far a run is.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     time::{Duration, Instant},
 };
+
+use crate::stderr;
 
 /// How often the line changes.
 const EVERY: Duration = Duration::from_millis(250);
@@ -25,8 +27,7 @@ impl Progress {
     pub(crate) fn show(&mut self, line: impl FnOnce() -> String) {
         if self.on && self.shown.is_none_or(|shown| shown.elapsed() >= EVERY) {
             self.shown = Some(Instant::now());
-            eprint!("\r\x1b[K{}", line());
-            let _ = std::io::stderr().flush();
+            stderr::write(format!("\r\x1b[K{}", line()));
         }
     }
 }
@@ -34,7 +35,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            eprint!("\r\x1b[K");
+            stderr::write("\r\x1b[K");
         }
     }
 }
