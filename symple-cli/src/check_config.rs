@@ -5,11 +5,13 @@ use crate::{
     input::print,
     serve::{addresses, check},
     settings::{SETTINGS, Settings, Source},
+    warn,
 };
 
 /// Prints every setting, its value and where it came from.
 pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
     check(settings)?;
+    warn(source);
     let width = |text: fn(&'static str, &Source) -> usize| {
         SETTINGS.iter().map(|setting| text(setting.name, source)).max().unwrap_or(0)
     };

@@ -54,7 +54,9 @@ impl Failure {
 
 /// The Redis of a command that needs one and no server, and how long sessions live there.
 fn read_redis(flags: &ArgMatches) -> Result<(RedisConfig, Option<Duration>), Failure> {
-    let settings = RedisSettings::read(&source(flags)?).map_err(Failure::usage)?;
+    let source = source(flags)?;
+    warn(&source);
+    let settings = RedisSettings::read(&source).map_err(Failure::usage)?;
     let redis = settings.redis.ok_or_else(|| Failure::usage("which Redis? (redis-url)"))?;
     Ok((redis, settings.session_ttl))
 }
@@ -90,7 +92,7 @@ fn main() -> ExitCode {
 fn run(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
         Some(("serve", flags)) => {
-            read_settings(flags).and_then(|(settings, _)| serve::run(&settings))
+            read_settings(flags).and_then(|(settings, source)| serve::run(&settings, &source))
         }
         Some(("check-config", flags)) => read_settings(flags)
             .and_then(|(settings, source)| check_config::run(&settings, &source)),
@@ -98,6 +100,13 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("emit", flags)) => emit::run(flags),
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),
+    }
+}
+
+/// Says what does not count, where there is no log.
+fn warn(source: &Source) {
+    for warning in source.warnings() {
+        stderr::write(format!("symple: warning: {warning}\n"));
     }
 }
 

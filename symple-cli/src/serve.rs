@@ -9,7 +9,7 @@ use symple_driver::{
 use crate::{
     Failure, logging,
     runtime::Within,
-    settings::Settings,
+    settings::{Settings, Source},
     signals::{Signals, Wish},
 };
 
@@ -44,8 +44,11 @@ pub(crate) fn check(settings: &Settings) -> Result<Option<TlsConfig>, Failure> {
 type TlsConfig = Arc<rustls::ServerConfig>;
 
 /// Runs a server until it is told to end.
-pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
+pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
     logging::init(settings.log_format);
+    for warning in source.warnings() {
+        tracing::warn!("{warning}");
+    }
     let tls = check(settings)?;
     raise_descriptor_limit();
     settings.runtime.run(Serve { settings, tls }).map_err(Failure::crash)?

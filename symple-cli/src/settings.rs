@@ -1,5 +1,6 @@
 //! The settings of a server (SPEC §11): their names, where they come from, what they mean.
 
+mod dot_env;
 pub(crate) mod flags;
 mod source;
 mod table;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "cli/dot_env.rs"]
+mod dot_env;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/redis.rs"]
@@ -267,7 +269,8 @@ fn values_that_mean_nothing() {
     }
     std::fs::write(folder.join(".env"), "SYMPLE_PORT='1\n").unwrap();
     let (code, _, stderr) = run(&folder, &["check-config"], &[]);
-    assert!(code == 2 && stderr.starts_with("symple: .env: "), "{stderr}");
+    let expected = "symple: invalid value for port (SYMPLE_PORT in .env): must be a number";
+    assert!(code == 2 && stderr.starts_with(expected), "{stderr}");
 }
 
 /// SPEC §11, D-TLS: never unencrypted instead.

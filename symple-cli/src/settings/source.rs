@@ -1,12 +1,28 @@
 //! Where values come from: flags, then the environment, then `.env`, then the defaults.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use clap::ArgMatches;
 use symple_driver::RedisConfig;
 use thiserror::Error;
 
-use super::table::{SETTINGS, Setting};
+use crate::text::one_line;
+
+use super::{
+    dot_env,
+    table::{PORT, SETTINGS, Setting},
+};
+
+/// How large a file `.env` may be, in bytes.
+const MAX_DOT_ENV: u64 = 1024 * 1024;
+/// How much is shown of a value.
+const SHOWN: usize = 200;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,44 +48,71 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why the file `.env` cannot be used.
+/// Why the file `.env` cannot be used. No content of it is ever repeated: much of it is secret.
 #[derive(Debug, Error)]
-#[error(".env: {0}")]
-pub(crate) struct DotEnvError(dotenvy::Error);
+pub(crate) enum DotEnvError {
+    /// It cannot be read.
+    #[error("cannot read .env: {0}")]
+    Read(#[from] io::Error),
+    /// It is something else.
+    #[error("cannot read .env: it is larger than 1 MiB")]
+    TooLarge,
+}
 
 /// The values as they were written.
 #[derive(Debug)]
 pub(crate) struct Source {
     values: HashMap<&'static str, (String, Origin)>,
+    /// Variables that are set and count for nothing.
+    ignored: Vec<Origin>,
 }
 
 impl Source {
     /// Collects the values. A variable that is empty counts as one that is not set, as with the
-    /// Node server.
+    /// Node server. So does a port that is the link to a service: Kubernetes sets `REDIS_PORT` to
+    /// `tcp://10.96.0.9:6379` in every container where there is a service named `redis`.
     pub(crate) fn collect(
         flags: &ArgMatches,
         environment: impl Fn(&str) -> Option<String>,
         dot_env: &HashMap<String, String>,
     ) -> Self {
-        let find = |setting: &Setting| {
+        let mut ignored = Vec::new();
+        let mut find = |setting: &Setting| {
             // Some commands have flags for some settings only.
             let flag = flags.try_get_one::<String>(setting.name).ok().flatten();
             if let Some(value) = flag {
                 return (value.clone(), Origin::Flag);
             }
             for name in setting.env {
-                let filled = |value: &String| !value.trim().is_empty();
-                if let Some(value) = environment(name).filter(filled) {
-                    return (value, Origin::Environment(name));
-                }
-                if let Some(value) = dot_env.get(*name).filter(|value| filled(value)) {
-                    return (value.clone(), Origin::DotEnv(name));
+                let variables = [
+                    (environment(name), Origin::Environment(name)),
+                    (dot_env.get(*name).cloned(), Origin::DotEnv(name)),
+                ];
+                for (value, origin) in variables {
+                    let Some(value) = value.filter(|value| !value.trim().is_empty()) else {
+                        continue;
+                    };
+                    if setting.value == PORT && is_link(&value) {
+                        ignored.push(origin);
+                    } else {
+                        return (value, origin);
+                    }
                 }
             }
             (setting.default.into(), Origin::Default)
         };
         let values = SETTINGS.iter().map(|setting| (setting.name, find(setting))).collect();
-        Self { values }
+        Self { values, ignored }
+    }
+
+    /// What is to be said about values that do not count.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.ignored.iter().map(|origin| {
+            format!(
+                "{origin} is ignored: it is no port, but the link that Kubernetes sets where a \
+                 service has this name (enableServiceLinks: false turns that off)"
+            )
+        })
     }
 
     /// The value of a setting and where it came from.
@@ -84,19 +127,32 @@ impl Source {
         match name {
             _ if value.is_empty() => "-".into(),
             "redis-password" => "…".into(),
-            "redis-url" => RedisConfig::new(value).map_or("…".into(), |redis| redis.address()),
-            _ => value.into(),
+            "redis-url" => RedisConfig::new(value)
+                .map_or("…".into(), |redis| one_line(&redis.address(), SHOWN)),
+            _ => one_line(value, SHOWN),
         }
     }
 }
 
-/// Reads a `.env` file; none is as good as an empty one.
+/// True for what Kubernetes sets where a service has the name that the variable begins with.
+fn is_link(value: &str) -> bool {
+    ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.trim_start().starts_with(scheme))
+}
+
+/// Reads a `.env` file; none is as good as an empty one, and so is a folder of that name. What is
+/// no UTF-8 is replaced, as Node does.
 pub(crate) fn read_dot_env(path: &Path) -> Result<HashMap<String, String>, DotEnvError> {
-    match dotenvy::from_path_iter(path) {
-        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(DotEnvError),
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(HashMap::new())
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_DOT_ENV + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(size) if size as u64 > MAX_DOT_ENV => return Err(DotEnvError::TooLarge),
+        Ok(_) => {}
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) =>
+        {
+            return Ok(HashMap::new());
         }
-        Err(error) => Err(DotEnvError(error)),
+        Err(error) => return Err(error.into()),
     }
+    Ok(dot_env::parse(&String::from_utf8_lossy(&bytes)).into_iter().collect())
 }

@@ -19,6 +19,9 @@ pub(crate) struct Setting {
     pub(crate) group: &'static str,
 }
 
+/// What a port looks like.
+pub(crate) const PORT: &str = "PORT";
+
 const LISTENING: &str = "Listening";
 const CLIENTS: &str = "Who may connect, and what for";
 const TLS: &str = "TLS";
@@ -29,7 +32,7 @@ const LIMITS: &str = "Limits";
 const RUNNING: &str = "Running";
 
 macro_rules! setting {
-    ($group:expr, $name:literal, [$($env:literal),+], $value:literal, $default:expr, $help:literal) => {
+    ($group:expr, $name:literal, [$($env:literal),+], $value:expr, $default:expr, $help:literal) => {
         Setting {
             name: $name,
             env: &[$($env),+],
@@ -43,7 +46,7 @@ macro_rules! setting {
 
 /// Every setting, in the order in which people read about them.
 pub(crate) const SETTINGS: &[Setting] = &[
-    setting!(LISTENING, "port", ["PORT", "SYMPLE_PORT"], "PORT", "4500", "The port to listen on"),
+    setting!(LISTENING, "port", ["PORT", "SYMPLE_PORT"], PORT, "4500", "The port to listen on"),
     setting!(
         LISTENING,
         "host",
@@ -147,7 +150,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         REDIS,
         "redis-port",
         ["SYMPLE_REDIS_PORT", "REDIS_PORT"],
-        "PORT",
+        PORT,
         "",
         "Where Redis is, without a URL; 6379 if only a host is given"
     ),

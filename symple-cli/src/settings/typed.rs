@@ -9,15 +9,28 @@ use symple_driver::{Config, RedisConfig};
 use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
 use thiserror::Error;
 
-use crate::runtime::{RUNTIMES, Runtime};
+use crate::{
+    runtime::{RUNTIMES, Runtime},
+    text::one_line,
+};
 
 use super::source::{Origin, Source};
 
+/// How much is shown of a value that means nothing, so that there is room for what is wrong with it.
+const SHOWN: usize = 80;
+/// The longest time that a setting can mean, in seconds: some thirty years.
+const MAX_SECONDS: f64 = 1e9;
+/// The shortest, if it is not none at all: less is a mistake, and would keep a server busy.
+const MIN_SECONDS: f64 = 0.001;
+/// The largest message that may be allowed, in bytes.
+const MAX_MESSAGE: usize = 1 << 30;
+
 /// A value that means nothing, and where it was written.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("invalid value '{value}' for {setting} ({origin}): {problem}")]
+#[error("invalid value {value}for {setting} ({origin}): {problem}")]
 pub(crate) struct ValueError {
     setting: &'static str,
+    /// In quotes, with a space behind it; nothing if it must not be shown.
     value: String,
     origin: Origin,
     problem: String,
@@ -73,7 +86,12 @@ impl Reader<'_> {
         let (value, origin) = self.0.get(setting);
         parse(value).map_err(|problem| ValueError {
             setting,
-            value: if value.is_empty() { String::new() } else { self.0.shown(setting) },
+            value: match origin {
+                // A quote that is not closed makes other lines of the file part of the value.
+                Origin::DotEnv(_) => String::new(),
+                _ if value.is_empty() => "'' ".into(),
+                _ => format!("'{}' ", one_line(&self.0.shown(setting), SHOWN)),
+            },
             origin: origin.clone(),
             problem,
         })
@@ -103,17 +121,28 @@ impl Reader<'_> {
     }
 
     fn seconds(&self, setting: &'static str) -> Result<Duration, ValueError> {
-        self.read(setting, |value| {
-            let seconds: Option<f64> = value.parse().ok().filter(|seconds| *seconds < 1e9);
-            let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            duration.ok_or_else(|| "must be a number of seconds, 0 or more".into())
+        self.read(setting, |value| match value.parse::<f64>() {
+            Ok(seconds) if seconds == 0.0 => Ok(Duration::ZERO),
+            Ok(seconds) if seconds > MAX_SECONDS => {
+                Err("must be a number of seconds, at most 1000000000".into())
+            }
+            Ok(seconds) if seconds >= MIN_SECONDS => Ok(Duration::from_secs_f64(seconds)),
+            Ok(seconds) if seconds > 0.0 => {
+                Err("must be a number of seconds, 0 or at least 0.001".into())
+            }
+            _ => Err("must be a number of seconds, 0 or more".into()),
         })
     }
 
     fn list<T: FromStr<Err: Display>>(&self, setting: &'static str) -> Result<Vec<T>, ValueError> {
+        let (_, origin) = self.0.get(setting);
+        let problem = |item: &str, error: T::Err| match origin {
+            Origin::DotEnv(_) => error.to_string(),
+            _ => format!("{}: {error}", one_line(item, SHOWN)),
+        };
         self.read(setting, |value| {
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
-            items.map(|item| item.parse().map_err(|error| format!("{item}: {error}"))).collect()
+            items.map(|item| item.parse().map_err(|error| problem(item, error))).collect()
         })
     }
 
@@ -152,22 +181,33 @@ impl RedisSettings {
             let minutes: Option<f64> = value.parse().ok();
             match minutes {
                 Some(-1.0) => Ok(None),
-                Some(minutes) if minutes > 0.0 && minutes < 1e9 => {
+                // Redis counts in whole seconds, and a session that lives for none is deleted.
+                Some(minutes) if minutes * 60.0 >= 1.0 && minutes * 60.0 <= MAX_SECONDS => {
                     Ok(Some(Duration::from_secs_f64(minutes * 60.0)))
                 }
-                _ => Err("must be a number of minutes, or -1".to_owned()),
+                Some(minutes) if minutes * 60.0 > MAX_SECONDS => {
+                    Err("must be a number of minutes, at most 16666666, or -1".to_owned())
+                }
+                _ => Err("must be a number of minutes that is a second or more, or -1".to_owned()),
             }
         })?;
-        let (host, port) = (reader.text("redis-host"), reader.text("redis-port"));
-        if port.is_some() {
-            let _: u16 = reader.number("redis-port", "a number from 0 to 65535")?;
-        }
-        let protocols = [("redis", "redis"), ("rediss", "rediss")];
-        let protocol = reader.choice("redis-protocol", &protocols)?;
         let parse = |url: &str| RedisConfig::new(url).map_err(|error| error.to_string());
+        let (host, port) = (reader.text("redis-host"), reader.text("redis-port"));
+        let protocol = || {
+            let protocols = [("redis", "redis"), ("rediss", "rediss")];
+            reader.choice("redis-protocol", &protocols)
+        };
+        // What a URL leaves without use may be as wrong as it likes.
         let redis = if reader.text("redis-url").is_some() {
             Some(reader.read("redis-url", parse)?)
         } else if host.is_some() || port.is_some() {
+            let protocol = protocol()?;
+            if port.is_some() {
+                reader.read("redis-port", |value| match value.parse::<u16>() {
+                    Ok(0) | Err(_) => Err("must be a number from 1 to 65535".into()),
+                    Ok(_) => Ok(()),
+                })?;
+            }
             let host = host.as_deref().unwrap_or("localhost");
             let host = if host.contains(':') && !host.starts_with('[') {
                 format!("[{host}]")
@@ -177,6 +217,7 @@ impl RedisSettings {
             let url = format!("{protocol}://{host}:{}", port.as_deref().unwrap_or("6379"));
             Some(reader.read("redis-host", |_| parse(&url))?)
         } else {
+            protocol()?;
             None
         };
         let redis = redis.map(|mut redis| {
@@ -241,15 +282,23 @@ impl Settings {
         let presence = [("full", PresenceMode::Full), ("classic", PresenceMode::Classic)];
         engine.presence = reader.choice("presence", &presence)?;
         engine.auth_timeout = reader.seconds("auth-timeout")?;
-        engine.limits.message = reader.positive("max-message-size")?;
+        engine.limits.message = reader.read("max-message-size", |value| match value.parse() {
+            Ok(0) | Err(_) => Err("must be a number, 1 or more".into()),
+            Ok(bytes) if bytes > MAX_MESSAGE => Err(format!("must be at most {MAX_MESSAGE}")),
+            Ok(bytes) => Ok(bytes),
+        })?;
         engine.limits.message_unauthenticated =
             engine.limits.message_unauthenticated.min(engine.limits.message);
         engine.limits.rooms_per_peer = reader.count("max-rooms-per-peer")?;
         engine.connections.total = reader.count("max-connections")?;
         engine.connections.per_address = reader.count("max-connections-per-address")?;
         engine.connections.unauthenticated = reader.count("max-unauthenticated")?;
-        let units_per_second = reader.number("rate-limit", "a number of units a second")?;
-        let burst = u32::try_from(reader.positive("rate-burst")?).unwrap_or(u32::MAX);
+        let units_per_second =
+            reader.number("rate-limit", "a number of units a second, 0 or more")?;
+        let burst = reader.read("rate-burst", |value| match value.parse::<u32>() {
+            Ok(0) | Err(_) => Err(format!("must be a number from 1 to {}", u32::MAX)),
+            Ok(burst) => Ok(burst),
+        })?;
         engine.rate = (units_per_second > 0).then_some(RateLimit {
             units_per_second,
             burst,
