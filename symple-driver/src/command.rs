@@ -61,8 +61,8 @@ pub(crate) enum Command {
     /// What was asked has been answered.
     Authorized(RequestId, Verdict),
     UpgradeDecided(ConnId, UpgradeDecision),
-    /// New connections use these keys.
-    Tls(Arc<ServerConfig>),
+    /// New connections use these keys; false if there is no TLS.
+    Tls(Arc<ServerConfig>, Reply<bool>),
     Shutdown(Duration),
     /// Look whether the server is to end.
     Wake,

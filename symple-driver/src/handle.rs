@@ -29,6 +29,9 @@ pub enum HandleError {
     /// The server has ended.
     #[error("the server has ended")]
     Ended,
+    /// The server does not encrypt its connections.
+    #[error("the server has no TLS")]
+    NoTls,
     /// The engine says no.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -173,13 +176,14 @@ impl Handle {
         events
     }
 
-    /// Uses other keys for the TLS of new connections. Without effect on a server that began
-    /// without TLS.
+    /// Uses other keys for the TLS of new connections; they are in use when this returns.
     ///
     /// # Errors
-    /// [`HandleError::Ended`]
+    /// [`HandleError::NoTls`]: a server that began without TLS stays without. Or it has
+    /// [ended](HandleError::Ended).
     pub async fn set_tls(&self, config: Arc<ServerConfig>) -> Result<(), HandleError> {
-        self.commands.send(Command::Tls(config)).await.map_err(|_| HandleError::Ended)
+        let is_tls = self.ask(|reply| Command::Tls(config, reply)).await?;
+        if is_tls { Ok(()) } else { Err(HandleError::NoTls) }
     }
 
     /// Begins a shutdown (SPEC §12) and returns; [`Server::wait`](crate::Server::wait) tells when

@@ -203,7 +203,12 @@ impl<R: Runtime> Node<R> {
                 let _ = hub.input(conns, Input::Authorized { request, verdict });
             }
             Command::UpgradeDecided(conn, decision) => hub.upgrade_decided(conns, conn, decision),
-            Command::Tls(config) => self.tls = Some(config),
+            Command::Tls(config, reply) => {
+                // Whoever connects to a server without TLS must be able to go on doing so.
+                let is_tls = self.tls.is_some();
+                self.tls = self.tls.take().map(|_| config);
+                let _ = reply.try_send(is_tls);
+            }
             Command::Shutdown(drain) => {
                 hub.status.draining.store(true, Ordering::Relaxed);
                 conns.end_handshakes();

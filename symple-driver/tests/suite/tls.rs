@@ -16,9 +16,9 @@ use serde_json::json;
 
 use super::{
     client::{Client, exchange, socket},
-    start_with,
+    start, start_with,
 };
-use crate::adapter::{Server, block_on, tls};
+use crate::adapter::{HandleError, Server, block_on, tls};
 
 /// A certificate for `localhost`, and its key, in files.
 struct Certificate {
@@ -122,11 +122,24 @@ fn keys_are_exchanged() {
     assert!(two.connect(&server).is_err());
     let config = tls::load(&two.chain, &two.key).unwrap();
     block_on(server.handle().set_tls(config)).unwrap();
-    // The answer to a later question tells that the keys are in use.
-    block_on(server.handle().stats()).unwrap();
     assert!(one.connect(&server).is_err());
     two.client(&server).auth(&json!({ "type": "auth", "user": "bob" }));
     alice.hears_nothing();
+}
+
+/// A server that began without TLS stays without.
+#[test]
+fn keys_for_a_server_without_tls() {
+    let certificate = Certificate::new(&folder("without"), "one");
+    let server = start(|_| {});
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let config = tls::load(&certificate.chain, &certificate.key).unwrap();
+    let refused = block_on(server.handle().set_tls(config));
+    assert_eq!(refused, Err(HandleError::NoTls));
+    assert!(certificate.connect(&server).is_err());
+    let mut bob = Client::join(&server, "bob", &["r"]);
+    bob.recv_type("presence");
+    assert_eq!(alice.recv_type("presence")["data"]["user"], "bob");
 }
 
 #[test]
