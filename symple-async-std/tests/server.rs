@@ -5,6 +5,7 @@ mod adapter {
     pub(crate) use async_std::task::block_on;
     pub(crate) use symple_async_std::*;
 
+    pub(crate) type Runtime = AsyncStd;
     pub(crate) const THREADS: usize = 1;
 }
 

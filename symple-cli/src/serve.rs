@@ -90,7 +90,7 @@ fn start<R: Runtime>(settings: &Settings, tls: Option<&TlsConfig>) -> Result<Ser
         started => started,
     };
     started.map_err(|error| match error {
-        StartError::Start(_) => Failure::crash(error),
+        StartError::Start(_) | StartError::Crashed(_) => Failure::crash(error),
         _ => Failure::usage(error),
     })
 }

@@ -31,6 +31,9 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     ///
     /// # Errors
     /// The runtime cannot be started on this thread.
+    ///
+    /// # Panics
+    /// As the future does.
     fn run(&self, future: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
 
     /// Runs a future on the host's runtime.

@@ -1,11 +1,13 @@
 //! A server: how it is made, how it ends.
 
 use std::{
+    any::Any,
     future::Future,
     io,
     marker::PhantomData,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    sync::{Arc, atomic::Ordering},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering, mpsc::SyncSender},
     thread,
     time::Duration,
 };
@@ -70,6 +72,9 @@ pub enum StartError {
     /// randomness.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
+    /// A thread of the server's has panicked before it had begun.
+    #[error(transparent)]
+    Crashed(#[from] Crashed),
 }
 
 /// A server that is being set up.
@@ -233,7 +238,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 status: Arc::clone(&status),
                 uplink: Uplink::new(link),
             };
-            let (started, ended) = (started.clone(), ended.clone());
+            let (told, started, ended) = (started.clone(), started.clone(), ended.clone());
             let waiting = waiting.clone();
             let worker = async move {
                 let conns = Conns::new(Arc::clone(&surroundings.config), Vec::new(), waiting);
@@ -245,9 +250,10 @@ impl<R: Runtime> ServerBuilder<R> {
                 // The server has ended when all its threads have.
                 drop(ended);
             };
-            spawn(&runtime, format!("symple-{number}"), worker)?;
+            spawn(&runtime, format!("symple-{number}"), told, worker)?;
         }
         let (future_runtime, finished) = (runtime.clone(), Arc::clone(&status));
+        let told = started.clone();
         let node = async move {
             let runtime = future_runtime;
             let listeners = listeners
@@ -283,32 +289,51 @@ impl<R: Runtime> ServerBuilder<R> {
             finished.finished.store(as_it_should, Ordering::Relaxed);
             drop(ended);
         };
-        spawn(&runtime, "symple".into(), node)?;
+        spawn(&runtime, "symple".into(), told, node)?;
         let server = Server { handle, local_addresses, end };
         for _ in 0..threads {
             // The threads that have been started end with the server.
-            start.recv().unwrap_or_else(|_| {
-                let error = io::Error::other("the runtime cannot be started on its thread");
-                Err(StartError::Start(error))
-            })?;
+            start.recv().unwrap_or(Err(StartError::Crashed(Crashed)))?;
         }
         Ok(server)
     }
 }
 
-/// Runs a future on a thread of its own.
+/// Runs a future on a thread of its own. Whoever waits for it to begin is told if it never does;
+/// the log, if it does not end as it should.
 fn spawn<R: Runtime>(
     runtime: &R,
     name: String,
+    started: SyncSender<Result<(), StartError>>,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
     let runtime = runtime.clone();
     let run = move || {
-        if let Err(error) = runtime.run(future) {
-            tracing::error!(%error, "the runtime cannot be started");
-        }
+        // Nothing is used any more that a panic has left half done.
+        let failure = match catch_unwind(AssertUnwindSafe(|| runtime.run(future))) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the runtime cannot be started");
+                StartError::Start(error)
+            }
+            Err(panic) => {
+                let name = thread::current().name().unwrap_or_default().to_owned();
+                let message = message(&*panic);
+                tracing::error!(thread = name, "the server has crashed: {message}");
+                StartError::Crashed(Crashed)
+            }
+        };
+        // Where it had begun there is nobody to be told.
+        let _ = started.try_send(Err(failure));
     };
     thread::Builder::new().name(name).spawn(run).map(drop).map_err(StartError::Start)
+}
+
+/// What a panic says, in one line.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("for an unknown reason").chars().take(300).flat_map(char::escape_debug).collect()
 }
 
 /// A thread of the server's has panicked.

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     net::SocketAddr,
+    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Instant,
@@ -44,9 +45,12 @@ impl runtime::Runtime for Tokio {
             .build()?;
         // Woken from its own thread, a task costs no system call; the future of `block_on` would.
         // It shares the thread with nobody, so it need not yield.
-        runtime
-            .block_on(async { task::spawn(task::unconstrained(future)).await })
-            .map_err(io::Error::other)
+        let ended = runtime.block_on(async { task::spawn(task::unconstrained(future)).await });
+        // tokio catches what panics; it is to go on as it does everywhere else.
+        ended.or_else(|error| match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(error) => Err(io::Error::other(error)),
+        })
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

@@ -5,12 +5,13 @@ mod adapter {
     use std::{future::Future, sync::LazyLock};
 
     pub(crate) use symple_tokio::*;
-    use tokio::runtime::Runtime;
+    use tokio::runtime;
 
+    pub(crate) type Runtime = Tokio;
     pub(crate) const THREADS: usize = 4;
 
-    static RUNTIME: LazyLock<Runtime> =
-        LazyLock::new(|| Runtime::new().expect("a runtime can be started"));
+    static RUNTIME: LazyLock<runtime::Runtime> =
+        LazyLock::new(|| runtime::Runtime::new().expect("a runtime can be started"));
 
     /// Runs a future to its end, within the runtime.
     pub(crate) fn block_on<F: Future>(future: F) -> F::Output {

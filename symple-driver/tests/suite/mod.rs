@@ -7,6 +7,7 @@
 
 mod bounds;
 mod client;
+mod crash;
 mod handle;
 mod hooks;
 mod hostile;
