@@ -1,6 +1,11 @@
 //! The program `symple-conformance`.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is run by hand, for what it prints"
+)]
 
 mod commands;
 

@@ -397,6 +397,31 @@ fn runtimes() {
     assert!(code == 2 && stderr.ends_with(&expected), "{stderr}");
 }
 
+/// Times that are as long as they may be are no different from shorter ones.
+#[test]
+fn long_times() {
+    let times = [
+        "--auth-timeout",
+        "--ping-interval",
+        "--pong-timeout",
+        "--upgrade-timeout",
+        "--close-timeout",
+        "--outbound-timeout",
+    ];
+    for runtime in RUNTIMES {
+        let arguments = times.iter().flat_map(|name| [*name, "1000000000"]);
+        let arguments: Vec<_> = arguments.chain(["--runtime", runtime]).collect();
+        let server = Server::start(&folder("long-times"), &arguments);
+        let mut client = server.client("alice");
+        let message = json!({ "type": "message", "to": "alice", "data": 1 });
+        client.send(Message::text(message.to_string())).unwrap();
+        server.signal("TERM");
+        assert_eq!(recv(&mut client)["name"], "shutdown");
+        while client.read().is_ok() {}
+        assert_eq!(server.wait().0, 0);
+    }
+}
+
 /// SPEC §12: a second signal ends it at once.
 #[test]
 fn a_second_signal() {
@@ -463,6 +488,16 @@ fn a_certificate_is_read_again() {
     assert!(hang_up(&mut server).contains("new connections use the certificate"));
     std::fs::write(folder.join("symple.key"), "nonsense").unwrap();
     assert!(hang_up(&mut server).contains("the certificate stays as it was"));
+    certify();
+    let chain = std::fs::read_to_string(folder.join("symple.crt")).unwrap();
+    std::fs::write(folder.join("symple.crt"), format!("{chain}-----BEGIN CERTIFICATE-----\n"))
+        .unwrap();
+    let refused = hang_up(&mut server);
+    assert!(refused.contains("the certificate stays as it was"), "{refused}");
+    assert!(refused.contains("it has no end") && refused.lines().count() == 1, "{refused}");
+    // What is refused while it runs is refused at the start.
+    let (code, _, stderr) = run(&folder, &[&["serve"], &files[..]].concat(), &[]);
+    assert!(code == 2 && stderr.contains("it has no end"), "{stderr}");
     server.signal("TERM");
     assert_eq!(server.wait().0, 0);
 }

@@ -46,7 +46,14 @@ macro_rules! setting {
 
 /// Every setting, in the order in which people read about them.
 pub(crate) const SETTINGS: &[Setting] = &[
-    setting!(LISTENING, "port", ["PORT", "SYMPLE_PORT"], PORT, "4500", "The port to listen on"),
+    setting!(
+        LISTENING,
+        "port",
+        ["PORT", "SYMPLE_PORT"],
+        PORT,
+        "4500",
+        "The port to listen on; 0 is any that is free"
+    ),
     setting!(
         LISTENING,
         "host",
@@ -192,7 +199,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_SESSION_TTL"],
         "MINUTES",
         "-1",
-        "How long sessions live after their last use; -1 leaves them as they are"
+        "How long sessions live after their last use, at least a second; -1 leaves them as they are"
     ),
     setting!(
         NODES,
@@ -224,7 +231,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_RATE_BURST"],
         "FRAMES",
         "400",
-        "How many frames a peer may send at once"
+        "How many frames a peer may send at once, at least 1"
     ),
     setting!(
         LIMITS,
@@ -232,7 +239,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_MAX_MESSAGE_SIZE"],
         "BYTES",
         "1048576",
-        "The largest message of an authenticated client"
+        "The largest message of an authenticated client, from 1 to 1073741824"
     ),
     setting!(
         LIMITS,
@@ -248,7 +255,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_OUTBOUND_LIMIT"],
         "BYTES",
         "4194304",
-        "How much may wait for a client that does not read"
+        "How much may wait for a client that does not read; not less than a message may have"
     ),
     setting!(
         LIMITS,
@@ -280,7 +287,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_MAX_ROOMS_PER_PEER"],
         "COUNT",
         "256",
-        "How many rooms a client may be in by its own wish"
+        "How many rooms a client may be in by its own wish; 0 is none"
     ),
     setting!(
         LIMITS,
@@ -312,7 +319,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_UPGRADE_TIMEOUT"],
         "SECONDS",
         "10",
-        "How long the HTTP upgrade may take"
+        "How long the HTTP upgrade may take; 0 is for ever"
     ),
     setting!(
         LIMITS,
@@ -320,7 +327,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_CLOSE_TIMEOUT"],
         "SECONDS",
         "5",
-        "How long a closing handshake may take"
+        "How long a closing handshake may take; 0 is for ever"
     ),
     setting!(
         LIMITS,
@@ -328,7 +335,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_OUTBOUND_TIMEOUT"],
         "SECONDS",
         "10",
-        "How long something may wait for a client that takes nothing at all"
+        "How long something may wait for a client that takes nothing at all; 0 is for ever"
     ),
     setting!(
         RUNNING,
@@ -344,7 +351,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_DRAIN"],
         "SECONDS",
         "0",
-        "Over how long a shutdown spreads the closing of connections"
+        "Over how long a shutdown spreads the closing of connections; 0 closes all at once"
     ),
     setting!(
         RUNNING,

@@ -328,3 +328,6 @@ impl Settings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

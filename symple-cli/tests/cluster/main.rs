@@ -4,6 +4,7 @@
 //! -- --nocapture`.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "see above")]
 
 mod client;
 mod processes;

@@ -25,6 +25,7 @@ impl Redis {
         Self::start_with(&[])
     }
 
+    #[allow(clippy::print_stderr, reason = "whoever runs the tests is to know")]
     pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
         let version = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
         if !version.is_ok_and(|status| status.success()) {
