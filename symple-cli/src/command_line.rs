@@ -1,8 +1,16 @@
 //! The command line.
 
-use clap::Command;
+use clap::{Command, Error, error::ContextValue};
 
-use crate::settings::flags::{PRECEDENCE, settings};
+use crate::{
+    settings::flags::{PRECEDENCE, settings},
+    text::{escape, one_line},
+};
+
+/// How much is repeated of something that makes no sense.
+const REPEATED: usize = 100;
+/// How long the text is at most that says what is wrong with a command line.
+const EXPLAINED: usize = 8000;
 
 /// The command line of the program.
 pub(crate) fn command() -> Command {
@@ -32,6 +40,22 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::session::command())
         .subcommand(crate::emit::command())
         .subcommand(crate::bench::command())
+}
+
+/// What is wrong with a command line, and how it should be: in several lines, but each part of it
+/// that is repeated is short and printable.
+pub(crate) fn explain(mut error: Error) -> String {
+    let repeated: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, one_line(text, REPEATED))),
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in repeated {
+        error.insert(kind, ContextValue::String(text));
+    }
+    escape(&error.render().to_string(), EXPLAINED, |c| c == '\n')
 }
 
 #[cfg(test)]

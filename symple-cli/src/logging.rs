@@ -194,6 +194,43 @@ mod tests {
         }
     }
 
+    /// What panics says so in the log, as the log is written. The hook and the log are those of a
+    /// whole process, so that this test has one of its own.
+    #[test]
+    fn what_panics_is_in_the_log() {
+        const CHILD: &str = "A_PROCESS_THAT_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            let _last = stderr::Flush;
+            watch_panics();
+            let panics = |text: &'static str| {
+                let thread = thread::Builder::new().name("worker".into());
+                assert!(thread.spawn(move || panic!("{text}")).unwrap().join().is_err());
+            };
+            panics("before");
+            init(LogFormat::Json);
+            panics("a\nb");
+            return;
+        }
+        let name = "logging::tests::what_panics_is_in_the_log";
+        let seen = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .env_remove("RUST_LOG")
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(seen.stderr).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let place = "symple-cli/src/logging.rs:";
+        let before = format!("symple: thread worker panicked at {place}");
+        assert!(lines[0].starts_with(&before) && lines[0].ends_with(": before"), "{text}");
+        let logged: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+        assert_eq!((&logged["level"], &logged["thread"]), (&"ERROR".into(), &"worker".into()));
+        assert_eq!(logged["message"], "panicked: a\\nb");
+        assert!(logged["place"].as_str().unwrap().starts_with(place), "{text}");
+        assert_eq!(lines.len(), 2, "{text}");
+    }
+
     /// Whatever a log line repeats, it is one line.
     #[test]
     fn a_line_is_one_line() {

@@ -71,9 +71,8 @@ fn main() -> ExitCode {
     let _last = stderr::Flush;
     let result = match command_line::command().try_get_matches() {
         Ok(matches) => run(&matches),
-        // It is clap's own text, in several lines.
         Err(error) if error.use_stderr() => {
-            stderr::write(error.render().to_string());
+            stderr::write(command_line::explain(error));
             return ExitCode::from(USAGE);
         }
         // Help, or the version.

@@ -199,6 +199,28 @@ fn errors_are_one_line() {
     }
 }
 
+/// What clap says has several lines, but repeats no others.
+#[test]
+fn command_lines_are_repeated_in_short() {
+    let folder = folder("clap");
+    let long = "x".repeat(100_000);
+    for arguments in [
+        vec![&*long],
+        vec!["a\nb\x1b[31m"],
+        vec!["serve", "--a\nb\x1b[31m"],
+        vec!["serve", &long],
+        vec!["emit", "--to", "a", "--type", "a\nb\x1b[31m"],
+        vec!["emit", "--to", "a", "--type", &long],
+        vec!["bench", "fan-out", "--window", "a\nb\x1b[31m"],
+        vec!["bench", "fan-out", "--window", &long],
+    ] {
+        let (code, _, stderr) = run(&folder, &arguments, &[]);
+        assert_eq!(code, 2);
+        assert!(stderr.starts_with("error: ") && stderr.len() < 3000, "{stderr}");
+        assert!(!stderr.contains('\x1b') && !stderr.contains("\nb"), "{stderr}");
+    }
+}
+
 /// A filter that makes no sense is told of; the rest of it counts.
 #[test]
 fn a_filter_that_makes_no_sense() {
