@@ -117,7 +117,9 @@ pub(crate) fn watch_panics() {
 
 /// What a panic says, and where it comes from.
 fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
-    let message = info.payload_as_str().unwrap_or("for an unknown reason");
+    let text = info.payload().downcast_ref::<&str>().copied();
+    let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("for an unknown reason");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     (shown(message), place)
 }

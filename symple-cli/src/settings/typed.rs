@@ -122,7 +122,7 @@ impl Reader<'_> {
 
     fn seconds(&self, setting: &'static str) -> Result<Duration, ValueError> {
         self.read(setting, |value| match value.parse::<f64>() {
-            Ok(seconds) if seconds == 0.0 => Ok(Duration::ZERO),
+            Ok(0.0) => Ok(Duration::ZERO),
             Ok(seconds) if seconds > MAX_SECONDS => {
                 Err("must be a number of seconds, at most 1000000000".into())
             }
