@@ -10,8 +10,8 @@ use crate::{
 
 /// Prints every setting, its value and where it came from.
 pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
-    check(settings)?;
     warn(source);
+    check(settings)?;
     let width = |text: fn(&'static str, &Source) -> usize| {
         SETTINGS.iter().map(|setting| text(setting.name, source)).max().unwrap_or(0)
     };
