@@ -14,7 +14,7 @@ use crate::{
     conns::Conns,
     hub::Hub,
     node::Node,
-    redis::{Link, LinkEvent, RedisError},
+    redis::{Link, LinkEvent, RedisError, SessionUse},
     runtime::Runtime,
 };
 
@@ -37,6 +37,9 @@ impl<R: Runtime> Hub<R> {
         {
             self.redis_event(conns, &event);
         }
+        if let Some(link) = &self.redis {
+            self.status.ready.store(link.is_ready() || !link.config().required, Ordering::Relaxed);
+        }
         self.flush_redis(conns.now, cx)
     }
 
@@ -47,15 +50,8 @@ impl<R: Runtime> Hub<R> {
 
     fn redis_event(&mut self, conns: &mut Conns<R::Socket>, event: &LinkEvent) {
         let result = match event {
-            LinkEvent::Up => {
-                self.status.ready.store(true, Ordering::Relaxed);
-                self.input(conns, Input::BusUp)
-            }
-            LinkEvent::Down => {
-                let required = self.redis.as_ref().is_some_and(|link| link.config().required);
-                self.status.ready.store(!required, Ordering::Relaxed);
-                self.input(conns, Input::BusDown)
-            }
+            LinkEvent::Up => self.input(conns, Input::BusUp),
+            LinkEvent::Down => self.input(conns, Input::BusDown),
             LinkEvent::SessionLoaded(request, session) => {
                 let session = session.as_lookup();
                 self.input(conns, Input::SessionLoaded { request: *request, session })
@@ -91,12 +87,15 @@ impl<R: Runtime> Hub<R> {
 }
 
 impl<R: Runtime> Node<R> {
-    /// Waits until Redis is there, or is not (R-S1).
+    /// Waits until Redis is there and does what is needed, or does not (R-S1).
     pub(crate) async fn connect_redis(&mut self, link: Option<Link>) -> Result<(), RedisError> {
         let Some(mut link) = link else { return Ok(()) };
-        if self.hub.engine.config().cluster.is_none() {
+        let config = self.hub.engine.config();
+        if config.cluster.is_none() {
             link.subscribe(BROADCAST.into());
         }
+        let read = config.authentication;
+        link.use_sessions(SessionUse { read, ttl: config.sessions.ttl.filter(|_| read) });
         self.hub.redis = Some(link);
         std::future::poll_fn(|cx| self.poll_first(cx)).await
     }

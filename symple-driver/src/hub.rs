@@ -25,7 +25,7 @@ use crate::{
     conns::{Conns, Entry},
     hook::{AuthRequest, Hooks, UpgradeDecision},
     link::{Fact, Order},
-    redis::{Link, Warnings},
+    redis::{Link, Lookup, Warnings, one_line},
     runtime::{Runtime, Socket},
     shard::Upstream,
     status::Status,
@@ -207,11 +207,21 @@ impl<R: Runtime> Hub<R> {
                         // A full backlog loses its oldest event; nobody to listen is no fault.
                         let _ = self.events.try_broadcast(event);
                     }
-                    // Without Redis there are no sessions and no bus.
-                    other => {
-                        if let Some(redis) = &mut self.redis {
-                            redis.act(other);
-                        }
+                    Action::LoadSession { request, token } => {
+                        self.look_up(Lookup::Load { request, token });
+                    }
+                    Action::CheckSession { conn, token } => {
+                        self.look_up(Lookup::Check { conn, token });
+                    }
+                    Action::TouchSession { token, ttl } => {
+                        self.look_up(Lookup::Touch { token, ttl });
+                    }
+                    Action::Subscribe { channel } => self.bus(|redis| redis.subscribe(channel)),
+                    Action::Unsubscribe { channel } => {
+                        self.bus(|redis| redis.unsubscribe(channel));
+                    }
+                    Action::Publish { channel, payload } => {
+                        self.bus(|redis| redis.publish(channel, payload));
                     }
                 }
             }
@@ -226,6 +236,20 @@ impl<R: Runtime> Hub<R> {
             if let Err(error) = self.engine.handle(conns.now, input) {
                 tracing::debug!(%error, "gone already");
             }
+        }
+    }
+
+    /// Asks for a session. Without Redis there are none.
+    fn look_up(&mut self, lookup: Lookup) {
+        if let Some(redis) = &mut self.redis {
+            redis.look_up(lookup);
+        }
+    }
+
+    /// Does something on the bus. Without Redis there is none.
+    fn bus(&mut self, act: impl FnOnce(&mut Link)) {
+        if let Some(redis) = &mut self.redis {
+            act(redis);
         }
     }
 
@@ -382,11 +406,14 @@ impl<R: Runtime> Hub<R> {
 /// Whoever runs a cluster wants to read who is in it.
 fn log(event: &Event) {
     match event {
-        Event::NodeJoined { node } => tracing::info!(node, "a node has joined the cluster"),
+        Event::NodeJoined { node } => {
+            tracing::info!(node = one_line(node), "a node has joined the cluster");
+        }
         Event::NodeLeft { node, dead: false } => {
-            tracing::info!(node, "a node has left the cluster");
+            tracing::info!(node = one_line(node), "a node has left the cluster");
         }
         Event::NodeLeft { node, dead: true } => {
+            let node = one_line(node);
             tracing::warn!(node, "a node is silent and taken for dead: its peers are offline");
         }
         _ => {}

@@ -16,14 +16,19 @@ mod ops;
 #[path = "../tests/suite/redis/process.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod process;
+mod role;
 mod sentinel;
 mod sessions;
+mod text;
+mod trouble;
+mod url;
 mod warnings;
 
 pub use config::RedisConfig;
 pub use emitter::Emitter;
 pub use error::RedisError;
-pub(crate) use link::Link;
-pub(crate) use ops::LinkEvent;
+pub(crate) use link::{Link, SessionUse};
+pub(crate) use ops::{LinkEvent, Lookup};
 pub use sessions::{SessionEntry, Sessions};
+pub(crate) use text::one_line;
 pub(crate) use warnings::Warnings;

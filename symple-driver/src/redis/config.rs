@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use symple_proto::Token;
 
-use super::{RedisError, address::url_of, sentinel::Sentinels};
+use super::{RedisError, address::url_of, sentinel::Sentinels, url};
 
 /// Where Redis is.
 pub(super) enum Place {
@@ -37,7 +37,9 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// How long an answer may take. Past it Redis counts as gone. 3 s.
     pub response_timeout: Duration,
-    /// After how long a silence Redis is asked whether it is there. 1 s.
+    /// How often Redis is checked: whether it answers, is the master, delivers what is published,
+    /// and lets sessions be read where they are used. What is wrong is noticed within this and
+    /// `response_timeout`, or twice that while other messages keep coming. 1 s; at least 10 ms.
     pub ping_interval: Duration,
     /// How long a server waits before it tries again, at most: it begins with 100 ms and doubles,
     /// less up to half by chance. 2 s.
@@ -52,14 +54,14 @@ pub struct RedisConfig {
 
 impl RedisConfig {
     /// The Redis at a URL: `redis://user:password@host:port/database`, with TLS `rediss://…`, or
-    /// `unix:///path`. All but scheme and host may be left out.
+    /// `unix:///path?db=database&user=user&pass=password`. All but scheme and host, or path, may be
+    /// left out; parameters that are not known are refused.
     ///
     /// Where sentinels know which server is the master:
     /// `redis+sentinel://user:password@host:port,host:port/service/database`, or
     /// `rediss+sentinel://…`; their port is 26379 where none is given, and they may have a
     /// password of their own: `?sentinel_username=…&sentinel_password=…`. They are asked for each
-    /// connection, so one that is lost is made again to the master of then. The user must be
-    /// allowed `ROLE`.
+    /// connection, so one that is lost is made again to the master of then.
     ///
     /// Certificates are checked against those that the system trusts; a file of others can be
     /// named in the environment, as `SSL_CERT_FILE`.
@@ -104,9 +106,10 @@ impl RedisConfig {
     pub fn address(&self) -> String {
         match self.place() {
             Ok(Place::Server(info)) => {
-                let database = match info.redis_settings().db() {
-                    0 => String::new(),
-                    database => format!("/{database}"),
+                let database = match (info.redis_settings().db(), info.addr()) {
+                    (0, _) => String::new(),
+                    (database, ConnectionAddr::Unix(_)) => format!("?db={database}"),
+                    (database, _) => format!("/{database}"),
                 };
                 format!("{}{database}", url_of(info.addr()))
             }
@@ -115,23 +118,14 @@ impl RedisConfig {
         }
     }
 
-    /// The server of now is not that of always.
-    pub(super) fn has_sentinels(&self) -> bool {
-        matches!(self.place(), Ok(Place::Sentinels(_)))
-    }
-
     /// Where it is, and how to enter.
     pub(super) fn place(&self) -> Result<Place, RedisError> {
         if let Some(sentinels) = Sentinels::parse(&self.url) {
             return sentinels.map(Place::Sentinels);
         }
+        url::check(&self.url).map_err(RedisError::Url)?;
         let info = self.url.as_str().into_connection_info();
-        let info = info.map_err(|error| RedisError::Url(error.to_string()))?;
-        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-            return Err(RedisError::Url(
-                "TLS without checking certificates is not supported".into(),
-            ));
-        }
+        let info = info.map_err(|error| RedisError::url(&error))?;
         Ok(Place::Server(self.complete(info)))
     }
 
@@ -148,9 +142,28 @@ impl RedisConfig {
         info.set_redis_settings(settings)
     }
 
+    /// The passwords that are told to servers, which could repeat them.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let of = |info: &ConnectionInfo| info.redis_settings().password().map(str::to_owned);
+        match self.place() {
+            Ok(Place::Server(info)) => of(&info).into_iter().collect(),
+            Ok(Place::Sentinels(sentinels)) => {
+                let master = self.complete(sentinels.master.clone());
+                sentinels.each.iter().chain([&master]).filter_map(of).collect()
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// What stands before the tokens of sessions in their keys; as there is no empty token, no
+    /// session is there.
+    pub(super) fn session_prefix(&self) -> String {
+        format!("{}session:", self.prefix)
+    }
+
     /// The key of a session (R-A4).
     pub(super) fn session_key(&self, token: &Token) -> String {
-        format!("{}session:{}", self.prefix, token.expose())
+        format!("{}{}", self.session_prefix(), token.expose())
     }
 }
 
@@ -176,6 +189,8 @@ mod tests {
             ("redis://alice:secret@example.com:7000/3", "redis://example.com:7000/3"),
             ("rediss://:secret@[::1]:7000", "rediss://[::1]:7000"),
             ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
+            ("unix:///run/redis.sock?db=3&pass=secret", "unix:///run/redis.sock?db=3"),
+            ("redis://localhost/0?protocol=3", "redis://localhost:6379"),
         ] {
             let config = RedisConfig::new(url).unwrap().password("secret");
             assert_eq!(config.address(), address);
@@ -185,8 +200,21 @@ mod tests {
 
     #[test]
     fn urls_that_are_none() {
-        for url in ["", "localhost", "http://localhost", "redis://:secret@", "rediss://a/#insecure"]
-        {
+        for url in [
+            "",
+            "localhost",
+            "http://localhost",
+            "redis://:secret@",
+            "rediss://a/#insecure",
+            "redis://:secret@a/x",
+            "redis://a?password=secret",
+            "redis://a?secret",
+            "redis://u:6?secret@a",
+            "redis://u:6#secret@a",
+            "redis://u:se/cret:secret@a",
+            "unix:///path?pass=secret&typo=secret",
+            "unix:///path?protocol=secret",
+        ] {
             let error = RedisConfig::new(url).unwrap_err();
             assert!(matches!(error, RedisError::Url(_)), "{url}: {error}");
             assert!(!error.to_string().contains("secret"), "{error}");

@@ -6,12 +6,12 @@ use std::sync::{
 };
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisResult,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, Pipeline, PushInfo,
+    PushKind, RedisResult, Value, aio::MultiplexedConnection, cmd, from_redis_value,
 };
 use rustls::crypto::{CryptoProvider, ring};
 
-use super::{RedisConfig, RedisError, address::url_of, config::Place};
+use super::{RedisConfig, RedisError, address::url_of, config::Place, role};
 
 /// How many requests may wait in a connection; each may be many commands.
 const REQUESTS: usize = 4;
@@ -41,9 +41,24 @@ async fn open(
         }
     };
     let address = url_of(info.addr());
-    let failed = |error| RedisError::new(&address, &error);
+    let failed = |error| RedisError::new(&address, &error).without(&config.secrets());
+    let database = info.redis_settings().db();
+    let info = alone(info);
     let client = Client::open(info).map_err(failed)?;
-    client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)
+    let connection = client.get_multiplexed_async_connection_with_config(settings).await;
+    let mut connection = connection.map_err(failed)?;
+    if database != 0 {
+        let selected = cmd("SELECT").arg(database).exec_async(&mut connection).await;
+        selected.map_err(failed)?;
+    }
+    Ok(connection)
+}
+
+/// With a greeting and nothing else behind it: a server that has no room for a connection says so
+/// once and closes it, and who waits for a second answer does not learn why.
+fn alone(info: ConnectionInfo) -> ConnectionInfo {
+    let settings = info.redis_settings().clone().set_db(0).set_skip_set_lib_name();
+    info.set_redis_settings(settings)
 }
 
 /// A connection for backends: one that is lost is made again for the next command.
@@ -81,6 +96,27 @@ impl Connection {
         self.check(command.query_async(&mut connection).await)
     }
 
+    /// Publishes a text, and sees whether anybody could hear it; how many servers did.
+    pub(super) async fn publish(&self, channel: &str, text: &str) -> Result<usize, RedisError> {
+        let mut connection = self.get().await?;
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(role::ask()).cmd("PUBLISH").arg(channel).arg(text);
+        let answers = connection.send_packed_commands(&pipeline, 0, 2).await;
+        let mut answers = self.check(answers)?.into_iter();
+        let (role, heard) = (answers.next(), answers.next());
+        if let Some(reason) = role.as_ref().and_then(role::problem) {
+            *self.lock() = None;
+            return Err(RedisError::unreachable(&self.config.address(), reason));
+        }
+        // An error of the first answer says more than that of the second.
+        for answer in [role, heard.clone()].into_iter().flatten() {
+            if let Value::ServerError(error) = answer {
+                return self.check(Err(error.into()));
+            }
+        }
+        self.check(from_redis_value(heard.unwrap_or(Value::Nil)).map_err(Into::into))
+    }
+
     /// The connection of now, for those that need the same one more than once.
     pub(super) async fn get(&self) -> Result<MultiplexedConnection, RedisError> {
         if let Some(current) = &*self.lock()
@@ -108,7 +144,7 @@ impl Connection {
             if error.is_io_error() || error.code() == Some("READONLY") {
                 *self.lock() = None;
             }
-            RedisError::new(&self.config.address(), &error)
+            RedisError::new(&self.config.address(), &error).without(&self.config.secrets())
         })
     }
 

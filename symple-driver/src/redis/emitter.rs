@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use ::redis::cmd;
 use symple_proto::{ClientFrame, Emission, Limits};
 
 use super::{RedisConfig, RedisError, connection::Connection};
@@ -48,12 +47,13 @@ impl Emitter {
     /// written. How many servers heard it, not how many peers.
     ///
     /// # Errors
-    /// [`RedisError`]: also for what no server would deliver.
+    /// [`RedisError`]: also for what no server would deliver, and for a Redis that has become a
+    /// replica, of which no server hears: then the next emission goes to the master of then.
     pub async fn emit(&self, frame: &str) -> Result<usize, RedisError> {
         let limits = Limits::default();
         Emission::parse(frame, limits.depth, limits.recipient_rooms)?;
         let channel = format!("{}broadcast", self.connection.config().prefix);
-        self.connection.run(cmd("PUBLISH").arg(channel).arg(frame)).await
+        self.connection.publish(&channel, frame).await
     }
 
     /// Emits a frame of a type, as [`emit`](Self::emit) does a text.

@@ -1,9 +1,14 @@
 //! What can be wrong with Redis.
 
-use ::redis::{ErrorKind, RedisError as Cause, ServerErrorKind};
+use ::redis::{ErrorKind, RedisError as Cause, ServerError};
 use thiserror::Error;
 
-/// Why Redis cannot do what it is asked for. No text of it has a password in it.
+use super::text::one_line;
+
+/// Why Redis cannot do what it is asked for.
+///
+/// Each is one line, and what Redis or others have said is repeated in their own words: at most 200
+/// characters, what cannot be printed escaped. No text of it has a password in it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RedisError {
@@ -21,10 +26,12 @@ pub enum RedisError {
         reason: String,
     },
     /// Redis wants another user name or password.
-    #[error("Redis at {address} refuses the user name or password")]
+    #[error("Redis at {address} refuses the user name or password: {reason}")]
     Credentials {
         /// Where.
         address: String,
+        /// What it says.
+        reason: String,
     },
     /// The user may not do what is needed: keys and channels below the prefix.
     #[error("Redis at {address} does not permit what is needed: {reason}")]
@@ -60,36 +67,79 @@ pub enum RedisError {
 }
 
 impl RedisError {
-    /// Nothing came from Redis in the time that it has.
-    pub(super) fn timeout(address: &str) -> Self {
-        Self::Unreachable { address: address.into(), reason: "no answer in time".into() }
+    /// The URL cannot be read.
+    pub(super) fn url(cause: &Cause) -> Self {
+        Self::Url(one_line(&cause.to_string()))
     }
 
-    /// It was the master, and is not any more.
-    pub(super) fn demoted(address: &str) -> Self {
-        Self::Unreachable {
-            address: address.into(),
-            reason: "it is not the master any more".into(),
+    /// Nobody is there who could be used.
+    pub(super) fn unreachable(address: &str, reason: &str) -> Self {
+        Self::Unreachable { address: one_line(address), reason: one_line(reason) }
+    }
+
+    /// Nothing came from Redis in the time that it has.
+    pub(super) fn timeout(address: &str) -> Self {
+        Self::unreachable(address, "no answer in time")
+    }
+
+    /// What a server said to a command that was for something.
+    pub(super) fn of(address: &str, what: &str, said: ServerError) -> Self {
+        match Self::new(address, &said.into()) {
+            Self::Permission { address, reason } => {
+                Self::Permission { address, reason: format!("{what} ({reason})") }
+            }
+            error => error,
         }
     }
 
     pub(super) fn new(address: &str, cause: &Cause) -> Self {
-        let address = address.to_owned();
+        let (address, reason) = (one_line(address), one_line(&words(cause)));
         match (cause.kind(), cause.code()) {
             // What is wrong with a name or a password must not repeat it.
-            (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
-                Self::Credentials { address }
+            (ErrorKind::AuthenticationFailed, _) => {
+                Self::Credentials { address, reason: "no more is said".into() }
             }
-            (ErrorKind::Server(ServerErrorKind::NoPerm), _) | (_, Some("NOPERM")) => {
-                let reason = cause.detail().unwrap_or("no permission").to_owned();
-                Self::Permission { address, reason }
-            }
+            (_, Some("WRONGPASS" | "NOAUTH")) => Self::Credentials { address, reason },
+            (_, Some("NOPERM")) => Self::Permission { address, reason },
+            // It would take what it is told, and others would not hear it.
+            (_, Some("READONLY")) => Self::Unreachable { address, reason },
             (ErrorKind::RESP3NotSupported, _) => Self::TooOld { address },
-            (ErrorKind::InvalidClientConfig, _) => Self::Url(cause.to_string()),
-            (ErrorKind::Io, _) => Self::Unreachable { address, reason: cause.to_string() },
+            (ErrorKind::InvalidClientConfig, _) => Self::url(cause),
+            (ErrorKind::Io, _) => Self::Unreachable { address, reason },
+            (ErrorKind::Parse, _) => Self::unreachable(&address, "what answers there is no Redis"),
             (_, Some("ERR")) if cause.detail().is_some_and(is_of_hello) => Self::TooOld { address },
-            _ => Self::Other { address, reason: without_arguments(&cause.to_string()) },
+            _ => Self::Other { address, reason },
         }
+    }
+
+    /// Without passwords, should somebody repeat them.
+    pub(super) fn without(mut self, secrets: &[String]) -> Self {
+        let (Self::Unreachable { reason, .. }
+        | Self::Credentials { reason, .. }
+        | Self::Permission { reason, .. }
+        | Self::Other { reason, .. }) = &mut self
+        else {
+            return self;
+        };
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            if reason.contains(secret.as_str()) {
+                *reason = reason.replace(secret.as_str(), "…");
+            }
+        }
+        self
+    }
+}
+
+/// What is wrong, in the words of whoever says so.
+fn words(cause: &Cause) -> String {
+    match (cause.code(), cause.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {}", without_arguments(detail)),
+        (Some(code), None) => code.into(),
+        // The library's words for a connection that has ended.
+        _ if cause.is_connection_dropped() && cause.to_string() == "broken pipe" => {
+            "the connection was closed".into()
+        }
+        _ => without_arguments(&cause.to_string()).into(),
     }
 }
 
@@ -100,10 +150,10 @@ fn is_of_hello(detail: &str) -> bool {
 }
 
 /// Redis repeats the arguments of a command that it does not know: passwords and tokens.
-fn without_arguments(reason: &str) -> String {
+fn without_arguments(reason: &str) -> &str {
     match reason.split_once(", with args beginning with") {
-        Some((reason, _)) => reason.into(),
-        None => reason.into(),
+        Some((reason, _)) => reason,
+        None => reason,
     }
 }
 
@@ -113,9 +163,13 @@ mod tests {
 
     use super::*;
 
-    fn error(line: &str) -> RedisError {
+    fn cause(line: &str) -> Cause {
         let Ok(Value::ServerError(error)) = parse_redis_value(line.as_bytes()) else { panic!() };
-        RedisError::new("redis://a", &Cause::from(error))
+        Cause::from(error)
+    }
+
+    fn error(line: &str) -> RedisError {
+        RedisError::new("redis://a", &cause(line))
     }
 
     #[test]
@@ -129,5 +183,48 @@ mod tests {
         let cause = Cause::from((ErrorKind::AuthenticationFailed, "no", "secret".into()));
         let text = RedisError::new("redis://a", &cause).to_string();
         assert!(!text.contains("secret"), "{text}");
+        for line in ["-WRONGPASS secret\r\n", "-ERR a secret\r\n", "-NOPERM secret\r\n"] {
+            let error = error(line).without(&["other".into(), String::new(), "secret".into()]);
+            let text = error.to_string();
+            assert!(text.contains('…') && !text.contains("secret"), "{text}");
+        }
+    }
+
+    /// R-S1, R-S4: what Redis says is told in its own words, as one short line.
+    #[test]
+    fn own_words() {
+        for (line, text) in [
+            (
+                "-ERR max number of clients reached\r\n",
+                "Redis at redis://a: ERR max number of clients reached",
+            ),
+            (
+                "-LOADING Redis is loading the dataset in memory\r\n",
+                "Redis at redis://a: LOADING Redis is loading the dataset in memory",
+            ),
+            ("-DENIED Redis is running\r\n", "Redis at redis://a: DENIED Redis is running"),
+            ("-BUSY\r\n", "Redis at redis://a: BUSY"),
+            (
+                "-WRONGPASS invalid username-password pair\r\n",
+                "Redis at redis://a refuses the user name or password: WRONGPASS invalid \
+                 username-password pair",
+            ),
+            (
+                "-NOPERM this user\r\n",
+                "Redis at redis://a does not permit what is needed: NOPERM this user",
+            ),
+            ("-READONLY You can't\r\n", "cannot reach Redis at redis://a: READONLY You can't"),
+            ("-X a\u{1b}[2Jb\nc\r\n", "Redis at redis://a: X a\\u{1b}[2Jb\\nc"),
+        ] {
+            assert_eq!(error(line).to_string(), text);
+        }
+        let long = error(&format!("-DENIED {}\r\n", "x".repeat(100_000))).to_string();
+        assert!(long.chars().count() < 250 && long.ends_with('…'), "{long}");
+        let cause = Cause::from((ErrorKind::Parse, "one\ntwo", "HTTP/1.0 400\r\n".into()));
+        let text = RedisError::new("redis://a\nb", &cause).to_string();
+        assert_eq!(text, "cannot reach Redis at redis://a\\nb: what answers there is no Redis");
+        let Ok(Value::ServerError(said)) = parse_redis_value(b"-NOPERM no\r\n") else { panic!() };
+        let text = RedisError::of("redis://a", "reading", said).to_string();
+        assert!(text.ends_with("what is needed: reading (NOPERM no)"), "{text}");
     }
 }

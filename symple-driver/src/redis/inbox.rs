@@ -74,6 +74,10 @@ struct Contents {
     messages: VecDeque<Message>,
     bytes: usize,
     condition: Condition,
+    /// How many messages have come.
+    heard: u64,
+    /// The last number that has come back.
+    echoed: Option<u64>,
 }
 
 /// The messages of a connection that wait for the server, up to a limit.
@@ -81,12 +85,14 @@ struct Contents {
 pub(super) struct Inbox {
     contents: Mutex<Contents>,
     limit: usize,
+    /// The channel on which numbers come back. They wait behind nothing.
+    echo: String,
     signal: Arc<Signal>,
 }
 
 impl Inbox {
-    pub(super) fn new(limit: usize, signal: Arc<Signal>) -> Self {
-        Self { contents: Mutex::default(), limit, signal }
+    pub(super) fn new(limit: usize, echo: String, signal: Arc<Signal>) -> Self {
+        Self { contents: Mutex::default(), limit, echo, signal }
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
@@ -100,12 +106,20 @@ impl Inbox {
         match info.kind {
             PushKind::Message => {
                 let Some(message) = message(info.data) else { return };
+                contents.heard = contents.heard.wrapping_add(1);
+                if message.channel == self.echo.as_bytes() {
+                    let number = std::str::from_utf8(&message.payload).ok();
+                    contents.echoed = number.and_then(|number| number.parse().ok());
+                    drop(contents);
+                    return self.signal.wake_by_ref();
+                }
                 // A single message is taken whatever its size: it is here already.
                 let bytes = contents.bytes + message.size();
                 if contents.condition != Condition::Fine {
                     return;
                 } else if bytes > self.limit && !contents.messages.is_empty() {
-                    *contents = Contents { condition: Condition::Full, ..Contents::default() };
+                    contents.condition = Condition::Full;
+                    (contents.messages, contents.bytes) = (VecDeque::new(), 0);
                 } else {
                     contents.bytes = bytes;
                     contents.messages.push_back(message);
@@ -128,6 +142,16 @@ impl Inbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.contents().messages.is_empty()
+    }
+
+    /// The last number that has come back.
+    pub(super) fn echoed(&self) -> Option<u64> {
+        self.contents().echoed
+    }
+
+    /// How many messages have come, as a sign of life.
+    pub(super) fn heard(&self) -> u64 {
+        self.contents().heard
     }
 
     pub(super) fn condition(&self) -> Condition {
@@ -159,7 +183,7 @@ mod tests {
     #[test]
     fn an_inbox_is_bounded() {
         let signal = Arc::new(Signal::default());
-        let inbox = Inbox::new(1000, Arc::clone(&signal));
+        let inbox = Inbox::new(1000, "symple:echo".into(), Arc::clone(&signal));
         inbox.push(published(5000));
         assert_eq!(inbox.pop().unwrap().payload.len(), 5000);
         assert!(signal.take() && !signal.take());
@@ -174,9 +198,34 @@ mod tests {
         assert!(signal.take());
     }
 
+    /// R-S4: what was published to see whether it comes back is seen at once, and is no message.
+    #[test]
+    fn echoes() {
+        let signal = Arc::new(Signal::default());
+        let inbox = Inbox::new(1000, "symple:echo".into(), Arc::clone(&signal));
+        let echo = |payload: &[u8]| {
+            let channel = Value::BulkString(b"symple:echo".into());
+            let data = vec![channel, Value::BulkString(payload.into())];
+            inbox.push(PushInfo { kind: PushKind::Message, data });
+        };
+        inbox.push(published(900));
+        assert_eq!((inbox.echoed(), inbox.heard()), (None, 1));
+        for (payload, number) in
+            [(&b"7"[..], Some(7)), (b"x", None), (b"\xff", None), (b"", None), (b"8", Some(8))]
+        {
+            signal.take();
+            echo(payload);
+            assert_eq!(inbox.echoed(), number);
+            assert!(signal.take());
+        }
+        inbox.push(published(900));
+        assert_eq!((inbox.condition(), inbox.heard()), (Condition::Full, 7));
+        assert_eq!(inbox.pop(), None);
+    }
+
     #[test]
     fn what_is_no_message() {
-        let inbox = Inbox::new(1000, Arc::default());
+        let inbox = Inbox::new(1000, "symple:echo".into(), Arc::default());
         for data in [vec![], vec![Value::Nil, Value::Int(1)]] {
             inbox.push(PushInfo { kind: PushKind::Message, data });
         }

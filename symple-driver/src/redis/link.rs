@@ -1,5 +1,7 @@
 //! A server's connection to Redis: made, looked after, made again.
 
+mod check;
+mod deadline;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -16,13 +18,17 @@ use std::{
 };
 
 use ::redis::{Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use symple_engine::{Timestamp, server::Action};
+use symple_engine::Timestamp;
 
+pub(crate) use self::check::SessionUse;
+use self::{check::Check, deadline::Deadline};
 use super::{
     RedisConfig, RedisError, Warnings, connection,
     inbox::{Inbox, Signal},
     ops::{BusOp, LinkEvent, Lookup},
+    trouble::Trouble,
 };
 
 /// How many look-ups may wait. Others are not answered, as when Redis is away.
@@ -36,20 +42,14 @@ type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 struct Batch<T> {
     what: Vec<T>,
     answer: Answer<RedisResult<Vec<Value>>>,
-    until: Timestamp,
 }
 
 impl<T> Batch<T> {
-    fn new(
-        what: Vec<T>,
-        pipeline: Pipeline,
-        mut connection: MultiplexedConnection,
-        until: Timestamp,
-    ) -> Self {
+    fn new(what: Vec<T>, pipeline: Pipeline, mut connection: MultiplexedConnection) -> Self {
         let count = pipeline.len();
         let answer =
             Box::pin(async move { connection.send_packed_commands(&pipeline, 0, count).await });
-        Self { what, answer, until }
+        Self { what, answer }
     }
 }
 
@@ -59,12 +59,12 @@ struct Connected {
     /// What is to be subscribed to before the bus is up.
     resubscribe: Vec<Box<str>>,
     up: bool,
-    bus: Option<Batch<BusOp>>,
-    lookups: Option<Batch<Lookup>>,
-    /// Redis has shown that it is there.
-    heard: Timestamp,
-    /// When it has to be asked whether it is still the master; never, where nobody else can be.
-    ask_role: Option<Timestamp>,
+    up_since: Timestamp,
+    bus: Option<(Batch<BusOp>, Deadline)>,
+    lookups: Option<(Batch<Lookup>, Deadline)>,
+    /// The check that is under way, and when the next one may begin.
+    check: Option<Check>,
+    next_check: Timestamp,
 }
 
 enum State {
@@ -74,7 +74,7 @@ enum State {
     Connecting {
         attempt: Answer<Result<MultiplexedConnection, RedisError>>,
         inbox: Arc<Inbox>,
-        until: Timestamp,
+        deadline: Deadline,
     },
     Connected(Connected),
 }
@@ -84,6 +84,8 @@ enum State {
 /// There is one connection for everything. What is done on the bus is sent in the order in which
 /// it was asked for: one batch at a time, and what is asked for meanwhile is the next one. So
 /// whoever learns of a subscription by a message that was published after it can rely on it.
+///
+/// Redis is not believed: what it is there for is checked at every interval (`check.rs`).
 pub(crate) struct Link {
     config: RedisConfig,
     address: String,
@@ -99,11 +101,19 @@ pub(crate) struct Link {
     events: VecDeque<LinkEvent>,
     /// There are messages in the inbox that have had no room among the events.
     behind: bool,
+    /// The channel on which this link hears itself, and how many checks there were.
+    echo: Box<str>,
+    checks: u64,
+    sessions: SessionUse,
+    /// Why sessions cannot be read, as far as is known.
+    trouble: Option<RedisError>,
     /// How many attempts have failed in a row, and how the last one did.
     failures: u32,
     failure: Option<RedisError>,
     been_up: bool,
     warnings: Warnings,
+    away: Trouble,
+    unreadable: Trouble,
     random: StdRng,
 }
 
@@ -111,6 +121,8 @@ impl Link {
     /// A link that begins to connect when it is first polled.
     pub(crate) fn new(config: RedisConfig) -> Self {
         let signal = Arc::new(Signal::default());
+        // Nodes that lose Redis together should not come back together.
+        let mut random = StdRng::seed_from_u64(RandomState::new().hash_one(0));
         Self {
             address: config.address(),
             state: State::Waiting { until: Timestamp::ZERO },
@@ -123,12 +135,17 @@ impl Link {
             lookups: VecDeque::new(),
             events: VecDeque::new(),
             behind: false,
+            echo: format!("echo:{:032x}", random.random::<u128>()).into(),
+            checks: 0,
+            sessions: SessionUse::default(),
+            trouble: None,
             failures: 0,
             failure: None,
             been_up: false,
             warnings: Warnings::default(),
-            // Nodes that lose Redis together should not come back together.
-            random: StdRng::seed_from_u64(RandomState::new().hash_one(0)),
+            away: Trouble::new("Redis is back"),
+            unreadable: Trouble::new("sessions can be looked up again"),
+            random,
             config,
         }
     }
@@ -151,9 +168,20 @@ impl Link {
         matches!(&self.state, State::Connected(Connected { bus: Some(_), .. }))
     }
 
-    /// Why the last attempt to connect has failed, if none has succeeded since.
+    /// Why the last attempt to connect has failed, if none has succeeded since; or why sessions
+    /// cannot be read.
     pub(crate) fn failure(&self) -> Option<&RedisError> {
-        self.failure.as_ref()
+        self.failure.as_ref().or(self.trouble.as_ref())
+    }
+
+    /// Redis does all that the server needs of it.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_up() && self.trouble.is_none()
+    }
+
+    /// What the server does with sessions; nothing, if it is not said.
+    pub(crate) fn use_sessions(&mut self, sessions: SessionUse) {
+        self.sessions = sessions;
     }
 
     /// What the server is to be told next.
@@ -161,23 +189,18 @@ impl Link {
         self.events.pop_front()
     }
 
-    /// Carries out what concerns Redis, in order.
-    pub(crate) fn act(&mut self, action: Action<'_>) {
-        match action {
-            Action::LoadSession { request, token } => self.ask(Lookup::Load { request, token }),
-            Action::CheckSession { conn, token } => self.ask(Lookup::Check { conn, token }),
-            Action::TouchSession { token, ttl } => self.ask(Lookup::Touch { token, ttl }),
-            Action::Subscribe { channel } => self.subscribe(channel),
-            Action::Unsubscribe { channel } => {
-                self.wanted.remove(&channel);
-                self.enqueue(BusOp::Unsubscribe(channel));
-            }
-            // What was published while the bus is down is lost anyway, for those who were away.
-            Action::Publish { channel, payload } if self.is_up() => {
-                self.enqueue(BusOp::Publish { channel, payload });
-            }
-            _ => {}
+    /// Publishes on a channel, behind all that was asked of the bus before.
+    pub(crate) fn publish(&mut self, channel: Box<str>, payload: Bytes) {
+        // What was published while the bus is down is lost anyway, for those who were away.
+        if self.is_up() {
+            self.enqueue(BusOp::Publish { channel, payload });
         }
+    }
+
+    /// Receives no more of what is published on a channel.
+    pub(crate) fn unsubscribe(&mut self, channel: Box<str>) {
+        self.wanted.remove(&channel);
+        self.enqueue(BusOp::Unsubscribe(channel));
     }
 
     /// Receives what is published on a channel, now and after the next connection.
@@ -194,12 +217,13 @@ impl Link {
         self.queued += op.size();
         self.queue.push_back(op);
         if self.queued > self.config.outbound_limit {
-            let reason = "it does not take what is published".into();
-            self.lose(RedisError::Other { address: self.address.clone(), reason });
+            let reason = "it does not take what is published";
+            self.lose(RedisError::unreachable(&self.address, reason));
         }
     }
 
-    fn ask(&mut self, lookup: Lookup) {
+    /// Asks for a session.
+    pub(crate) fn look_up(&mut self, lookup: Lookup) {
         if self.is_up() && self.lookups.len() < MAX_LOOKUPS {
             self.lookups.push_back(lookup);
         } else {
@@ -210,12 +234,18 @@ impl Link {
     /// When it must be polled, if nothing happens before.
     pub(crate) fn deadline(&self) -> Timestamp {
         match &self.state {
-            State::Waiting { until } | State::Connecting { until, .. } => *until,
+            State::Waiting { until } => *until,
+            State::Connecting { deadline, .. } => deadline.at(),
             State::Connected(connected) => {
-                let bus = connected.bus.as_ref().map(|batch| batch.until);
-                let lookups = connected.lookups.as_ref().map(|batch| batch.until);
-                let ping = connected.heard + self.config.ping_interval;
-                [bus, lookups].into_iter().flatten().min().unwrap_or(ping)
+                let bus = connected.bus.as_ref().map(|(_, deadline)| deadline.at());
+                let lookups = connected.lookups.as_ref().map(|(_, deadline)| deadline.at());
+                let check = match &connected.check {
+                    Some(check) => Some(check.until()),
+                    // The first one waits for the bus.
+                    None => connected.up.then_some(connected.next_check),
+                };
+                let first = [bus, lookups, check].into_iter().flatten().min();
+                first.unwrap_or(Timestamp::MAX)
             }
         }
     }
@@ -245,21 +275,23 @@ impl Link {
             match &mut self.state {
                 State::Waiting { until } if *until > self.now => return,
                 State::Waiting { .. } => self.connect(),
-                State::Connecting { attempt, inbox, until } => match attempt.as_mut().poll(cx) {
+                State::Connecting { attempt, inbox, deadline } => match attempt.as_mut().poll(cx) {
                     Poll::Ready(Ok(connection)) => {
                         self.state = State::Connected(Connected {
                             connection,
                             inbox: Arc::clone(inbox),
-                            resubscribe: self.wanted.iter().cloned().collect(),
+                            // The last comes first.
+                            resubscribe: self.wanted.iter().chain([&self.echo]).cloned().collect(),
                             up: false,
+                            up_since: self.now,
                             bus: None,
                             lookups: None,
-                            heard: self.now,
-                            ask_role: self.config.has_sentinels().then_some(self.now),
+                            check: None,
+                            next_check: self.now,
                         });
                     }
                     Poll::Ready(Err(error)) => self.lose(error),
-                    Poll::Pending if *until <= self.now => {
+                    Poll::Pending if deadline.is_over(self.now, 0) => {
                         self.lose(RedisError::timeout(&self.address));
                     }
                     Poll::Pending => return,
@@ -275,30 +307,42 @@ impl Link {
     }
 
     fn connect(&mut self) {
-        let inbox = Arc::new(Inbox::new(self.config.inbound_limit, Arc::clone(&self.signal)));
+        let echo = format!("{}{}", self.config.prefix, self.echo);
+        let inbox = Inbox::new(self.config.inbound_limit, echo, Arc::clone(&self.signal));
+        let inbox = Arc::new(inbox);
         let pushed = Arc::clone(&inbox);
         let push = move |info| {
             pushed.push(info);
             Ok(())
         };
         let attempt = Box::pin(connection::open_link(self.config.clone(), push));
-        let until = self.now + self.config.connect_timeout;
-        self.state = State::Connecting { attempt, inbox, until };
+        let deadline = Deadline::new(self.now, self.config.connect_timeout, 0);
+        self.state = State::Connecting { attempt, inbox, deadline };
     }
 
     /// The connection is gone, or was never there.
     fn lose(&mut self, error: RedisError) {
-        let up = self.is_up();
+        // One that was up for a moment only is no success: the next attempt waits longer.
+        let up = match &self.state {
+            State::Connected(Connected { up: true, up_since, .. }) => {
+                if *up_since + self.config.max_backoff <= self.now {
+                    self.failures = 0;
+                }
+                true
+            }
+            _ => false,
+        };
         let backoff = FIRST_BACKOFF * 2_u32.saturating_pow(self.failures.min(16));
         let backoff =
             backoff.min(self.config.max_backoff).mul_f64(self.random.random_range(0.5..1.0));
-        match self.failures {
-            0 if up => tracing::warn!(%error, "Redis is away; local traffic goes on"),
-            // A server that needs it from the beginning does not start, and says why.
-            0 if self.been_up || !self.config.required => {
-                tracing::warn!(%error, "Redis is not there");
-            }
-            _ => tracing::debug!(%error, "Redis is not there"),
+        // A server that needs it from the beginning does not start, and says why.
+        if self.been_up || !self.config.required {
+            let what = if self.been_up {
+                "Redis is away; local traffic goes on"
+            } else {
+                "Redis is not there"
+            };
+            self.away.seen(self.now, what, &error.to_string());
         }
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(error);
@@ -306,7 +350,7 @@ impl Link {
         self.behind = false;
         self.queue = VecDeque::new();
         self.queued = 0;
-        if let State::Connected(Connected { lookups: Some(batch), .. }) = state {
+        if let State::Connected(Connected { lookups: Some((batch, _)), .. }) = state {
             self.events.extend(batch.what.into_iter().filter_map(Lookup::unanswered));
         }
         self.events.extend(self.lookups.drain(..).filter_map(Lookup::unanswered));

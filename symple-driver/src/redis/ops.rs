@@ -19,13 +19,7 @@ const OVERHEAD: usize = 64;
 pub(super) enum BusOp {
     Subscribe(Box<str>),
     Unsubscribe(Box<str>),
-    Publish {
-        channel: Box<str>,
-        payload: Bytes,
-    },
-    Ping,
-    /// Is it still the master?
-    Role,
+    Publish { channel: Box<str>, payload: Bytes },
 }
 
 impl BusOp {
@@ -35,7 +29,6 @@ impl BusOp {
             + match self {
                 Self::Subscribe(channel) | Self::Unsubscribe(channel) => channel.len(),
                 Self::Publish { channel, payload } => channel.len() + payload.len(),
-                Self::Ping | Self::Role => 0,
             }
     }
 
@@ -48,15 +41,13 @@ impl BusOp {
             Self::Publish { channel, payload } => {
                 pipeline.cmd("PUBLISH").arg(name(channel)).arg(&payload[..])
             }
-            Self::Ping => pipeline.cmd("PING"),
-            Self::Role => pipeline.cmd("ROLE"),
         };
     }
 }
 
 /// A question about a session.
 #[derive(Debug)]
-pub(super) enum Lookup {
+pub(crate) enum Lookup {
     Load { request: RequestId, token: Token },
     Check { conn: ConnId, token: Token },
     Touch { token: Token, ttl: Duration },

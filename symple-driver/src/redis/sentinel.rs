@@ -3,13 +3,14 @@
 use std::{future::poll_fn, pin::pin, task::Poll};
 
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Role,
-    cmd,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    ProtocolVersion, Value, cmd,
 };
 
 use super::{
     RedisError,
     address::{host_and_port, url_of},
+    role, url,
 };
 
 /// The port of a sentinel whose URL names none.
@@ -18,7 +19,7 @@ const PORT: u16 = 26379;
 /// Sentinels, and the service whose master they are asked for.
 #[derive(Debug)]
 pub(super) struct Sentinels {
-    each: Vec<ConnectionInfo>,
+    pub(super) each: Vec<ConnectionInfo>,
     service: String,
     /// The master, but for its address.
     pub(super) master: ConnectionInfo,
@@ -30,16 +31,14 @@ impl Sentinels {
     pub(super) fn parse(url: &str) -> Option<Result<Self, RedisError>> {
         let (scheme, rest) = url.split_once("+sentinel://")?;
         Some(match scheme {
-            "redis" | "rediss" => {
-                Self::read(scheme, rest).map_err(|reason| RedisError::Url(reason.into()))
-            }
+            "redis" | "rediss" => Self::read(scheme, rest).map_err(RedisError::Url),
             _ => return None,
         })
     }
 
-    fn read(scheme: &str, rest: &str) -> Result<Self, &'static str> {
+    fn read(scheme: &str, rest: &str) -> Result<Self, String> {
         if rest.contains('#') {
-            return Err("there must be no #");
+            return Err("there must be no #; in a password it is written %23".into());
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -49,25 +48,26 @@ impl Sentinels {
         };
         let (service, database) = path.split_once('/').unwrap_or((path, ""));
         if service.is_empty() {
-            return Err("the service is missing");
+            return Err("the service is missing".into());
         }
+        url::database(database)?;
         let (mut username, mut password) = ("", None);
-        for member in query.split('&').filter(|member| !member.is_empty()) {
-            match member.split_once('=') {
-                Some(("sentinel_username", value)) => username = value,
-                Some(("sentinel_password", value)) => password = Some(value),
-                _ => return Err("only sentinel_username and sentinel_password may follow the ?"),
+        for (name, value) in url::parameters(query, &["sentinel_username", "sentinel_password"])? {
+            match name {
+                "sentinel_username" => username = value,
+                _ => password = Some(value),
             }
         }
         if password.is_none() && !username.is_empty() {
-            return Err("sentinel_password is missing");
+            return Err("sentinel_password is missing".into());
         }
         let own = password.map(|password| format!("{username}:{password}"));
         // The redis crate reads each part as a URL of its own.
         let read = |credentials: Option<&str>, host: &str, database: &str| {
             let at = if credentials.is_some() { "@" } else { "" };
             let url = format!("{scheme}://{}{at}{host}/{database}", credentials.unwrap_or(""));
-            url.into_connection_info().map_err(|_| "one of its parts cannot be read")
+            let info = url.into_connection_info();
+            info.map_err(|_| String::from("one of its parts cannot be read"))
         };
         let each = hosts.split(',').map(|host| {
             // Those of IPv6 stand in brackets.
@@ -79,7 +79,12 @@ impl Sentinels {
                 "" => format!("{name}:{PORT}"),
                 port => format!("{name}:{port}"),
             };
-            read(own.as_deref(), &host, "")
+            // The greeting of that version is asked for first, and answered before all else.
+            read(own.as_deref(), &host, "").map(|info| {
+                let settings = info.redis_settings().clone();
+                let settings = settings.set_protocol(ProtocolVersion::RESP3);
+                info.set_redis_settings(settings.set_skip_set_lib_name())
+            })
         });
         let each = each.collect::<Result<Vec<_>, _>>()?;
         let master = read(credentials, "master", database)?;
@@ -146,8 +151,8 @@ impl Sentinels {
             .await
             .map_err(failed)?;
         let Some((host, port)) = found else {
-            let reason = "the sentinel knows no service of this name".into();
-            return Err(RedisError::Unreachable { address, reason });
+            let reason = "the sentinel knows no service of this name";
+            return Err(RedisError::unreachable(&address, reason));
         };
         let found = match master.addr().clone() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -161,9 +166,10 @@ impl Sentinels {
         let client = Client::open(found.clone()).map_err(failed)?;
         let mut connection =
             client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
-        match cmd("ROLE").query_async(&mut connection).await.map_err(failed)? {
-            Role::Primary { .. } => Ok(found),
-            _ => Err(RedisError::demoted(&address)),
+        let answer: Value = role::ask().query_async(&mut connection).await.map_err(failed)?;
+        match role::problem(&answer) {
+            None => Ok(found),
+            Some(reason) => Err(RedisError::unreachable(&address, reason)),
         }
     }
 }
@@ -209,6 +215,11 @@ mod tests {
             "redis+sentinel://a:x/main",
             "redis+sentinel://a:99999/main",
             "redis+sentinel://a/main/many",
+            "redis+sentinel://a/main/-1",
+            "redis+sentinel://a/main/0/1",
+            "redis+sentinel://a/main?protocol=3",
+            "redis+sentinel://a/main?sentinel_password=secret&sentinel_password=secret",
+            "redis+sentinel://:a?secret@a/main",
             "redis+sentinel://a/main?password=secret",
             "redis+sentinel://a/main?sentinel_password=sec/ret",
             "redis+sentinel://a/main?sentinel_username=alice",

@@ -53,8 +53,10 @@ impl fmt::Debug for Text {
 }
 
 /// What the driver must do. Actions are to be carried out in the order in which they come.
+///
+/// A driver must know all of them: one that it passes over is a fault. So this can be matched
+/// without a wildcard, and whoever does so is told by the compiler when there is a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Action<'a> {
     /// Queue the text for each of the connections, to be sent as one text frame.
     Send {

@@ -10,7 +10,7 @@ use super::{
         inbox::Condition,
         ops::{BusOp, LinkEvent, Lookup},
     },
-    Batch, Connected, Link, State,
+    Batch, Connected, Deadline, Link, State,
 };
 
 /// How many operations on the bus are sent at once. What comes meanwhile makes the next batch.
@@ -25,6 +25,7 @@ impl Link {
     pub(super) fn serve(&mut self, cx: &mut Context<'_>) -> Result<(), RedisError> {
         loop {
             let busy = self.poll_bus(cx)?;
+            self.poll_check(cx)?;
             self.poll_lookups(cx)?;
             self.take_messages()?;
             if busy || !self.start_bus() {
@@ -36,40 +37,30 @@ impl Link {
     /// True if a batch is on its way.
     fn poll_bus(&mut self, cx: &mut Context<'_>) -> Result<bool, RedisError> {
         let State::Connected(connected) = &mut self.state else { return Ok(true) };
-        let Some(batch) = &mut connected.bus else { return Ok(false) };
+        let Some((batch, deadline)) = &mut connected.bus else { return Ok(false) };
         let answers = match batch.answer.as_mut().poll(cx) {
             Poll::Ready(answers) => answers,
-            Poll::Pending if batch.until <= self.now => {
+            Poll::Pending if deadline.is_over(self.now, connected.inbox.heard()) => {
                 return Err(RedisError::timeout(&self.address));
             }
             Poll::Pending => return Ok(true),
         };
         let answers = answers.map_err(|error| RedisError::new(&self.address, &error))?;
-        connected.heard = self.now;
-        let what = connected.bus.take().map(|batch| batch.what).unwrap_or_default();
+        let what = connected.bus.take().map(|(batch, _)| batch.what).unwrap_or_default();
         for (op, answer) in what.iter().zip(answers) {
-            // A replica takes what is published, and tells nobody but its own clients.
-            if let (BusOp::Role, Value::Array(role)) = (op, &answer)
-                && role.first() != Some(&Value::BulkString(b"master".into()))
-            {
-                return Err(RedisError::demoted(&self.address));
-            }
             let Value::ServerError(error) = answer else { continue };
-            let error = RedisError::new(&self.address, &error.into());
+            let below = &self.config.prefix;
             match op {
                 // Without it nobody here would be reached.
-                BusOp::Subscribe(_) => return Err(error),
-                _ => self.warnings.warn(self.now, "messages are not published", &error),
+                BusOp::Subscribe(_) => {
+                    let what = format!("subscribing to channels below {below}");
+                    return Err(RedisError::of(&self.address, &what, error));
+                }
+                BusOp::Unsubscribe(_) | BusOp::Publish { .. } => {
+                    let error = RedisError::new(&self.address, &error.into());
+                    self.warnings.warn(self.now, "messages are not published", &error);
+                }
             }
-        }
-        if !connected.up && connected.resubscribe.is_empty() {
-            connected.up = true;
-            self.been_up = true;
-            if self.failures > 0 {
-                tracing::info!(address = self.address, "Redis is back");
-            }
-            (self.failures, self.failure) = (0, None);
-            self.events.push_back(LinkEvent::Up);
         }
         Ok(false)
     }
@@ -89,15 +80,6 @@ impl Link {
             self.queued -= op.size();
             what.push(op);
         }
-        let silent = connected.heard + self.config.ping_interval <= self.now;
-        // A connection is up when Redis has answered something.
-        if what.is_empty() && (silent || !connected.up) {
-            what.push(BusOp::Ping);
-        }
-        if connected.ask_role.is_some_and(|at| at <= self.now) {
-            what.push(BusOp::Role);
-            connected.ask_role = Some(self.now + self.config.ping_interval);
-        }
         if what.is_empty() {
             return false;
         }
@@ -105,35 +87,30 @@ impl Link {
         for op in &what {
             op.push_to(&mut pipeline, &self.config.prefix);
         }
-        let until = self.now + self.config.response_timeout;
-        let connection = connected.connection.clone();
-        connected.bus = Some(Batch::new(what, pipeline, connection, until));
+        let heard = connected.inbox.heard();
+        let deadline = Deadline::new(self.now, self.config.response_timeout, heard);
+        let batch = Batch::new(what, pipeline, connected.connection.clone());
+        connected.bus = Some((batch, deadline));
         true
     }
 
     fn poll_lookups(&mut self, cx: &mut Context<'_>) -> Result<(), RedisError> {
-        let State::Connected(connected) = &mut self.state else { return Ok(()) };
         loop {
-            if let Some(batch) = &mut connected.lookups {
+            let State::Connected(connected) = &mut self.state else { return Ok(()) };
+            if let Some((batch, deadline)) = &mut connected.lookups {
                 let answers = match batch.answer.as_mut().poll(cx) {
                     Poll::Ready(answers) => answers,
-                    Poll::Pending if batch.until <= self.now => {
+                    Poll::Pending if deadline.is_over(self.now, connected.inbox.heard()) => {
                         return Err(RedisError::timeout(&self.address));
                     }
                     Poll::Pending => return Ok(()),
                 };
                 let answers = answers.map_err(|error| RedisError::new(&self.address, &error))?;
-                connected.heard = self.now;
-                let asked = connected.lookups.take().map(|batch| batch.what).unwrap_or_default();
-                let mut answers = answers.into_iter();
-                let mut problem = None;
-                let answered = |lookup: Lookup| lookup.answered(&mut answers, &mut problem);
-                self.events.extend(asked.into_iter().filter_map(answered));
-                if let Some(problem) = problem {
-                    let error = RedisError::new(&self.address, &problem.into());
-                    self.warnings.warn(self.now, "sessions cannot be looked up", &error);
-                }
+                let lookups = connected.lookups.take();
+                let asked = lookups.map(|(batch, _)| batch.what).unwrap_or_default();
+                self.looked_up(asked, answers)?;
             }
+            let State::Connected(connected) = &mut self.state else { return Ok(()) };
             let count = self.lookups.len().min(LOOKUPS);
             if count == 0 {
                 return Ok(());
@@ -143,10 +120,33 @@ impl Link {
             for lookup in &what {
                 lookup.push_to(&mut pipeline, &self.config);
             }
-            let until = self.now + self.config.response_timeout;
-            let connection = connected.connection.clone();
-            connected.lookups = Some(Batch::new(what, pipeline, connection, until));
+            let heard = connected.inbox.heard();
+            let deadline = Deadline::new(self.now, self.config.response_timeout, heard);
+            let batch = Batch::new(what, pipeline, connected.connection.clone());
+            connected.lookups = Some((batch, deadline));
         }
+    }
+
+    /// What the answers to look-ups mean.
+    fn looked_up(&mut self, asked: Vec<Lookup>, answers: Vec<Value>) -> Result<(), RedisError> {
+        let mut answers = answers.into_iter();
+        for lookup in asked {
+            let reads = matches!(lookup, Lookup::Load { .. } | Lookup::Check { .. });
+            let mut problem = None;
+            self.events.extend(lookup.answered(&mut answers, &mut problem));
+            let problem = problem.map(|problem| {
+                (problem.code() == "READONLY", RedisError::new(&self.address, &problem.into()))
+            });
+            match problem {
+                Some((true, error)) => return Err(error),
+                Some((false, error)) if reads => self.sessions_are(Some(error)),
+                Some((false, error)) => {
+                    self.warnings.warn(self.now, "sessions cannot be extended", &error);
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn take_messages(&mut self) -> Result<(), RedisError> {
@@ -175,6 +175,6 @@ impl Link {
             Condition::Closed => "the connection is closed",
             Condition::Full => "more is published than this server can take",
         };
-        Err(RedisError::Unreachable { address: self.address.clone(), reason: reason.into() })
+        Err(RedisError::unreachable(&self.address, reason))
     }
 }

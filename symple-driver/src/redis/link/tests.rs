@@ -63,12 +63,11 @@ impl Driven {
     }
 
     fn publish(&mut self, channel: &str, payload: impl Into<Bytes>) {
-        let (channel, payload) = (channel.into(), payload.into());
-        self.link.act(Action::Publish { channel, payload });
+        self.link.publish(channel.into(), payload.into());
     }
 
     fn subscribe(&mut self, channel: &str) {
-        self.link.act(Action::Subscribe { channel: channel.into() });
+        self.link.subscribe(channel.into());
     }
 }
 
@@ -98,7 +97,7 @@ fn subscriptions_and_messages_are_in_order() {
             assert_eq!(link.next().await, message("early", &format!("before {n}")));
             assert_eq!(link.next().await, message(&format!("channel {n}"), "hello"));
         }
-        link.link.act(Action::Unsubscribe { channel: "channel 7".into() });
+        link.link.unsubscribe("channel 7".into());
         link.publish("channel 7", "nobody hears this");
         link.publish("early", "last");
         assert_eq!(link.next().await, message("early", "last"));
@@ -116,7 +115,7 @@ fn a_cut_connection() {
             link.subscribe(&format!("channel {n}"));
         }
         assert_eq!(link.next().await, LinkEvent::Up);
-        link.link.act(Action::Unsubscribe { channel: "channel 0".into() });
+        link.link.unsubscribe("channel 0".into());
         redis.ask::<()>("CLIENT KILL TYPE pubsub");
         assert_eq!(link.next().await, LinkEvent::Down);
         link.publish("channel 1", "nobody hears this");
@@ -168,12 +167,12 @@ fn look_ups_end() {
         let token = || symple_proto::Token::new("t").unwrap();
         let conn = symple_engine::server::ConnId::new(1, 1);
         for _ in 0..100 {
-            link.link.act(Action::CheckSession { conn, token: token() });
+            link.link.look_up(Lookup::Check { conn, token: token() });
         }
         assert_eq!(link.next().await, LinkEvent::Down);
         redis.signal("CONT");
         assert_eq!(link.next().await, LinkEvent::Up);
-        link.link.act(Action::CheckSession { conn, token: token() });
+        link.link.look_up(Lookup::Check { conn, token: token() });
         assert_eq!(link.next().await, LinkEvent::SessionChecked(conn, token(), false));
     });
 }
