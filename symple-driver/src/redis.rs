@@ -9,6 +9,10 @@ mod config;
 mod connection;
 mod emitter;
 mod error;
+#[cfg(test)]
+#[path = "../tests/suite/redis/fake.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod fake;
 mod inbox;
 mod link;
 mod ops;

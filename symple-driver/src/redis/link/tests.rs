@@ -5,7 +5,10 @@ use std::{future::poll_fn, time::Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{super::process::Redis, *};
+use super::{
+    super::{fake, process::Redis},
+    *,
+};
 
 /// Long enough for a machine that is busy; a test that waits so long fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -236,9 +239,12 @@ fn a_demoted_master_is_left() {
     let Some(master) = Redis::start() else { return };
     let Some(other) = Redis::start() else { return };
     let sentinel = Redis::sentinel_of(&master);
+    // What the README gives to a user is enough.
+    let rights = "on >pw ~symple:* &symple:* -@all +@read +@write +@pubsub +@connection";
+    let _: () = master.ask(&format!("ACL SETUSER symple {rights}"));
     run(async {
-        let url = format!("{}/main", sentinel.url().replace("redis://", "redis+sentinel://"));
-        let mut link = Driven::at(&url, |_| {});
+        let url = sentinel.url().replace("redis://", "redis+sentinel://symple:pw@");
+        let mut link = Driven::at(&format!("{url}/main"), |_| {});
         assert_eq!(link.next().await, LinkEvent::Up);
         let port = other.url().rsplit_once(':').unwrap().1.to_owned();
         let _: () = master.ask(&format!("REPLICAOF 127.0.0.1 {port}"));
@@ -249,5 +255,83 @@ fn a_demoted_master_is_left() {
         .await;
         let _: () = master.ask("REPLICAOF NO ONE");
         assert_eq!(link.next().await, LinkEvent::Up);
+    });
+}
+
+/// R-S4: a server whose messages do not come any more is left, and is not up before they do.
+#[test]
+fn what_does_not_come_back() {
+    let delivers = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let switch = Arc::clone(&delivers);
+    let url = fake::answering(move |words| match &*words[0] {
+        "HELLO" => fake::HELLO.into(),
+        "PUBLISH" if delivers.load(std::sync::atomic::Ordering::SeqCst) => {
+            format!("{}:1\r\n", fake::message(&words[1], &words[2]))
+        }
+        // It comes, and is another one.
+        "PUBLISH" => format!("{}:1\r\n", fake::message(&words[1], "1")),
+        _ => "-ERR unknown command\r\n".into(),
+    });
+    run(async {
+        let mut link =
+            Driven::at(&url, |config| config.response_timeout = Duration::from_millis(200));
+        assert_eq!(link.next().await, LinkEvent::Up);
+        for _ in 0..2 {
+            link.until(|link| link.checks >= 5).await;
+            assert!(link.link.is_ready());
+            switch.store(false, std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(link.next().await, LinkEvent::Down);
+            let says = |link: &Link| {
+                let failure = link.failure().map(ToString::to_string).unwrap_or_default();
+                failure.contains("does not come back")
+            };
+            assert!(says(&link.link));
+            // Nor is it up again.
+            let failures = link.link.failures;
+            link.until(|link| link.failures > failures + 1).await;
+            assert!(says(&link.link) && link.link.events.is_empty());
+            switch.store(true, std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(link.next().await, LinkEvent::Up);
+        }
+    });
+}
+
+/// R-S4: a server that does not take what is published for a while is not taken for a Redis that
+/// is silent.
+#[test]
+fn checks_wait_behind_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |_| {});
+        link.subscribe("flood");
+        assert_eq!(link.next().await, LinkEvent::Up);
+        for n in 0..5000 {
+            link.publish("flood", format!("{n}"));
+        }
+        let checks = link.link.checks;
+        link.until(|link| link.checks > checks + 10).await;
+        for n in 0..5000 {
+            assert_eq!(link.next().await, message("flood", &format!("{n}")));
+        }
+    });
+}
+
+/// R-S4: sessions that cannot be read are no reason to leave the bus, but not to be ready either;
+/// a look-up that fails is enough.
+#[test]
+fn sessions_that_cannot_be_read() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        // It is not the check that finds it.
+        let mut link = Driven::new(&redis, |config| config.ping_interval = PATIENCE * 2);
+        link.link.use_sessions(SessionUse { read: true, ttl: None });
+        assert_eq!(link.next().await, LinkEvent::Up);
+        assert!(link.link.is_ready());
+        let _: () = redis.ask("ACL SETUSER default resetkeys");
+        let conn = symple_engine::server::ConnId::new(1, 1);
+        let token = symple_proto::Token::new("t").unwrap();
+        link.link.look_up(Lookup::Check { conn, token });
+        link.until(|link| !link.is_ready()).await;
+        assert!(link.link.is_up() && link.link.events.is_empty());
     });
 }

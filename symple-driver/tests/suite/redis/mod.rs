@@ -1,10 +1,12 @@
 //! Redis: SPEC §3 and §9, with real servers.
 
 mod emission;
+mod fake;
 mod outage;
 mod process;
 mod sessions;
 mod starting;
+mod watched;
 
 use std::{
     thread,

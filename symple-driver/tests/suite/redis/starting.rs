@@ -1,8 +1,13 @@
 //! Whether a server starts: R-S1.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::Redis;
+use super::{
+    Redis,
+    fake::{self, port},
+};
 use crate::{
     adapter::{ConfigError, RedisConfig, RedisError, Server, ServerBuilder, StartError, block_on},
     suite::client::Client,
@@ -64,13 +69,36 @@ fn who_may() {
     };
     ask("ACL SETUSER symple on >pw ~symple:* &symple:* -@all +@read +@write +@pubsub +@connection");
     ask(r#"SET symple:session:t {"user":"alice"}"#);
-    ask("ACL SETUSER deaf on >pw ~symple:* resetchannels +@all");
-    let error = refused(config().username("deaf").password("pw"));
-    assert!(matches!(error, RedisError::Permission { .. }), "{error:?}");
+    for (rules, missing) in [
+        ("~symple:* resetchannels +@all", "subscribing to channels below symple:"),
+        ("~symple:* &symple:* +@all -subscribe", "subscribing to channels below symple:"),
+        ("~symple:* &symple:* +@all -publish", "publishing on channels below symple:"),
+        ("~other:* &symple:* +@all", "reading sessions below symple:session:"),
+        ("~symple:* &symple:* +@all -getrange", "reading sessions below symple:session:"),
+        ("~symple:* &symple:* +@all -exists", "reading sessions below symple:session:"),
+        ("~symple:* &symple:* +@all -expire", "extending sessions below symple:session:"),
+    ] {
+        ask(&format!("ACL SETUSER few reset on >pw {rules}"));
+        let config = config().username("few").password("pw");
+        let builder = ServerBuilder::new().bind("127.0.0.1:0").redis(config);
+        let builder = builder.configure(|config| {
+            config.engine.authentication = true;
+            config.engine.sessions.ttl = Some(Duration::from_secs(3600));
+        });
+        let error = block_on(async { builder.start() }).map(drop).unwrap_err();
+        let StartError::Redis(error) = error else { panic!("{error:?}") };
+        assert!(matches!(error, RedisError::Permission { .. }), "{rules}: {error:?}");
+        let line = error.to_string();
+        assert!(line.contains(missing) && line.contains("NOPERM"), "{rules}: {line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
 
     let config = config().username("symple").password("pw");
     let builder = ServerBuilder::new().bind("127.0.0.1:0").redis(config);
-    let builder = builder.configure(|config| config.engine.authentication = true);
+    let builder = builder.configure(|config| {
+        config.engine.authentication = true;
+        config.engine.sessions.ttl = Some(Duration::from_secs(3600));
+    });
     let server = block_on(async { builder.start() }).unwrap();
     let mut alice = Client::connect(&server);
     alice.auth(&json!({ "type": "auth", "user": "a", "token": "t" }));
@@ -83,4 +111,51 @@ fn who_may() {
     bob.send(&json!({ "type": "auth", "user": "a", "token": "t" }));
     assert_eq!(bob.refused(), (503, "Authentication unavailable".into(), 4503));
     alice.hears_nothing();
+}
+
+/// R-S1: what Redis says when it cannot be used is the reason of the error, in its own words.
+#[test]
+fn what_redis_says() {
+    let Some(redis) = Redis::start() else { return };
+    let error = refused(RedisConfig::new(format!("{}/99", redis.url())).unwrap());
+    assert!(error.to_string().ends_with(": ERR DB index is out of range"), "{error}");
+    let Some(other) = Redis::start() else { return };
+    let _: () = other.ask(&format!("REPLICAOF 127.0.0.1 {}", port(&redis.url())));
+    let error = refused(RedisConfig::new(other.url()).unwrap());
+    assert!(error.to_string().ends_with("it is a replica, and not the master"), "{error}");
+    let sentinel = Redis::sentinel_of(&redis);
+    let error = refused(RedisConfig::new(sentinel.url()).unwrap());
+    assert!(error.to_string().contains("it is a sentinel"), "{error}");
+    let _: () = redis.ask("CONFIG SET maxclients 1");
+    for database in ["", "/1"] {
+        let _only = redis.connect();
+        let error = refused(RedisConfig::new(format!("{}{database}", redis.url())).unwrap());
+        assert!(error.to_string().ends_with(": ERR max number of clients reached"), "{error}");
+    }
+}
+
+/// R-S1: whoever answers there, the error is one short line, and the password is not in it.
+#[test]
+fn others_than_redis() {
+    let page = "HTTP/1.0 400 Bad request\r\nServer: x\r\n\r\n<html>\n<p>no</p>\n</html>\n";
+    for (url, expected) in [
+        (fake::saying("-DENIED Redis is running in protected mode\r\n"), "DENIED Redis is running"),
+        (fake::saying("-ERR a secret\u{1b}[2Jthing\r\n"), "ERR a …\\u{1b}[2Jthing"),
+        (fake::saying("-BUSY \u{202e}\r\n"), "BUSY \\u{202e}"),
+        (fake::saying(""), "cannot reach Redis"),
+        (fake::answering_all(page), "what answers there is no Redis"),
+        (fake::answering_all("-WRONGPASS secret\r\n"), "WRONGPASS …"),
+        (fake::answering_all("+OK\r\n"), "what is published there does not come back"),
+        (fake::answering_all("%1\r\n+role\r\n+slave\r\n"), "it is a replica"),
+        (fake::answering_all(""), "no answer in time"),
+        (fake::answering(|words| format!("${}\r\n{}\r\n", words[0].len(), words[0])), "come back"),
+    ] {
+        let mut config = RedisConfig::new(&url).unwrap().password("secret");
+        config.connect_timeout = Duration::from_millis(300);
+        config.response_timeout = Duration::from_millis(300);
+        let line = refused(config).to_string();
+        assert!(line.contains(expected), "{line}");
+        assert!(line.lines().count() == 1 && !line.contains("secret"), "{line}");
+        assert!(!line.contains(char::is_control) && line.chars().count() < 300, "{line}");
+    }
 }

@@ -1,0 +1,206 @@
+//! Redis is watched, not believed: R-S4, R-T2.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    Redis,
+    fake::{Door, port},
+    until, until_ready,
+};
+use crate::{
+    adapter::{Config, Emitter, RedisConfig, RedisError, Server, block_on},
+    suite::{
+        client::{Client, get},
+        start_with,
+    },
+};
+
+/// A server that checks often.
+fn serve_at(url: &str, change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = RedisConfig::new(url).unwrap();
+    config.ping_interval = Duration::from_millis(50);
+    config.max_backoff = Duration::from_millis(200);
+    start_with(|builder| builder.redis(config).configure(change))
+}
+
+/// What one says reaches the other, both ways.
+fn reach(alice: &mut Client, bob: &mut Client, text: &str) {
+    for (from, to) in [(&mut *alice, &mut *bob), (&mut *bob, &mut *alice)] {
+        from.send(&json!({ "type": "message", "to": to.address(), "data": text }));
+        assert_eq!(to.recv_type("message")["data"], text);
+    }
+}
+
+fn turn(master: &Redis, replica: &Redis) {
+    let _: () = master.ask("REPLICAOF NO ONE");
+    let _: () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", port(&master.url())));
+}
+
+/// R-S4, R-C1: the roles of two servers are swapped behind one plain URL, to and fro. No node goes
+/// on with the one that has become a replica: they are not ready until the URL leads to a master,
+/// and then they see each other again.
+#[test]
+fn roles_swapped_behind_a_url() {
+    let Some(a) = Redis::start() else { return };
+    let Some(b) = Redis::start() else { return };
+    let door = Door::to(&a.url());
+    let (one, two) = (serve_at(&door.url, |_| {}), serve_at(&door.url, |_| {}));
+    let mut alice = Client::join(&one, "alice", &["r"]);
+    let mut bob = Client::join(&two, "bob", &["r"]);
+    reach_when_seen(&one, &two, &mut alice, &mut bob, "before");
+    for (master, replica) in [(&b, &a), (&a, &b)] {
+        turn(master, replica);
+        until_ready(&one, 503);
+        until_ready(&two, 503);
+        door.lead(&master.url());
+        until_ready(&one, 200);
+        until_ready(&two, 200);
+        reach_when_seen(&one, &two, &mut alice, &mut bob, "after");
+    }
+}
+
+fn reach_when_seen(one: &Server, two: &Server, alice: &mut Client, bob: &mut Client, text: &str) {
+    let seen = |server: &Server, id: &str| {
+        let mut carol = Client::join(server, "carol", &["r"]);
+        loop {
+            let frame = carol.recv();
+            if frame["type"] == "presence" && frame["data"]["id"] == *id {
+                return true;
+            }
+        }
+    };
+    assert!(seen(one, bob.id()) && seen(two, alice.id()));
+    reach(alice, bob, text);
+}
+
+/// R-S4: two nodes on two servers of which one becomes the replica of the other: that node would
+/// hear the other one and not be heard. It is not ready, and nobody is half there.
+#[test]
+fn half_a_cluster() {
+    let Some(a) = Redis::start() else { return };
+    let Some(b) = Redis::start() else { return };
+    let (one, two) = (serve_at(&a.url(), |_| {}), serve_at(&b.url(), |_| {}));
+    turn(&b, &a);
+    until_ready(&one, 503);
+    let mut alice = Client::join(&one, "alice", &["r"]);
+    let _bob = Client::join(&two, "bob", &["r"]);
+    alice.hears_nothing();
+    assert_eq!((get(&one, "/readyz").0, get(&two, "/readyz").0), (503, 200));
+    let _: () = a.ask("REPLICAOF NO ONE");
+    until_ready(&one, 200);
+}
+
+/// R-S4, R-T2: a Redis that is back and still loads its data cannot be asked for sessions: the
+/// server is not ready before it can. The bus is there before that.
+#[test]
+fn loading() {
+    let folder = std::env::temp_dir().join(format!("symple-loading-{}", std::process::id()));
+    let folder = folder.join(format!("{:?}", std::thread::current().id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let arguments = [
+        "--dir",
+        folder.to_str().unwrap(),
+        "--key-load-delay",
+        "1000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let Some(mut redis) = Redis::start_with(&arguments) else { return };
+    let server = serve_at(&redis.url(), |config| config.engine.authentication = true);
+    let _: () = redis.run(&["SET", "symple:session:t", r#"{"user":"alice"}"#]);
+    for n in 0..2000 {
+        let _: () = redis.run(&["SET", &format!("k{n}"), &"x".repeat(100)]);
+    }
+    let _: () = redis.ask("SAVE");
+    redis.stop();
+    until_ready(&server, 503);
+    assert!(redis.restart());
+    let loads = || {
+        let info: String = redis.ask("INFO persistence");
+        info.contains("\nloading:1")
+    };
+    until("the bus is there", || {
+        let channels: Vec<String> = redis.ask("PUBSUB CHANNELS symple:broadcast");
+        !channels.is_empty()
+    });
+    let mut seen = 0;
+    loop {
+        let status = get(&server, "/readyz").0;
+        if !loads() {
+            break;
+        }
+        assert_eq!(status, 503);
+        seen += 1;
+    }
+    assert!(seen > 0, "it was loaded at once");
+    until_ready(&server, 200);
+    Client::connect(&server).auth(&json!({ "type": "auth", "user": "x", "token": "t" }));
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+/// R-S4, R-T2: rights that are taken away at run time and given back. Without sessions the bus goes
+/// on; without the bus local traffic does.
+#[test]
+fn rights_come_and_go() {
+    let Some(redis) = Redis::start() else { return };
+    let acl = |rules: &str| {
+        let _: () = redis.ask(&format!("ACL SETUSER symple {rules}"));
+    };
+    acl("on >pw ~symple:* &symple:* -@all +@read +@write +@pubsub +@connection");
+    let url = redis.url().replace("redis://", "redis://symple:pw@");
+    let server = serve_at(&url, |config| config.engine.authentication = true);
+    let _: () = redis.run(&["SET", "symple:session:t", r#"{"user":"alice"}"#]);
+    let mut alice = Client::connect(&server);
+    alice.auth(&json!({ "type": "auth", "user": "x", "token": "t" }));
+    for (taken, given) in [
+        ("resetkeys", "~symple:*"),
+        ("-getrange", "+getrange"),
+        ("-exists", "+exists"),
+        ("-publish", "+publish"),
+    ] {
+        acl(taken);
+        until_ready(&server, 503);
+        if taken != "-publish" {
+            redis.publish(r#"{"type":"message","to":"alice"}"#);
+            assert_eq!(alice.recv()["type"], "message");
+        }
+        acl(given);
+        until_ready(&server, 200);
+        redis.publish(r#"{"type":"message","to":"alice"}"#);
+        assert_eq!(alice.recv()["type"], "message");
+    }
+}
+
+/// R-T2: what a server does without is not asked for: without authentication it reads no sessions.
+#[test]
+fn sessions_that_are_not_used() {
+    let Some(redis) = Redis::start() else { return };
+    let _: () = redis.ask("ACL SETUSER bus on >pw &symple:* -@all +@pubsub +@connection");
+    let url = redis.url().replace("redis://", "redis://bus:pw@");
+    let server = serve_at(&url, |_| {});
+    until_ready(&server, 200);
+}
+
+/// R-S3: what is published on a replica is heard by nobody: the emitter says so, and goes to the
+/// master of then.
+#[test]
+fn emission_on_a_replica() {
+    let Some(a) = Redis::start() else { return };
+    let Some(b) = Redis::start() else { return };
+    let door = Door::to(&a.url());
+    let server = serve_at(&door.url, |_| {});
+    let mut alice = Client::join(&server, "alice", &[]);
+    let config = RedisConfig::new(&door.url).unwrap();
+    let emitter = block_on(Emitter::connect(&config)).unwrap();
+    let frame = r#"{"type":"message","to":"alice"}"#;
+    assert_eq!(block_on(emitter.emit(frame)), Ok(1));
+    assert_eq!(alice.recv()["type"], "message");
+    turn(&b, &a);
+    let error = block_on(emitter.emit(frame)).unwrap_err();
+    assert!(matches!(error, RedisError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("replica"), "{error}");
+    door.lead(&b.url());
+    until("the server is there", || block_on(emitter.emit(frame)) == Ok(1));
+}
