@@ -107,6 +107,10 @@ impl RedisError {
             (ErrorKind::InvalidClientConfig, _) => Self::url(cause),
             (ErrorKind::Io, _) => Self::Unreachable { address, reason },
             (ErrorKind::Parse, _) => Self::unreachable(&address, "what answers there is no Redis"),
+            (_, Some("MOVED" | "ASK")) => {
+                let reason = format!("it is a Redis Cluster, which is not supported ({reason})");
+                Self::Other { address, reason }
+            }
             (_, Some("ERR")) if cause.detail().is_some_and(is_of_hello) => Self::TooOld { address },
             _ => Self::Other { address, reason },
         }
@@ -203,6 +207,11 @@ mod tests {
                 "Redis at redis://a: LOADING Redis is loading the dataset in memory",
             ),
             ("-DENIED Redis is running\r\n", "Redis at redis://a: DENIED Redis is running"),
+            (
+                "-MOVED 1 127.0.0.1:1\r\n",
+                "Redis at redis://a: it is a Redis Cluster, which is not supported (MOVED 1 \
+                 127.0.0.1:1)",
+            ),
             ("-BUSY\r\n", "Redis at redis://a: BUSY"),
             (
                 "-WRONGPASS invalid username-password pair\r\n",

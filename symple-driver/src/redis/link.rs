@@ -107,6 +107,8 @@ pub(crate) struct Link {
     sessions: SessionUse,
     /// Why sessions cannot be read, as far as is known.
     trouble: Option<RedisError>,
+    /// Some of them are elsewhere.
+    moved: bool,
     /// How many attempts have failed in a row, and how the last one did.
     failures: u32,
     failure: Option<RedisError>,
@@ -139,6 +141,7 @@ impl Link {
             checks: 0,
             sessions: SessionUse::default(),
             trouble: None,
+            moved: false,
             failures: 0,
             failure: None,
             been_up: false,
@@ -307,6 +310,7 @@ impl Link {
     }
 
     fn connect(&mut self) {
+        self.moved = false;
         let echo = format!("{}{}", self.config.prefix, self.echo);
         let inbox = Inbox::new(self.config.inbound_limit, echo, Arc::clone(&self.signal));
         let inbox = Arc::new(inbox);

@@ -140,6 +140,7 @@ impl Link {
                 continue;
             }
             let is_written = n == 2;
+            self.moved |= error.code() == "MOVED";
             let (code, what) = (error.code().to_owned(), ["reading", "extending"]);
             let what = format!("{} sessions below {below}", what[usize::from(is_written)]);
             let error = RedisError::of(&self.address, &what, error);
@@ -159,6 +160,10 @@ impl Link {
 
     /// Whether sessions could be read now.
     pub(super) fn sessions_are(&mut self, trouble: Option<RedisError>) {
+        // Some keys are at home here and others never will be: it is a Redis Cluster.
+        if trouble.is_none() && self.moved {
+            return;
+        }
         match &trouble {
             // A server that needs them from the beginning does not start, and says why.
             Some(error) if self.been_up || !self.config.required => {

@@ -134,6 +134,7 @@ impl Link {
             let reads = matches!(lookup, Lookup::Load { .. } | Lookup::Check { .. });
             let mut problem = None;
             self.events.extend(lookup.answered(&mut answers, &mut problem));
+            self.moved |= problem.as_ref().is_some_and(|problem| problem.code() == "MOVED");
             let problem = problem.map(|problem| {
                 (problem.code() == "READONLY", RedisError::new(&self.address, &problem.into()))
             });

@@ -335,3 +335,30 @@ fn sessions_that_cannot_be_read() {
         assert!(link.link.is_up() && link.link.events.is_empty());
     });
 }
+
+/// R-S4: a node of a Redis Cluster has some sessions and not others: it is no Redis to be ready
+/// with, whichever was asked for last.
+#[test]
+fn sessions_that_are_elsewhere() {
+    let url = fake::answering(move |words| match &*words[0] {
+        "HELLO" => fake::HELLO.into(),
+        "PUBLISH" => format!("{}:1\r\n", fake::message(&words[1], &words[2])),
+        "EXISTS" if words[1].ends_with(":t") => "-MOVED 1 127.0.0.1:1\r\n".into(),
+        "GETRANGE" => "$0\r\n\r\n".into(),
+        _ => ":0\r\n".into(),
+    });
+    run(async {
+        let mut link = Driven::at(&url, |_| {});
+        link.link.use_sessions(SessionUse { read: true, ttl: Some(Duration::from_secs(60)) });
+        assert_eq!(link.next().await, LinkEvent::Up);
+        assert!(link.link.is_ready());
+        let conn = symple_engine::server::ConnId::new(1, 1);
+        let token = symple_proto::Token::new("t").unwrap();
+        link.link.look_up(Lookup::Check { conn, token });
+        link.until(|link| !link.is_ready()).await;
+        let checks = link.link.checks;
+        link.until(|link| link.checks > checks + 3).await;
+        assert!(link.link.is_up() && !link.link.is_ready());
+        assert!(link.link.failure().unwrap().to_string().contains("Redis Cluster"));
+    });
+}

@@ -1,10 +1,15 @@
 //! What backends emit: R-S3.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{Redis, serve, until};
+use super::{Redis, fake, serve, until};
 use crate::{
-    adapter::{Emitter, RedisConfig, RedisError, Sessions, block_on, proto::frame::Event},
+    adapter::{
+        Emitter, RedisConfig, RedisError, Sessions, block_on,
+        proto::{Fields, frame::Event},
+    },
     suite::{client::Client, start_with},
 };
 
@@ -87,6 +92,40 @@ fn backends_come_back() {
     assert!(redis.restart());
     until("it emits", || block_on(emitter.emit(frame)) == Ok(0));
     until("it looks up", || block_on(sessions.get("t")) == Ok(None));
+}
+
+/// R-S3, R-S4: no command of a backend waits for ever, whatever is silent.
+#[test]
+fn backends_do_not_hang() {
+    let mute = fake::answering_all("");
+    let silent = fake::answering(|words| match &*words[0] {
+        "HELLO" => fake::HELLO.into(),
+        _ => String::new(),
+    });
+    let config = |url: &str| {
+        let mut config = RedisConfig::new(url).unwrap();
+        config.connect_timeout = Duration::from_millis(200);
+        config.response_timeout = Duration::from_millis(200);
+        config
+    };
+    let is_away = |error: &RedisError| matches!(error, RedisError::Unreachable { .. });
+    for url in [mute.clone(), format!("{silent}/1")] {
+        assert!(is_away(&block_on(Emitter::connect(&config(&url))).map(drop).unwrap_err()));
+        assert!(is_away(&block_on(Sessions::connect(&config(&url))).map(drop).unwrap_err()));
+    }
+    let url = mute.replace("redis://", "redis+sentinel://") + "/main";
+    assert!(is_away(&block_on(Emitter::connect(&config(&url))).map(drop).unwrap_err()));
+    let emitter = block_on(Emitter::connect(&config(&silent))).unwrap();
+    let emitted = block_on(emitter.emit(r#"{"type":"message","to":"alice"}"#));
+    assert!(is_away(&emitted.unwrap_err()));
+    let sessions = block_on(Sessions::connect(&config(&silent))).unwrap();
+    let session = Fields::new();
+    block_on(async {
+        assert!(is_away(&sessions.get("t").await.unwrap_err()));
+        assert!(is_away(&sessions.set("t", &session, None).await.unwrap_err()));
+        assert!(is_away(&sessions.touch("t", None).await.unwrap_err()));
+        assert!(is_away(&sessions.list().await.unwrap_err()));
+    });
 }
 
 /// R-S3, R-C4: what backends use to emit; another prefix is another world.

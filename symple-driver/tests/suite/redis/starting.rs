@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Redis,
     fake::{self, port},
+    until,
 };
 use crate::{
     adapter::{ConfigError, RedisConfig, RedisError, Server, ServerBuilder, StartError, block_on},
@@ -19,6 +20,19 @@ fn start(config: RedisConfig) -> Result<Server, StartError> {
 
 fn refused(config: RedisConfig) -> RedisError {
     match start(config) {
+        Err(StartError::Redis(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why a server does not start that reads and extends sessions.
+fn refused_with_sessions(config: RedisConfig) -> RedisError {
+    let builder = ServerBuilder::new().bind("127.0.0.1:0").redis(config);
+    let builder = builder.configure(|config| {
+        config.engine.authentication = true;
+        config.engine.sessions.ttl = Some(Duration::from_secs(3600));
+    });
+    match block_on(async { builder.start() }) {
         Err(StartError::Redis(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -80,13 +94,7 @@ fn who_may() {
     ] {
         ask(&format!("ACL SETUSER few reset on >pw {rules}"));
         let config = config().username("few").password("pw");
-        let builder = ServerBuilder::new().bind("127.0.0.1:0").redis(config);
-        let builder = builder.configure(|config| {
-            config.engine.authentication = true;
-            config.engine.sessions.ttl = Some(Duration::from_secs(3600));
-        });
-        let error = block_on(async { builder.start() }).map(drop).unwrap_err();
-        let StartError::Redis(error) = error else { panic!("{error:?}") };
+        let error = refused_with_sessions(config);
         assert!(matches!(error, RedisError::Permission { .. }), "{rules}: {error:?}");
         let line = error.to_string();
         assert!(line.contains(missing) && line.contains("NOPERM"), "{rules}: {line}");
@@ -126,10 +134,21 @@ fn what_redis_says() {
     let sentinel = Redis::sentinel_of(&redis);
     let error = refused(RedisConfig::new(sentinel.url()).unwrap());
     assert!(error.to_string().contains("it is a sentinel"), "{error}");
-    let _: () = redis.ask("CONFIG SET maxclients 1");
+    let file = std::env::temp_dir().join(format!("symple-nodes-{}.conf", std::process::id()));
+    let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", file.to_str().unwrap()];
+    let Some(cluster) = Redis::start_with(&arguments) else { return };
+    let error = refused_with_sessions(RedisConfig::new(cluster.url()).unwrap());
+    assert!(error.to_string().contains(": CLUSTERDOWN "), "{error}");
+    let _ = std::fs::remove_file(file);
+    let Some(full) = Redis::start_with(&["--maxclients", "1"]) else { return };
+    let client = redis::Client::open(full.url()).unwrap();
+    let mut only = client.get_connection();
+    until("there is room for one", || {
+        only = client.get_connection();
+        only.is_ok()
+    });
     for database in ["", "/1"] {
-        let _only = redis.connect();
-        let error = refused(RedisConfig::new(format!("{}{database}", redis.url())).unwrap());
+        let error = refused(RedisConfig::new(format!("{}{database}", full.url())).unwrap());
         assert!(error.to_string().ends_with(": ERR max number of clients reached"), "{error}");
     }
 }
@@ -145,8 +164,8 @@ fn others_than_redis() {
         (fake::saying(""), "cannot reach Redis"),
         (fake::answering_all(page), "what answers there is no Redis"),
         (fake::answering_all("-WRONGPASS secret\r\n"), "WRONGPASS …"),
-        (fake::answering_all("+OK\r\n"), "what is published there does not come back"),
-        (fake::answering_all("%1\r\n+role\r\n+slave\r\n"), "it is a replica"),
+        (fake::answering(|_| "+OK\r\n".into()), "what is published there does not come back"),
+        (fake::answering(|_| "%1\r\n+role\r\n+slave\r\n".into()), "it is a replica"),
         (fake::answering_all(""), "no answer in time"),
         (fake::answering(|words| format!("${}\r\n{}\r\n", words[0].len(), words[0])), "come back"),
     ] {
@@ -154,7 +173,7 @@ fn others_than_redis() {
         config.connect_timeout = Duration::from_millis(300);
         config.response_timeout = Duration::from_millis(300);
         let line = refused(config).to_string();
-        assert!(line.contains(expected), "{line}");
+        assert!(line.contains(expected), "{expected}: {line}");
         assert!(line.lines().count() == 1 && !line.contains("secret"), "{line}");
         assert!(!line.contains(char::is_control) && line.chars().count() < 300, "{line}");
     }
