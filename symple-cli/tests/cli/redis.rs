@@ -1,12 +1,19 @@
 //! Redis: settings, sessions and emission from the command line (R-S1, R-S2, R-S3, SPEC §11).
 
-use std::{io::Write as _, net::TcpListener, process::Stdio};
+use std::{
+    io::{BufRead as _, Write as _},
+    net::TcpListener,
+    process::Stdio,
+};
 
 use super::{Server, checked, folder, recv, run, symple};
 use process::Redis;
 use serde_json::json;
 use tungstenite::Message;
 
+#[path = "../../../symple-driver/tests/suite/redis/fake.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod fake;
 #[path = "../../../symple-driver/tests/suite/redis/process.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod process;
@@ -28,6 +35,20 @@ fn settings() {
             "SYMPLE_REDIS_URL",
             "http://:secret@localhost",
             "invalid value '…' for redis-url (SYMPLE_REDIS_URL): the Redis URL must look like ",
+        ),
+        (
+            "SYMPLE_REDIS_URL",
+            "redis://:secret@localhost?db=1",
+            "invalid value '…' for redis-url (SYMPLE_REDIS_URL): the Redis URL must look like \
+             redis://user:password@host:port/database or \
+             redis+sentinel://host:port,host:port/service (unknown parameter db; ",
+        ),
+        (
+            "SYMPLE_REDIS_URL",
+            "redis+sentinel://:secret@localhost/main?ssl=true",
+            "invalid value '…' for redis-url (SYMPLE_REDIS_URL): the Redis URL must look like \
+             redis://user:password@host:port/database or \
+             redis+sentinel://host:port,host:port/service (unknown parameter ssl; ",
         ),
         (
             "SYMPLE_REDIS_PORT",
@@ -63,10 +84,13 @@ fn a_redis_that_cannot_be_used() {
         let (code, _, stderr) = run(&folder, arguments, &[("SYMPLE_REDIS_URL", url)]);
         assert_eq!((code, &*stderr), (2, &*format!("symple: {expected}\n")), "{arguments:?}");
     };
-    let refused = format!("Redis at {url} refuses the user name or password");
+    let refused = format!("Redis at {url} refuses the user name or password: ");
     for arguments in [&serve[..], &["session", "list"], &["emit", "--to", "a"]] {
-        fails(arguments, &wrong, &refused);
-        fails(arguments, &url, &refused);
+        let says = "WRONGPASS invalid username-password pair or user is disabled.";
+        fails(arguments, &wrong, &format!("{refused}{says}"));
+        let (code, _, stderr) = run(&folder, arguments, &[("REDIS_URL", &url)]);
+        assert!(code == 2 && stderr.lines().count() == 1, "{stderr}");
+        assert!(stderr.starts_with(&format!("symple: {refused}NOAUTH ")), "{stderr}");
     }
     redis.stop();
     for arguments in [&serve[..], &["session", "list"]] {
@@ -79,6 +103,61 @@ fn a_redis_that_cannot_be_used() {
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
     let server = Server::of(child, |line| line.contains("listens on"));
     assert!(server.greeting.contains(&format!("cluster on {url}")), "{}", server.greeting);
+}
+
+/// R-S1: whatever answers where Redis should be, the reason is one line and exit code 2.
+#[test]
+fn others_than_redis() {
+    let folder = folder("redis-others");
+    let page = "HTTP/1.0 400 Bad request\r\nServer: x\r\n\r\n<html>\n<p>no</p>\n</html>\n";
+    for (url, expected) in [
+        (fake::answering_all(page), "what answers there is no Redis"),
+        (fake::saying("-DENIED Redis is running in protected mode\r\n"), "DENIED Redis is running"),
+        (fake::saying("-ERR max number of clients reached\r\n"), "ERR max number of clients"),
+    ] {
+        let arguments = ["serve", "--host", "127.0.0.1", "--port", "0", "--redis-url", &url];
+        let (code, _, stderr) = run(&folder, &arguments, &[]);
+        assert!(code == 2 && stderr.lines().count() == 1, "{stderr}");
+        assert!(stderr.starts_with("symple: ") && stderr.contains(expected), "{stderr}");
+    }
+}
+
+/// R-S4: that Redis is away is said, and that it is back; not at each of many attempts between.
+#[test]
+fn what_the_log_says() {
+    let Some(mut redis) = Redis::start() else { return };
+    let door = fake::Door::to(&redis.url());
+    let mut server = Server::start(&folder("redis-log"), &["--redis-url", &door.url]);
+    let mut lines_until = |text: &str| {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(server.log.read_line(&mut line).unwrap(), 0, "{lines:?}");
+            lines.push(line);
+            if lines.last().is_some_and(|line| line.contains(text)) {
+                return lines;
+            }
+        }
+    };
+    redis.stop();
+    lines_until("Redis is away; local traffic goes on");
+    let knocks = door.knocks();
+    while door.knocks() < knocks + 8 {
+        std::thread::yield_now();
+    }
+    assert!(redis.restart());
+    let lines = lines_until("Redis is back");
+    // Each reason is said once: closed by the door, cut by it, or by Redis.
+    let away = lines.iter().filter(|line| line.contains("Redis is away")).count();
+    assert!(away <= 3, "{lines:?}");
+    assert!(lines.last().unwrap().contains("unsaid="), "{lines:?}");
+
+    // A server that has become a replica is left, and that is said, too.
+    let Some(other) = Redis::start() else { return };
+    let _: () = redis.ask(&format!("REPLICAOF 127.0.0.1 {}", fake::port(&other.url())));
+    lines_until("it is a replica, and not the master");
+    door.lead(&other.url());
+    lines_until("Redis is back");
 }
 
 /// R-S2, R-S3: sessions and emission from the command line, with a server that uses them.

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -93,14 +93,17 @@ pub(crate) fn message(channel: &str, payload: &str) -> String {
 pub(crate) struct Door {
     pub(crate) url: String,
     port: Arc<AtomicU16>,
+    knocks: Arc<AtomicUsize>,
 }
 
 impl Door {
     /// A door to the server at a URL.
     pub(crate) fn to(url: &str) -> Self {
         let port = Arc::new(AtomicU16::new(port(url)));
-        let there = Arc::clone(&port);
+        let knocks = Arc::new(AtomicUsize::new(0));
+        let (there, knocked) = (Arc::clone(&port), Arc::clone(&knocks));
         let url = listen(move |socket| {
+            knocked.fetch_add(1, Ordering::SeqCst);
             let server = TcpStream::connect(("127.0.0.1", there.load(Ordering::SeqCst)))?;
             let (mut from, mut to) = (socket.try_clone()?, server.try_clone()?);
             thread::spawn(move || {
@@ -111,7 +114,12 @@ impl Door {
             let _ = io::copy(&mut from, &mut to);
             to.shutdown(Shutdown::Both)
         });
-        Self { url, port }
+        Self { url, port, knocks }
+    }
+
+    /// How often somebody has come, whether there was a server or not.
+    pub(crate) fn knocks(&self) -> usize {
+        self.knocks.load(Ordering::SeqCst)
     }
 
     /// Leads whoever comes from now on there. Who is inside stays.
