@@ -10,7 +10,9 @@ use super::{
     until, until_ready,
 };
 use crate::{
-    adapter::{Config, Emitter, RedisConfig, RedisError, Server, block_on},
+    adapter::{
+        Config, Emitter, RedisConfig, RedisError, Server, Sessions, block_on, proto::Fields,
+    },
     suite::{
         client::{Client, PATIENCE, get},
         start_with,
@@ -97,6 +99,31 @@ fn half_a_cluster() {
     assert_eq!((get(&one, "/readyz").0, get(&two, "/readyz").0), (503, 200));
     let _: () = a.ask("REPLICAOF NO ONE");
     until_ready(&one, 200);
+}
+
+/// R-S4, R-S1: a socket on this machine, and a database of it, are watched as all others are.
+#[cfg(unix)]
+#[test]
+fn a_socket_of_the_machine() {
+    let path = std::env::temp_dir().join(format!("symple-redis-{}.sock", std::process::id()));
+    let path = path.to_str().unwrap();
+    let Some(redis) = Redis::start_with(&["--unixsocket", path]) else { return };
+    let _: () = redis.ask("ACL SETUSER symple on >p&w ~* &* +@all");
+    let url = format!("unix://{path}?db=1&user=symple&pass=p%26w");
+    let server = serve_at(&url, |config| config.engine.authentication = true);
+    let config = RedisConfig::new(&url).unwrap();
+    assert_eq!(config.address(), format!("unix://{path}?db=1"));
+    let session = Fields::new().with("user", "alice");
+    let sessions = block_on(Sessions::connect(&config)).unwrap();
+    block_on(sessions.set("t", &session, None)).unwrap();
+    assert_eq!(redis.ask::<Option<String>>("GET symple:session:t"), None);
+    Client::connect(&server).auth(&json!({ "type": "auth", "user": "x", "token": "t" }));
+    let _: () = redis.ask("REPLICAOF 127.0.0.1 1");
+    until_ready(&server, 503);
+    let error = block_on(sessions.set("t", &session, None)).unwrap_err();
+    assert!(error.to_string().contains("READONLY"), "{error}");
+    let _: () = redis.ask("REPLICAOF NO ONE");
+    until_ready(&server, 200);
 }
 
 /// R-S4, R-T2: a Redis that is back and still loads its data cannot be asked for sessions: the
