@@ -101,11 +101,10 @@ impl RedisError {
             }
             (_, Some("WRONGPASS" | "NOAUTH")) => Self::Credentials { address, reason },
             (_, Some("NOPERM")) => Self::Permission { address, reason },
-            // It would take what it is told, and others would not hear it.
-            (_, Some("READONLY")) => Self::Unreachable { address, reason },
             (ErrorKind::RESP3NotSupported, _) => Self::TooOld { address },
             (ErrorKind::InvalidClientConfig, _) => Self::url(cause),
-            (ErrorKind::Io, _) => Self::Unreachable { address, reason },
+            // A replica is not what was asked for: the master is not there.
+            (ErrorKind::Io, _) | (_, Some("READONLY")) => Self::Unreachable { address, reason },
             (ErrorKind::Parse, _) => Self::unreachable(&address, "what answers there is no Redis"),
             (_, Some("MOVED" | "ASK")) => {
                 let reason = format!("it is a Redis Cluster, which is not supported ({reason})");

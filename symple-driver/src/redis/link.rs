@@ -76,7 +76,7 @@ enum State {
         inbox: Arc<Inbox>,
         deadline: Deadline,
     },
-    Connected(Connected),
+    Connected(Box<Connected>),
 }
 
 /// A server's connection to Redis, polled by the server's own thread.
@@ -159,7 +159,7 @@ impl Link {
 
     /// The bus can be used.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(&self.state, State::Connected(Connected { up: true, .. }))
+        matches!(&self.state, State::Connected(connected) if connected.up)
     }
 
     /// Nothing waits to be published, or nothing can be.
@@ -168,7 +168,7 @@ impl Link {
     }
 
     fn is_busy(&self) -> bool {
-        matches!(&self.state, State::Connected(Connected { bus: Some(_), .. }))
+        matches!(&self.state, State::Connected(connected) if connected.bus.is_some())
     }
 
     /// Why the last attempt to connect has failed, if none has succeeded since; or why sessions
@@ -280,7 +280,7 @@ impl Link {
                 State::Waiting { .. } => self.connect(),
                 State::Connecting { attempt, inbox, deadline } => match attempt.as_mut().poll(cx) {
                     Poll::Ready(Ok(connection)) => {
-                        self.state = State::Connected(Connected {
+                        self.state = State::Connected(Box::new(Connected {
                             connection,
                             inbox: Arc::clone(inbox),
                             // The last comes first.
@@ -291,7 +291,7 @@ impl Link {
                             lookups: None,
                             check: None,
                             next_check: self.now,
-                        });
+                        }));
                     }
                     Poll::Ready(Err(error)) => self.lose(error),
                     Poll::Pending if deadline.is_over(self.now, 0) => {
@@ -328,8 +328,8 @@ impl Link {
     fn lose(&mut self, error: RedisError) {
         // One that was up for a moment only is no success: the next attempt waits longer.
         let up = match &self.state {
-            State::Connected(Connected { up: true, up_since, .. }) => {
-                if *up_since + self.config.max_backoff <= self.now {
+            State::Connected(connected) if connected.up => {
+                if connected.up_since + self.config.max_backoff <= self.now {
                     self.failures = 0;
                 }
                 true
@@ -354,7 +354,9 @@ impl Link {
         self.behind = false;
         self.queue = VecDeque::new();
         self.queued = 0;
-        if let State::Connected(Connected { lookups: Some((batch, _)), .. }) = state {
+        if let State::Connected(connected) = state
+            && let Some((batch, _)) = connected.lookups
+        {
             self.events.extend(batch.what.into_iter().filter_map(Lookup::unanswered));
         }
         self.events.extend(self.lookups.drain(..).filter_map(Lookup::unanswered));

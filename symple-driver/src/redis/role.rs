@@ -15,13 +15,11 @@ pub(super) fn ask() -> Cmd {
 pub(super) fn problem(answer: &Value) -> Option<&'static str> {
     let Value::Map(members) = answer else { return None };
     let member = |name: &str| members.iter().find(|(key, _)| text(key) == Some(name.as_bytes()));
-    match member("role").and_then(|(_, role)| text(role)) {
+    let says = |name: &str| member(name).and_then(|(_, value)| text(value));
+    match (says("role"), says("mode")) {
         // It takes what is published, and tells nobody but its own clients.
-        Some(b"replica" | b"slave") => return Some("it is a replica, and not the master"),
-        _ => {}
-    }
-    match member("mode").and_then(|(_, mode)| text(mode)) {
-        Some(b"sentinel") => {
+        (Some(b"replica" | b"slave"), _) => Some("it is a replica, and not the master"),
+        (_, Some(b"sentinel")) => {
             Some("it is a sentinel; the URL of a service is redis+sentinel://host:port/service")
         }
         _ => None,

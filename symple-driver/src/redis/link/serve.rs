@@ -10,7 +10,7 @@ use super::{
         inbox::Condition,
         ops::{BusOp, LinkEvent, Lookup},
     },
-    Batch, Connected, Deadline, Link, State,
+    Batch, Deadline, Link, State,
 };
 
 /// How many operations on the bus are sent at once. What comes meanwhile makes the next batch.
@@ -151,10 +151,11 @@ impl Link {
     }
 
     fn take_messages(&mut self) -> Result<(), RedisError> {
-        let State::Connected(Connected { inbox, up, .. }) = &self.state else { return Ok(()) };
+        let State::Connected(connected) = &self.state else { return Ok(()) };
+        let (inbox, up) = (&connected.inbox, connected.up);
         // What came before the bus is up is told after that. The server takes what it can; what it
         // cannot waits in the inbox, which has a limit.
-        for _ in self.events.len()..if *up { MESSAGES } else { 0 } {
+        for _ in self.events.len()..if up { MESSAGES } else { 0 } {
             let Some(message) = inbox.pop() else { break };
             let channel = String::from_utf8(message.channel).ok();
             let channel =
@@ -166,10 +167,10 @@ impl Link {
         }
         let reason = match inbox.condition() {
             Condition::Fine => {
-                self.behind = *up && !inbox.is_empty();
+                self.behind = up && !inbox.is_empty();
                 return Ok(());
             }
-            Condition::Closed if *up && !inbox.is_empty() => {
+            Condition::Closed if up && !inbox.is_empty() => {
                 self.behind = true;
                 return Ok(());
             }
