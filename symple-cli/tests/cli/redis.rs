@@ -150,7 +150,7 @@ fn what_the_log_says() {
     // Each reason is said once: closed by the door, cut by it, or by Redis.
     let away = lines.iter().filter(|line| line.contains("Redis is away")).count();
     assert!(away <= 3, "{lines:?}");
-    assert!(lines.last().unwrap().contains("unsaid="), "{lines:?}");
+    assert!(lines.last().unwrap().contains("suppressed="), "{lines:?}");
 
     // A server that has become a replica is left, and that is said, too.
     let Some(other) = Redis::start() else { return };

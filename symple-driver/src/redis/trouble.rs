@@ -28,7 +28,7 @@ pub(super) struct Trouble {
     said: bool,
     next: Timestamp,
     interval: Duration,
-    unsaid: u64,
+    suppressed: u64,
     reasons: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Trouble {
             said: false,
             next: Timestamp::ZERO,
             interval: FIRST,
-            unsaid: 0,
+            suppressed: 0,
             reasons: Vec::new(),
         }
     }
@@ -60,12 +60,12 @@ impl Trouble {
         let is_new = !self.reasons.iter().any(|said| said == reason);
         let is_new = is_new && self.reasons.len() < REASONS;
         if now < self.next && !is_new {
-            self.unsaid += 1;
+            self.suppressed += 1;
             tracing::debug!(%reason, "{what}");
             return false;
         }
-        let unsaid = mem::take(&mut self.unsaid);
-        tracing::warn!(error = %reason, unsaid, "{what}");
+        let suppressed = mem::take(&mut self.suppressed);
+        tracing::warn!(error = %reason, suppressed, "{what}");
         if is_new {
             self.reasons.push(reason.into());
         }
@@ -85,9 +85,9 @@ impl Trouble {
             return false;
         }
         // What a macro of the log is given is not evaluated where nobody listens.
-        let unsaid = mem::take(&mut self.unsaid);
+        let suppressed = mem::take(&mut self.suppressed);
         let after = format!("{:.1?}", now.since(self.since));
-        tracing::info!(after, unsaid, "{}", self.end);
+        tracing::info!(after, suppressed, "{}", self.end);
         self.next = self.next.min(now + UNTRUE);
         true
     }
@@ -112,7 +112,7 @@ mod tests {
         let said = (0..100).filter(|n| trouble.seen(at(4602), "x", &format!("{n}"))).count();
         assert_eq!(said, REASONS - 2);
         assert!(trouble.is_over(at(4603)) && !trouble.is_over(at(4603)));
-        assert_eq!(trouble.unsaid, 0);
+        assert_eq!(trouble.suppressed, 0);
     }
 
     /// R-S4: what comes and goes does not fill the log, and the log does not say for long that
