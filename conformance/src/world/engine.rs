@@ -138,7 +138,13 @@ impl EngineWorld {
                     let at = self.now + Duration::from_millis(delay);
                     self.answers.push((at, request, verdict));
                 }
-                _ => {}
+                // Sessions here neither end nor live longer, and there is one node.
+                Action::CheckSession { .. }
+                | Action::TouchSession { .. }
+                | Action::Subscribe { .. }
+                | Action::Unsubscribe { .. }
+                | Action::Publish { .. }
+                | Action::Event(_) => {}
             }
         }
         self.server = Some(server);

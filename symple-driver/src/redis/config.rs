@@ -26,8 +26,8 @@ pub struct RedisConfig {
     /// What stands before the names of all keys and channels. `symple:`, which is what backends
     /// expect.
     pub prefix: String,
-    /// Whether a server needs Redis: it does not start without it, and is not ready while it is
-    /// away (R-T2, R-S4). Otherwise it keeps trying. On.
+    /// Whether a server needs Redis: it does not start without it, and is not ready while it does
+    /// not do what is needed (R-T2, R-S4). Otherwise it keeps trying. On.
     pub required: bool,
     /// Whether servers on this Redis are nodes of one server (SPEC §10). Otherwise each is on its
     /// own, with sessions and emission. On.

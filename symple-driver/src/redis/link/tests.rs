@@ -362,3 +362,28 @@ fn sessions_that_are_elsewhere() {
         assert!(link.link.failure().unwrap().to_string().contains("Redis Cluster"));
     });
 }
+
+/// R-S4: a Redis that comes and goes is tried again ever more seldom, and is not in the log at
+/// every turn.
+#[test]
+fn one_that_comes_and_goes() {
+    let greetings = std::sync::atomic::AtomicUsize::new(0);
+    let url = fake::answering(move |words| match &*words[0] {
+        // To whoever connects, for the first check, and for the second one, which ends it.
+        "HELLO" if greetings.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 3 == 2 => {
+            fake::HELLO.replace("master", "replica")
+        }
+        "HELLO" => fake::HELLO.into(),
+        _ => format!("{}:1\r\n", fake::message(&words[1], &words[2])),
+    });
+    run(async {
+        let mut link = Driven::at(&url, |_| {});
+        for turn in 1..=4 {
+            assert_eq!(link.next().await, LinkEvent::Up);
+            assert_eq!(link.next().await, LinkEvent::Down);
+            assert_eq!(link.link.failures, turn);
+        }
+        let State::Waiting { until } = link.link.state else { panic!() };
+        assert!(until >= link.link.now + FIRST_BACKOFF * 4);
+    });
+}

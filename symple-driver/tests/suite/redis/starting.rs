@@ -134,6 +134,9 @@ fn what_redis_says() {
     let sentinel = Redis::sentinel_of(&redis);
     let error = refused(RedisConfig::new(sentinel.url()).unwrap());
     assert!(error.to_string().contains("it is a sentinel"), "{error}");
+    let service = sentinel.url().replace("redis://", "redis+sentinel://") + "/other";
+    let error = refused(RedisConfig::new(service).unwrap());
+    assert!(error.to_string().ends_with("knows no service of this name"), "{error}");
     let file = std::env::temp_dir().join(format!("symple-nodes-{}.conf", std::process::id()));
     let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", file.to_str().unwrap()];
     let Some(cluster) = Redis::start_with(&arguments) else { return };
