@@ -25,7 +25,9 @@ impl AuthRequest {
     pub(crate) fn new(peer: &str, auth: &str, request: Arc<Request>) -> Self {
         let fields = |text| {
             let json = Json::parse(text, MAX_DEPTH).ok();
-            json.and_then(Json::as_object).map(Fields::from).unwrap_or_default()
+            // The engine lets no key pass that no Rust string can hold.
+            let object = json.and_then(Json::as_object);
+            object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
         };
         Self { peer: fields(peer), auth: fields(auth), request }
     }

@@ -19,6 +19,8 @@ const ROUTED: u64 = 1;
 const JOIN_AND_LEAVE: u64 = 6;
 /// The same, beside what is for each of the others.
 const JOIN_AND_LEAVE_OTHERS: u64 = 8;
+/// For each frame that is refused for its size: the answer, what is written up to the limit.
+const REFUSED: u64 = 32;
 /// For each connection that comes, authenticates and goes.
 const CONNECT: u64 = 54;
 
@@ -206,5 +208,45 @@ fn connecting_and_disconnecting() {
         });
         assert_eq!(sent, 1);
         assert!(count <= CONNECT, "{count} allocations with {peers} peers");
+    }
+}
+
+/// R-L6, R-A9: what is too large is refused before anything is made of it, however many members
+/// it has and whatever is in them.
+#[test]
+fn what_is_refused_is_not_taken_apart() {
+    let mut node = Node::new();
+    let conn = node.connect(r#"{"type":"auth","user":"alice","rooms":["room"]}"#);
+    let members = |count: usize, value: &str| {
+        let members: Vec<_> = (0..count).map(|n| format!("\"k{n}\":{value}")).collect();
+        members.join(",")
+    };
+    for count in [3_000, 60_000] {
+        for value in ["1", r#"{"t\u006fken":1}"#] {
+            let auth = format!(r#"{{"type":"auth","user":"alice",{}}}"#, members(count, value));
+            let (count_total, sent) = node.count(|node| node.text(conn, &auth));
+            assert_eq!(sent, 1);
+            assert!(count_total <= REFUSED, "{count_total} allocations for {count} members");
+            let data = members(count, value);
+            let presence = format!(r#"{{"type":"presence","data":{{{data}}}}}"#);
+            let (count_total, sent) = node.count(|node| node.text(conn, &presence));
+            assert_eq!(sent, 1);
+            assert!(count_total <= REFUSED, "{count_total} allocations for {count} members");
+        }
+    }
+}
+
+/// R-A3: a list of rooms costs as much as there may be, however long it is.
+#[test]
+fn rooms_that_are_too_many_are_not_collected() {
+    let mut node = Node::new();
+    let conn = node.connect(r#"{"type":"auth","user":"alice","rooms":["room"]}"#);
+    for count in [1_000, 6_000] {
+        let rooms: Vec<_> = (0..count).map(|n| format!("\"r{n}\"")).collect();
+        let auth = format!(r#"{{"type":"auth","user":"alice","rooms":[{}]}}"#, rooms.join(","));
+        let (count_total, sent) = node.count(|node| node.text(conn, &auth));
+        assert_eq!(sent, 1);
+        // Each of those that may be is kept twice, once to find it again.
+        assert!(count_total <= REFUSED + 4 * 256, "{count_total} allocations for {count} rooms");
     }
 }

@@ -3,7 +3,9 @@
 #![allow(missing_docs, reason = "a program")]
 
 use divan::{Bencher, black_box, counter::BytesCount};
-use symple_proto::{ClientFrame, FrameView, Recipient};
+use symple_proto::{
+    ClientFrame, Fields, FrameView, Json, PublicRecord, Recipient, ToldRecord, check_auth,
+};
 
 fn main() {
     divan::main();
@@ -69,4 +71,60 @@ fn recipient(bencher: Bencher<'_, '_>, to: &str) {
     let text = format!(r#"{{"type":"message","to":{to}}}"#);
     let view = FrameView::parse(&text, 128).expect("the text is a frame");
     bencher.bench(|| Recipient::decode(black_box(&view).to(), 256).is_ok());
+}
+
+/// The limit on public records, in bytes.
+const RECORD: usize = 16 * 1024;
+
+/// The `data` of a presence frame that costs most, of about that many bytes.
+fn hostile_data(kind: &str, bytes: usize) -> String {
+    match kind {
+        "plain" => format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes)),
+        "nested" => {
+            let levels = 60;
+            let inner = "[],".repeat(bytes / 3);
+            format!(
+                r#"{{"x":{}{inner}1{}}}"#,
+                r#"[{"token":1,"a":["#.repeat(levels / 2),
+                "]}]".repeat(levels / 2)
+            )
+        }
+        "tokens" => format!(r#"{{{}"x":1}}"#, r#""a":{"token":1},"#.repeat(bytes / 16)),
+        "private" => format!(r#"{{"token":[{}1]}}"#, "[],".repeat(bytes / 3)),
+        _ => {
+            let members: Vec<_> = (0..bytes / 11).map(|n| format!("\"k{n:05}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        }
+    }
+}
+
+/// What a peer tells of itself, up to the limit and far over it.
+#[divan::bench(args = ["plain", "nested", "tokens", "private", "keys"], consts = [15_000, 1_000_000])]
+fn told_record<const BYTES: usize>(bencher: Bencher<'_, '_>, kind: &str) {
+    let data = hostile_data(kind, BYTES);
+    let object = Json::parse(&data, 128).expect("JSON").as_object().expect("an object");
+    bencher
+        .counter(BytesCount::new(data.len()))
+        .bench(|| ToldRecord::read(black_box(object), "alice", "0a", RECORD).is_ok());
+}
+
+/// The presence frame around it: reading it, as a yardstick.
+#[divan::bench(args = ["plain", "nested", "tokens", "private", "keys"], consts = [15_000, 1_000_000])]
+fn view_of_presence<const BYTES: usize>(bencher: Bencher<'_, '_>, kind: &str) {
+    let text = format!(r#"{{"type":"presence","data":{}}}"#, hostile_data(kind, BYTES));
+    bencher
+        .counter(BytesCount::new(text.len()))
+        .bench(|| FrameView::parse(black_box(&text), 128).is_ok());
+}
+
+/// What is made of an `auth` frame: of a stranger, the largest.
+#[divan::bench(args = ["plain", "nested", "tokens", "private", "keys"], consts = [15_000, 64_000])]
+fn auth<const BYTES: usize>(bencher: Bencher<'_, '_>, kind: &str) {
+    let data = hostile_data(kind, BYTES);
+    let object = Json::parse(&data, 128).expect("JSON").as_object().expect("an object");
+    bencher.counter(BytesCount::new(data.len())).bench(|| {
+        check_auth(black_box(object), RECORD).ok()?;
+        let peer = Fields::try_from(object).ok()?;
+        Some(PublicRecord::of_peer(&peer, "alice", "0a"))
+    });
 }

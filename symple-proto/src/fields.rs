@@ -8,7 +8,10 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use crate::json::{Object, RawJson, push_string};
+use crate::{
+    error::{DecodeError, Fault},
+    json::{Object, RawJson, push_string},
+};
 
 /// Members of a JSON object, in order, each name once, each value as it was written.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -57,9 +60,21 @@ impl Fields {
 
     /// Lays the members of `over` over these, as `Object.assign` does.
     pub fn merge(&mut self, over: impl IntoIterator<Item = (Box<str>, RawJson)>) {
-        for (name, value) in over {
-            self.set(name, value);
+        let over = over.into_iter();
+        if over.size_hint().1.is_some_and(|count| count <= Collector::FEW) {
+            return over.for_each(|(name, value)| self.set(name, value));
         }
+        let fields = core::mem::take(self);
+        let mut collector = Collector { fields, index: BTreeMap::new() };
+        for (name, value) in over {
+            collector.add(name, value);
+        }
+        *self = collector.fields;
+    }
+
+    /// Takes all members out but those that `keep` keeps; the others stay in their order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.0.retain(|(name, _)| keep(name));
     }
 
     /// The members, in order.
@@ -116,7 +131,7 @@ impl Collector {
     /// Up to so many names are compared one by one.
     const FEW: usize = 16;
 
-    fn add(&mut self, name: &str, value: RawJson) {
+    fn add(&mut self, name: Box<str>, value: RawJson) {
         let members = &mut self.fields.0;
         if members.len() < Self::FEW {
             return self.fields.set(name, value);
@@ -124,26 +139,36 @@ impl Collector {
         if self.index.is_empty() {
             self.index.extend(members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)));
         }
-        if let Some(&at) = self.index.get(name) {
+        if let Some(&at) = self.index.get(&name) {
             members[at].1 = value;
         } else {
-            self.index.insert(name.into(), members.len());
-            members.push((name.into(), value));
+            self.index.insert(name.clone(), members.len());
+            members.push((name, value));
         }
     }
 }
 
-impl From<Object<'_>> for Fields {
+impl TryFrom<Object<'_>> for Fields {
+    type Error = DecodeError;
+
     /// Where a name occurs several times, the last value counts, at the place of the first, as in
-    /// `JSON.parse`. Names that no Rust string can hold are left out.
-    fn from(object: Object<'_>) -> Self {
+    /// `JSON.parse`.
+    ///
+    /// # Errors
+    /// [`Fault::LoneSurrogate`](crate::error::Fault::LoneSurrogate): a name that no Rust string can
+    /// hold. Nothing is left out silently.
+    fn try_from(object: Object<'_>) -> Result<Self, DecodeError> {
         let mut collector = Collector::default();
-        object.for_each(|member| {
-            if let Some(key) = member.key() {
-                collector.add(&key, RawJson::from(member.value));
-            }
+        let mut fault = None;
+        object.for_each(|member| match member.key() {
+            Some(_) if fault.is_some() => {}
+            Some(key) => collector.add(key.into(), RawJson::from(member.value)),
+            None => fault = fault.or(Some(member.at)),
         });
-        collector.fields
+        match fault {
+            None => Ok(collector.fields),
+            Some(at) => Err(DecodeError::new(Fault::LoneSurrogate, at)),
+        }
     }
 }
 
@@ -192,7 +217,7 @@ impl<'de> Deserialize<'de> for Fields {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut collector = Collector::default();
                 while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
-                    collector.add(&name, value);
+                    collector.add(name.into(), value);
                 }
                 Ok(collector.fields)
             }
@@ -210,7 +235,7 @@ mod tests {
     use crate::json::Json;
 
     fn fields(text: &str) -> Fields {
-        Fields::from(Json::parse(text, 8).unwrap().as_object().unwrap())
+        Fields::try_from(Json::parse(text, 8).unwrap().as_object().unwrap()).unwrap()
     }
 
     #[test]
@@ -225,7 +250,13 @@ mod tests {
     fn the_last_value_counts_at_the_first_place() {
         let text = r#"{"a":1,"b":2,"\u0061":3}"#;
         assert_eq!(fields(text).to_json(), r#"{"a":3,"b":2}"#);
-        assert_eq!(fields(r#"{"a\ud800":1,"b":2}"#).to_json(), r#"{"b":2}"#);
+    }
+
+    #[test]
+    fn nothing_is_left_out_silently() {
+        let json = Json::parse(r#"{"b":2,"a\ud800":1}"#, 8).unwrap();
+        let error = Fields::try_from(json.as_object().unwrap()).unwrap_err();
+        assert_eq!(error.fault(), Fault::LoneSurrogate);
     }
 
     #[test]

@@ -5,13 +5,21 @@
 //! as `JSON.parse` does, lone surrogate escapes included; it never recurses, allocates nothing,
 //! and stops at a depth limit (R-L6).
 
+mod key;
 mod raw;
+#[cfg(test)]
+pub(crate) mod readings;
 mod scan;
 mod string;
+mod strip;
 
 pub use raw::{Array, Json, Kind, Member, Object, RawJson};
 pub use scan::{MAX_DEPTH, check};
 pub use string::{decode, push_string, quote};
 
-pub(crate) use raw::decode_key;
+pub(crate) use key::{Spelling, spelling};
+#[cfg(test)]
+pub(crate) use scan::work;
 pub(crate) use scan::{Entry, Scanner};
+pub(crate) use string::{decode_lossy, has_half_surrogate};
+pub(crate) use strip::push_without;

@@ -42,6 +42,7 @@ extern crate std;
 pub mod specification {}
 
 mod address;
+mod auth;
 pub mod call;
 pub mod cluster;
 mod emission;
@@ -57,6 +58,7 @@ mod status;
 mod view;
 
 pub use address::{Address, AddressError, Recipient, RecipientError, To};
+pub use auth::{AuthError, check_auth};
 pub use emission::{Emission, EmissionError};
 pub use error::DecodeError;
 pub use fields::Fields;
@@ -67,8 +69,8 @@ pub use name::{
     MAX_ID_LEN, MAX_NAME_LEN, NameError, PeerId, RoomName, UserName, check_id, check_room,
     check_user,
 };
-pub use record::{PublicRecord, presence_data};
-pub use session::{SessionError, SessionRecord, Token};
+pub use record::{PublicRecord, RecordError, ToldRecord, display_name};
+pub use session::{PRIVATE_MEMBER, SessionError, SessionRecord, Token};
 pub use status::{CloseCode, Status};
 pub use view::{FrameType, FrameView, RoutedType, TypeError};
 

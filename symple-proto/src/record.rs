@@ -2,27 +2,101 @@
 
 use alloc::{borrow::Cow, boxed::Box, string::String};
 
+use thiserror::Error;
+
 use crate::{
     fields::Fields,
-    json::{Json, Kind, Object, push_string},
+    json::{Json, Kind, Object, RawJson, Spelling, push_string, push_without, quote},
 };
 
-/// The members that never stand in a public record.
-const PRIVATE: [&str; 3] = ["token", "rooms", "host"];
+/// The members that records treat in a way of their own: those that the server vouches for first.
+const NAMES: [&str; 8] = ["id", "user", "online", "name", "token", "rooms", "host", "__proto__"];
+
+/// How many of [`NAMES`] the server vouches for: no other spelling of them may stand in a record.
+const ENFORCED: usize = 3;
 
 /// The member that the server's own frames do not carry at any depth.
-const SECRET: &str = "token";
+pub(crate) const SECRET: &str = "token";
+
+/// The largest record that is told as it is when its peer goes offline, in bytes (R-P2).
+const MAX_OFFLINE: usize = 1024;
 
 /// What other peers are told of a peer: the `data` of the presence frames that the server makes.
 ///
-/// Its `id` and `user` are those of the peer and its `online` is the server's. It has no `rooms`
-/// and no `host`, and no member named `token` at any depth.
+/// Its `id` and `user` are those of the peer and its `online` is the server's. It has no `rooms`,
+/// no `host` and no `__proto__`, and no member named `token` at any depth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicRecord {
     /// The record of the peer while it is online.
     text: Box<str>,
-    /// Where its `true` stands.
-    online: usize,
+    at: Places,
+}
+
+/// Where in a record the values stand that the server knows, in bytes; 0 is nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Places {
+    id: u32,
+    user: u32,
+    online: u32,
+    /// The last one counts, as in `JSON.parse`.
+    name: u32,
+}
+
+/// Why a peer cannot tell a record of itself. The text is the one that it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// It is larger than the limit (R-L6), which is named, in bytes.
+    #[error("Public record larger than {0} bytes")]
+    TooLarge(usize),
+    /// A key is the name for receivers that ignore case or stop at a NUL, and another one for all
+    /// others (R-F2).
+    #[error("Invalid {0} field: must be spelled {0}")]
+    Misspelt(&'static str),
+}
+
+/// What a peer tells of itself in the `data` of a presence frame (R-P4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldRecord {
+    /// The `data` as it is relayed: `id`, `user` and `online` are the server's, in their places or
+    /// at the end, each once; `token`, `rooms`, `host` and `__proto__` are gone; a `name` is one
+    /// that [`display_name`](crate::display_name) takes; every other member is as the peer wrote
+    /// it.
+    pub relayed: String,
+    /// The record as it is stored, and told by the server: the same without secrets.
+    pub record: PublicRecord,
+}
+
+impl ToldRecord {
+    /// Reads what a peer tells of itself.
+    ///
+    /// What does not become part of the record costs a look at its key, and past the limit nothing
+    /// more is written.
+    ///
+    /// # Errors
+    /// [`RecordError`]: to be told to the peer, whose record stays as it was.
+    pub fn read(data: Object<'_>, user: &str, id: &str, limit: usize) -> Result<Self, RecordError> {
+        let mut record = Builder::new(user, id, limit);
+        let mut misspelt = None;
+        data.for_each(|member| match member.spells(&NAMES) {
+            Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(NAMES[name]),
+            found => record.add(found, member.quoted_key(), member.value, member.value.text()),
+        });
+        if let Some(name) = misspelt {
+            return Err(RecordError::Misspelt(name));
+        }
+        let over = record.over;
+        let (relayed, at) = record.finish();
+        if over || relayed.len() > limit {
+            return Err(RecordError::TooLarge(limit));
+        }
+        let record = if has_secrets(&relayed) {
+            PublicRecord::of_presence(Object::checked(&relayed), user, id)
+        } else {
+            PublicRecord { text: relayed.as_str().into(), at }
+        };
+        Ok(Self { relayed, record })
+    }
 }
 
 impl PublicRecord {
@@ -30,25 +104,33 @@ impl PublicRecord {
     /// what is private.
     #[must_use]
     pub fn of_peer(peer: &Fields, user: &str, id: &str) -> Self {
-        let mut record = Builder::new(user, id);
+        let mut record = Builder::new(user, id, usize::MAX);
         for (name, value) in peer.iter() {
-            if name != SECRET {
-                record.add(name, &without_secrets(value.get()));
+            let found = NAMES.iter().position(|known| *known == name);
+            let found = found.map(|name| (name, Spelling::Exact));
+            let value = value.get();
+            let public = without_secrets(value);
+            match found {
+                Some(_) => record.add(found, "", value, &public),
+                None => {
+                    let mut quoted = String::with_capacity(name.len() + 2);
+                    push_string(&mut quoted, name);
+                    record.add(None, &quoted, value, &public);
+                }
             }
         }
-        record.finish_online()
+        record.finish_public()
     }
 
-    /// The record that a peer tells in the `data` of a presence frame.
+    /// The record that a peer has told, as another node passes it on.
     #[must_use]
     pub fn of_presence(data: Object<'_>, user: &str, id: &str) -> Self {
-        let mut record = Builder::new(user, id);
-        data.for_each(|member| match member.key() {
-            Some(name) if name == SECRET => {}
-            Some(name) => record.add(&name, &without_secrets(member.value)),
-            None => record.add_quoted(member.quoted_key(), &without_secrets(member.value)),
+        let mut record = Builder::new(user, id, usize::MAX);
+        data.for_each(|member| {
+            let public = without_secrets(member.value);
+            record.add(member.spells(&NAMES), member.quoted_key(), member.value, &public);
         });
-        record.finish_online()
+        record.finish_public()
     }
 
     /// The record while the peer is online.
@@ -58,29 +140,49 @@ impl PublicRecord {
     }
 
     /// Appends the record with `online` as given.
+    ///
+    /// The record of a peer that is gone is told to everyone who saw it, and serves nobody any
+    /// more: one of more than 1 KiB is cut down to `id`, `user`, `name` and `online` (R-P2), and a
+    /// `name` of more than that is left out, too.
     pub fn push(&self, online: bool, out: &mut String) {
         if online {
             out.push_str(&self.text);
-        } else {
-            let at = self.online;
+        } else if self.text.len() <= MAX_OFFLINE {
+            let at = self.at.online as usize;
             out.push_str(&self.text[..at]);
             out.push_str("false");
             out.push_str(&self.text[at + "true".len()..]);
+        } else {
+            out.push_str("{\"id\":");
+            out.push_str(self.scalar(self.at.id));
+            out.push_str(",\"user\":");
+            out.push_str(self.scalar(self.at.user));
+            let name = self.scalar(self.at.name);
+            if (1..=MAX_OFFLINE).contains(&name.len()) {
+                out.push_str(",\"name\":");
+                out.push_str(name);
+            }
+            out.push_str(",\"online\":false}");
         }
     }
-}
 
-/// The `data` of a client's presence frame as it is relayed (R-P4): `id`, `user` and `online` are
-/// the server's, in their places or at the end; `token`, `rooms` and `host` are gone; every other
-/// member is as the client wrote it.
-#[must_use]
-pub fn presence_data(data: Object<'_>, user: &str, id: &str) -> String {
-    let mut record = Builder::new(user, id);
-    data.for_each(|member| match member.key() {
-        Some(name) => record.add(&name, member.value.text()),
-        None => record.add_quoted(member.quoted_key(), member.value.text()),
-    });
-    record.finish().0
+    /// The string, or the `null`, that stands there.
+    fn scalar(&self, at: u32) -> &str {
+        let rest = &self.text[at as usize..];
+        if at == 0 {
+            return "";
+        }
+        if !rest.starts_with('"') {
+            return "null";
+        }
+        let mut escaped = false;
+        let end = rest[1..].find(|character| {
+            let ends = character == '"' && !escaped;
+            escaped = character == '\\' && !escaped;
+            ends
+        });
+        end.map_or("", |end| &rest[..end + 2])
+    }
 }
 
 /// Writes a record member by member.
@@ -88,144 +190,173 @@ struct Builder<'a> {
     out: String,
     user: &'a str,
     id: &'a str,
-    has_user: bool,
-    has_id: bool,
-    online: Option<usize>,
+    at: Places,
+    limit: usize,
+    /// There was more than the limit allows.
+    over: bool,
 }
 
 impl<'a> Builder<'a> {
-    fn new(user: &'a str, id: &'a str) -> Self {
-        Self { out: String::from("{"), user, id, has_user: false, has_id: false, online: None }
+    fn new(user: &'a str, id: &'a str, limit: usize) -> Self {
+        Self { out: String::from("{"), user, id, at: Places::default(), limit, over: false }
     }
 
-    fn add(&mut self, name: &str, value: &str) {
+    /// Adds a member: which of [`NAMES`] its key spells, the key, the value as it was written, and
+    /// as it is to stand in the record.
+    fn add(
+        &mut self,
+        found: Option<(usize, Spelling)>,
+        quoted: &str,
+        value: Json<'_>,
+        public: &str,
+    ) {
+        let name = match found {
+            Some((name, Spelling::Exact)) => NAMES[name],
+            _ => "",
+        };
         match name {
             "user" => self.add_user(),
             "id" => self.add_id(),
             "online" => self.add_online(),
-            _ if PRIVATE.contains(&name) => {}
-            _ => {
-                self.comma();
-                push_string(&mut self.out, name);
-                self.out.push(':');
-                self.out.push_str(value);
+            "name" => self.add_name(value),
+            "" => {
+                if self.has_room(quoted.len() + public.len()) {
+                    self.add_key(quoted);
+                    self.out.push_str(public);
+                }
             }
+            _ => {}
         }
     }
 
-    /// A member whose name is none of the known ones, as it was written.
-    fn add_quoted(&mut self, quoted: &str, value: &str) {
-        self.comma();
-        self.out.push_str(quoted);
-        self.out.push(':');
-        self.out.push_str(value);
+    /// A record over the limit is of no use to anyone: nothing more is written.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.over |= self.out.len() + bytes > self.limit;
+        !self.over
     }
 
-    fn comma(&mut self) {
+    fn add_key(&mut self, quoted: &str) {
         if self.out.len() > 1 {
             self.out.push(',');
         }
+        self.out.push_str(quoted);
+        self.out.push(':');
+    }
+
+    fn here(&self) -> u32 {
+        // A text of 4 GiB is over every limit.
+        u32::try_from(self.out.len()).unwrap_or_default()
     }
 
     fn add_user(&mut self) {
-        if !core::mem::replace(&mut self.has_user, true) {
-            self.comma();
-            self.out.push_str("\"user\":");
+        if self.at.user == 0 {
+            self.add_key("\"user\"");
+            self.at.user = self.here();
             push_string(&mut self.out, self.user);
         }
     }
 
     fn add_id(&mut self) {
-        if !core::mem::replace(&mut self.has_id, true) {
-            self.comma();
-            self.out.push_str("\"id\":");
+        if self.at.id == 0 {
+            self.add_key("\"id\"");
+            self.at.id = self.here();
             push_string(&mut self.out, self.id);
         }
     }
 
     fn add_online(&mut self) {
-        if self.online.is_none() {
-            self.comma();
-            self.out.push_str("\"online\":");
-            self.online = Some(self.out.len());
+        if self.at.online == 0 {
+            self.add_key("\"online\"");
+            self.at.online = self.here();
             self.out.push_str("true");
         }
     }
 
-    /// The record, and where its `online` has its value.
-    fn finish(mut self) -> (String, usize) {
+    /// A name is a string, whatever it was (R-A1); `null` stays, as no name.
+    fn add_name(&mut self, value: Json<'_>) {
+        if !self.has_room(value.text().len()) {
+            return;
+        }
+        self.add_key("\"name\"");
+        self.at.name = self.here();
+        match name_text(value) {
+            Some(name) => self.out.push_str(&name),
+            None if value.kind() == Kind::Null => self.out.push_str("null"),
+            None => push_string(&mut self.out, self.user),
+        }
+    }
+
+    /// The record, and where its values stand.
+    fn finish(mut self) -> (String, Places) {
         self.add_id();
         self.add_user();
         self.add_online();
         self.out.push('}');
-        (self.out, self.online.unwrap_or_default())
+        (self.out, self.at)
     }
 
-    fn finish_online(self) -> PublicRecord {
-        let (text, online) = self.finish();
-        PublicRecord { text: text.into(), online }
+    fn finish_public(self) -> PublicRecord {
+        let (text, at) = self.finish();
+        PublicRecord { text: text.into(), at }
     }
+}
+
+/// What is shown as a peer's name where somebody has written this value (R-A1): a string is taken
+/// as it is, a number or a boolean as its JSON text; nothing else, and no empty string, is a name.
+/// The user is shown then.
+#[must_use]
+pub fn display_name(value: Json<'_>) -> Option<RawJson> {
+    name_text(value).map(|text| RawJson::from(Json::checked(&text, Kind::String)))
+}
+
+/// The name as a JSON string.
+fn name_text(value: Json<'_>) -> Option<Cow<'_, str>> {
+    match value.kind() {
+        Kind::String => (value.text().len() > 2).then_some(Cow::Borrowed(value.text())),
+        // Neither has a character that a string would have to escape.
+        Kind::Number | Kind::Bool => Some(Cow::Owned(quote(value.text()))),
+        Kind::Null | Kind::Array | Kind::Object => None,
+    }
+}
+
+/// True if a checked text may have a member named `token`; an escape may spell it another way.
+pub(crate) fn has_secrets(text: &str) -> bool {
+    text.contains(SECRET) || text.contains("\\u")
 }
 
 /// The value without any member named `token`, at any depth.
 fn without_secrets(value: Json<'_>) -> Cow<'_, str> {
-    // An escape may spell the name another way.
     let text = value.text();
-    if !text.contains(SECRET) && !text.contains("\\u") {
+    if !matches!(value.kind(), Kind::Object | Kind::Array) || !has_secrets(text) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    push_without_secrets(value, &mut out);
+    push_without(text, SECRET, &mut out);
     Cow::Owned(out)
-}
-
-/// Recurses as deep as the value is nested: at most [`MAX_DEPTH`](crate::json::MAX_DEPTH) levels.
-fn push_without_secrets(value: Json<'_>, out: &mut String) {
-    let mut first = true;
-    let mut comma = |out: &mut String| {
-        if !core::mem::take(&mut first) {
-            out.push(',');
-        }
-    };
-    match value.kind() {
-        Kind::Object => {
-            out.push('{');
-            if let Some(object) = value.as_object() {
-                object.for_each(|member| {
-                    if member.key().is_none_or(|key| key != SECRET) {
-                        comma(out);
-                        out.push_str(member.quoted_key());
-                        out.push(':');
-                        push_without_secrets(member.value, out);
-                    }
-                });
-            }
-            out.push('}');
-        }
-        Kind::Array => {
-            out.push('[');
-            if let Some(array) = value.as_array() {
-                array.for_each(|element| {
-                    comma(out);
-                    push_without_secrets(element, out);
-                });
-            }
-            out.push(']');
-        }
-        _ => out.push_str(value.text()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::{format, string::ToString};
+    use alloc::{format, string::ToString, vec::Vec};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        auth::check_auth,
+        json::{readings, work},
+    };
 
     fn object(text: &str) -> Object<'_> {
         Json::parse(text, 128).unwrap().as_object().unwrap()
+    }
+
+    fn fields(text: &str) -> Fields {
+        Fields::try_from(object(text)).unwrap()
+    }
+
+    fn told(data: &str) -> Result<ToldRecord, RecordError> {
+        ToldRecord::read(object(data), "alice", "0a", 16 * 1024)
     }
 
     fn both(record: &PublicRecord) -> (String, String) {
@@ -238,9 +369,9 @@ mod tests {
     /// R-P5
     #[test]
     fn of_a_peer_without_what_is_private() {
-        let peer = Fields::from(object(
-            r#"{"user":"al\"ice","token":"t","data":{"a":1.0,"token":"t"},"id":"0a","online":true,"name":"Alice","host":"::1"}"#,
-        ));
+        let peer = fields(
+            r#"{"user":"al\"ice","token":"t","data":{"a":1.0,"token":"t"},"id":"0a","online":true,"name":"Alice","host":"::1","\u005f_proto__":{}}"#,
+        );
         let record = PublicRecord::of_peer(&peer, "al\"ice", "0a");
         let expected = |online| {
             format!(
@@ -270,9 +401,135 @@ mod tests {
                 r#"{"id":"0a","n":1.0,"x":[{"y":-0}],"z\ud800":1,"user":"alice","online":true}"#,
             ),
         ] {
-            assert_eq!(presence_data(object(data), "alice", "0a"), relayed, "{data}");
-            let record = PublicRecord::of_presence(object(data), "alice", "0a");
-            assert_eq!(record.text(), stored, "{data}");
+            let told = told(data).unwrap();
+            assert_eq!(told.relayed, relayed, "{data}");
+            assert_eq!(told.record.text(), stored, "{data}");
+            assert_eq!(told.record, PublicRecord::of_presence(object(data), "alice", "0a"));
+        }
+    }
+
+    /// R-A1, R-P4: a name is a string, whatever it was.
+    #[test]
+    fn names() {
+        for (name, expected) in [
+            (r#""Al""#, r#""Al""#),
+            (r#""\u0041l""#, r#""\u0041l""#),
+            ("7", r#""7""#),
+            ("-1.50e3", r#""-1.50e3""#),
+            ("true", r#""true""#),
+            (r#""""#, r#""alice""#),
+            ("{}", r#""alice""#),
+            (r#"["Al"]"#, r#""alice""#),
+            ("null", "null"),
+        ] {
+            let told = told(&format!(r#"{{"n\u0061me":{name}}}"#)).unwrap();
+            let expected =
+                format!(r#"{{"name":{expected},"id":"0a","user":"alice","online":true}}"#);
+            assert_eq!((&*told.relayed, told.record.text()), (&*expected, &*expected), "{name}");
+        }
+    }
+
+    /// R-P5: what a JavaScript client would take for more than a member is none.
+    #[test]
+    fn no_prototypes() {
+        for key in ["__proto__", r"\u005f_proto__", r"__pr\u006Fto__"] {
+            let data = format!(r#"{{"{key}":{{"admin":true}},"x":{{"__proto__":1}}}}"#);
+            let expected = r#"{"x":{"__proto__":1},"id":"0a","user":"alice","online":true}"#;
+            let told = told(&data).unwrap();
+            assert_eq!((&*told.relayed, told.record.text()), (expected, expected), "{key}");
+            let peer = PublicRecord::of_peer(&fields(&data), "alice", "0a");
+            assert_eq!(peer.text(), expected, "{key}");
+        }
+    }
+
+    /// R-F2: a key that is one of the server's for some receivers is refused, not dropped.
+    #[test]
+    fn other_spellings() {
+        for (key, name) in [
+            ("USER", "user"),
+            ("uſer", "user"),
+            (r"user\u0000", "user"),
+            ("Id", "id"),
+            (r"ID\u0000x", "id"),
+            ("onLine", "online"),
+            ("onlıne", "online"),
+        ] {
+            let error = told(&format!(r#"{{"{key}":"bob"}}"#)).unwrap_err();
+            assert_eq!(error, RecordError::Misspelt(name), "{key}");
+            assert_eq!(format!("{error}"), format!("Invalid {name} field: must be spelled {name}"));
+        }
+        // Others are the peer's own affair.
+        assert!(told(r#"{"Name":1,"TOKEN":2,"x":{"USER":3}}"#).is_ok());
+    }
+
+    /// R-L6: what counts is what is relayed, in bytes; what is private does not.
+    #[test]
+    fn the_size_is_checked_while_it_is_written() {
+        let limit = 16 * 1024;
+        let empty = told("{}").unwrap().relayed.len();
+        let data = |bytes: usize| {
+            let (private, public) = ("x".repeat(1 << 20), "y".repeat(bytes - r#""y":"","#.len()));
+            format!(r#"{{"rooms":"{private}","y":"{public}","host":"{private}"}}"#)
+        };
+        assert_eq!(told(&data(limit - empty)).unwrap().relayed.len(), limit);
+        let too_large = Err(RecordError::TooLarge(limit));
+        assert_eq!(told(&data(limit - empty + 1)).map(|told| told.relayed.len()), too_large);
+        let many: Vec<_> = (0..90_000).map(|n| format!("\"k{n}\":1")).collect();
+        assert_eq!(told(&format!("{{{}}}", many.join(","))).map(|_| 0), too_large);
+    }
+
+    /// R-P2
+    #[test]
+    fn a_large_record_goes_offline_as_a_small_one() {
+        let offline = |data: &str| both(&told(data).unwrap().record).1;
+        let large = "x".repeat(1024);
+        assert_eq!(
+            offline(&format!(r#"{{"x":"{large}","name":"a","n\u0061me":"A\"\\","user":1}}"#)),
+            r#"{"id":"0a","user":"alice","name":"A\"\\","online":false}"#
+        );
+        assert_eq!(
+            offline(&format!(r#"{{"x":"{large}"}}"#)),
+            r#"{"id":"0a","user":"alice","online":false}"#
+        );
+        assert_eq!(
+            offline(&format!(r#"{{"name":null,"x":"{large}"}}"#)),
+            r#"{"id":"0a","user":"alice","name":null,"online":false}"#
+        );
+        assert_eq!(
+            offline(&format!(r#"{{"name":"{large}"}}"#)),
+            r#"{"id":"0a","user":"alice","online":false}"#
+        );
+        // 1 KiB is not over 1 KiB.
+        let empty = told(r#"{"x":""}"#).unwrap().record.text().len();
+        let data = format!(r#"{{"x":"{}"}}"#, "x".repeat(1024 - empty));
+        assert_eq!(told(&data).unwrap().record.text().len(), 1024);
+        assert!(offline(&data).contains("xxx"));
+    }
+
+    /// R-L6, R-P5: what a record costs grows with its bytes, not with its depth: each is read a
+    /// few times, whatever is nested in what and however large the text is.
+    #[test]
+    fn work_is_linear() {
+        let nested = |depth: usize, bytes: usize| {
+            let open = r#"[{"token":1,"a":"#.repeat(depth / 2);
+            let inner = format!("[{}1]", "1,".repeat(bytes / 2));
+            format!(r#"{{"x":{open}{inner}{}}}"#, "}]".repeat(depth / 2))
+        };
+        let keys = |bytes: usize| {
+            format!(r#"{{{}"z":1}}"#, r#""token":1,"k":{"token":2},"#.repeat(bytes / 26))
+        };
+        for bytes in [8_000, 1_000_000] {
+            for data in [nested(2, bytes), nested(120, bytes), keys(bytes)] {
+                let json = Json::parse(&data, 128).unwrap();
+                let object = json.as_object().unwrap();
+                let (_, read) = work::bytes_read(|| {
+                    (
+                        ToldRecord::read(object, "alice", "0a", 16 * 1024).is_ok(),
+                        check_auth(object, 1024).is_ok(),
+                    )
+                });
+                assert!(read <= 6 * data.len() + 100, "{read} of {} bytes", data.len());
+            }
         }
     }
 
@@ -309,15 +566,53 @@ mod tests {
         #[test]
         fn no_token_is_left(value in with_tokens()) {
             let data = format!("{{\"x\":{value},\"token\":{value}}}");
-            let record = PublicRecord::of_presence(object(&data), "alice", "0a");
+            let record = told(&data).unwrap().record;
             let (online, offline) = both(&record);
             for text in [online, offline] {
                 let parsed = serde_json::from_str(&text).unwrap();
                 prop_assert!(!names_a_token(&parsed), "{}", text);
             }
-            let peer = Fields::from(object(&data));
+            let peer = fields(&data);
             let record = PublicRecord::of_peer(&peer, "alice", "0a");
             prop_assert!(!names_a_token(&serde_json::from_str(record.text()).unwrap()));
         }
+
+        /// R-F2: what is stored and what is relayed say the same to every receiver: whether the
+        /// first or the last of several keys counts, with and without case, up to a NUL or not.
+        #[test]
+        fn every_reading_is_the_servers(members in prop::collection::vec(any_member(), 0..8)) {
+            let data = format!("{{{}}}", members.join(","));
+            let Ok(told) = told(&data) else { return Ok(()) };
+            for text in [&told.relayed, told.record.text()] {
+                for reading in readings::all() {
+                    for (name, value) in
+                        [("id", "\"0a\""), ("user", "\"alice\""), ("online", "true")]
+                    {
+                        let read = reading.get(text, name);
+                        prop_assert_eq!(read.unwrap().to_string(), value, "{:?} {}", reading, text);
+                    }
+                }
+            }
+        }
+    }
+
+    fn any_member() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(
+            &[
+                "user",
+                "id",
+                "online",
+                r"\u0075ser",
+                "User",
+                "uſer",
+                r"user\u0000",
+                r"ID\u0000",
+                "onlıne",
+                "name",
+                "x",
+            ][..],
+        );
+        let value = prop_oneof![Just("\"bob\""), Just("false"), Just("{\"user\":\"bob\"}")];
+        (key, value).prop_map(|(key, value)| format!("\"{key}\":{value}"))
     }
 }

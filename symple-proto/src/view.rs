@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     error::DecodeError,
-    json::{Entry, Json, Kind, Scanner, decode_key},
+    json::{Entry, Json, Kind, Object, Scanner, Spelling, spelling},
 };
 
 /// The types of frames that a client may send (SPEC §2).
@@ -79,6 +79,8 @@ pub struct FrameView<'a> {
     known: [Option<Known>; Name::COUNT],
     /// Bits of [`Name`]: these members occur several times.
     repeated: u8,
+    /// A name that another key is for some receivers.
+    misspelt: Option<Name>,
 }
 
 /// Where the last member of a known name has its value.
@@ -108,16 +110,38 @@ impl Name {
         1 << self as usize
     }
 
-    fn of(quoted: &str, escaped: bool) -> Option<Self> {
-        match &*decode_key(quoted, escaped)? {
-            "type" => Some(Self::Type),
-            "to" => Some(Self::To),
-            "from" => Some(Self::From),
-            "data" => Some(Self::Data),
-            "room" => Some(Self::Room),
-            _ => None,
+    /// The names by the order of the variants.
+    const NAMES: [&'static str; Self::COUNT] = ["type", "to", "from", "data", "room"];
+    const ALL: [Self; Self::COUNT] = [Self::Type, Self::To, Self::From, Self::Data, Self::Room];
+
+    /// Which name a key spells, and how.
+    fn of(quoted: &str, escaped: bool) -> Option<(Self, Spelling)> {
+        if escaped {
+            let (index, how) = spelling(quoted, escaped, &Self::NAMES)?;
+            return Some((Self::ALL[index], how));
         }
+        // Most keys are neither known nor as long as one that is. No letter outside ASCII has the
+        // case of one that occurs in these names.
+        let inner = quoted.as_bytes().get(1..quoted.len() - 1)?;
+        let name = match inner {
+            [_, _] if inner.eq_ignore_ascii_case(b"to") => Self::To,
+            [b't' | b'T', ..] if inner.eq_ignore_ascii_case(b"type") => Self::Type,
+            [b'f' | b'F', ..] if inner.eq_ignore_ascii_case(b"from") => Self::From,
+            [b'd' | b'D', ..] if inner.eq_ignore_ascii_case(b"data") => Self::Data,
+            [b'r' | b'R', ..] if inner.eq_ignore_ascii_case(b"room") => Self::Room,
+            _ => return None,
+        };
+        let exact = inner == Self::NAMES[name as usize].as_bytes();
+        Some((name, if exact { Spelling::Exact } else { Spelling::Other }))
     }
+}
+
+/// What becomes of the `data` of a frame that is relayed.
+#[derive(Clone, Copy)]
+enum Data<'a> {
+    AsWritten,
+    Replaced(&'a str),
+    Removed,
 }
 
 impl<'a> FrameView<'a> {
@@ -131,16 +155,21 @@ impl<'a> FrameView<'a> {
         let start = scanner.position();
         let mut known = [const { None::<Known> }; Name::COUNT];
         let mut repeated = 0;
+        let mut misspelt = None;
         scanner.object(|Entry { key, escaped, value, kind }| {
-            if let Some(name) = Name::of(&text[key], escaped) {
-                let value = value.start - start..value.end - start;
-                let before = known[name as usize].replace(Known { value, kind });
-                repeated |= u8::from(before.is_some()) << name as usize;
+            match Name::of(&text[key], escaped) {
+                Some((name, Spelling::Exact)) => {
+                    let value = value.start - start..value.end - start;
+                    let before = known[name as usize].replace(Known { value, kind });
+                    repeated |= u8::from(before.is_some()) << name as usize;
+                }
+                Some((name, Spelling::Other)) => misspelt = Some(name),
+                None => {}
             }
         })?;
         let end = scanner.position();
         scanner.end()?;
-        Ok(Self { text: &text[start..end], known, repeated })
+        Ok(Self { text: &text[start..end], known, repeated, misspelt })
     }
 
     /// The frame as written, without the space around it.
@@ -149,9 +178,23 @@ impl<'a> FrameView<'a> {
         self.text
     }
 
+    /// The frame as an object, to look at all its members.
+    #[must_use]
+    pub fn object(&self) -> Object<'a> {
+        Object::checked(self.text)
+    }
+
     fn get(&self, name: Name) -> Option<Json<'a>> {
         let known = self.known[name as usize].as_ref()?;
         Some(Json::checked(&self.text[known.value.clone()], known.kind))
+    }
+
+    /// The name of which a top-level key is another spelling: `type`, `to`, `from` or `data`, for
+    /// a receiver that ignores case, or ends texts at a NUL, or both. No frame with such a key may
+    /// be relayed (R-F2): that receiver would read another value than the server has enforced.
+    #[must_use]
+    pub fn misspelt(&self) -> Option<&'static str> {
+        self.misspelt.filter(|name| *name != Name::Room).map(|name| Name::NAMES[name as usize])
     }
 
     /// The type of the frame.
@@ -196,26 +239,37 @@ impl<'a> FrameView<'a> {
     /// JSON string, in the place of the sender's `from` or at the end, and of `type`, `to`, `from`
     /// each occurs once, the last of several.
     pub fn relay(&self, from: &str, out: &mut String) {
-        self.splice(from, None, out);
+        self.splice(from, Data::AsWritten, out);
     }
 
-    /// As [`relay`](Self::relay), with the given JSON text in the place of `data` (R-P4). Without
-    /// a `data` there is none in the result either.
-    pub fn relay_with_data(&self, from: &str, data: &str, out: &mut String) {
-        self.splice(from, Some(data), out);
+    /// As [`relay`](Self::relay), with the given JSON text in the place of `data`, once, however
+    /// often it was written; without a text the result has no `data` (R-P4). Where there is no
+    /// `data` there is none in the result either.
+    pub fn relay_with_data(&self, from: &str, data: Option<&str>, out: &mut String) {
+        let data = match data {
+            _ if self.known[Name::Data as usize].is_none() => Data::AsWritten,
+            Some(data) => Data::Replaced(data),
+            None => Data::Removed,
+        };
+        self.splice(from, data, out);
     }
 
-    fn splice(&self, from: &str, data: Option<&str>, out: &mut String) {
-        out.reserve(self.text.len() + from.len() + data.map_or(0, str::len) + 8);
-        let enforced = Name::ENFORCED | if data.is_some() { Name::Data.bit() } else { 0 };
-        if self.repeated & enforced != 0 {
+    fn splice(&self, from: &str, data: Data<'_>, out: &mut String) {
+        let (replaced, removed) = match data {
+            Data::AsWritten => (None, false),
+            Data::Replaced(text) => (Some(text), false),
+            Data::Removed => (None, true),
+        };
+        out.reserve(self.text.len() + from.len() + replaced.map_or(0, str::len) + 8);
+        let enforced = Name::ENFORCED | if replaced.is_some() { Name::Data.bit() } else { 0 };
+        if self.repeated & enforced != 0 || removed {
             return self.rebuild(enforced, from, data, out);
         }
         let edit = |name: Name, text| {
             let known = self.known[name as usize].as_ref()?;
             Some((known.value.clone(), text))
         };
-        let mut edits = [edit(Name::From, from), data.and_then(|data| edit(Name::Data, data))];
+        let mut edits = [edit(Name::From, from), replaced.and_then(|data| edit(Name::Data, data))];
         if let [Some((first, _)), Some((second, _))] = &edits
             && second.start < first.start
         {
@@ -236,17 +290,21 @@ impl<'a> FrameView<'a> {
         }
     }
 
-    /// The slow way, for a frame that repeats a member: member by member, without all but the
-    /// last of those that the server vouches for.
-    fn rebuild(&self, enforced: u8, from: &str, data: Option<&str>, out: &mut String) {
+    /// The slow way, for a frame that repeats a member or loses one: member by member, without all
+    /// but the last of those that the server vouches for.
+    fn rebuild(&self, enforced: u8, from: &str, data: Data<'_>, out: &mut String) {
         out.push('{');
         let mut first = true;
         let mut scanner = Scanner::new(self.text, crate::json::MAX_DEPTH);
         let checked = scanner.object(|Entry { key, escaped, value, .. }| {
-            let name = Name::of(&self.text[key.clone()], escaped);
-            let replacement = match name {
-                Some(Name::From) => Some(from),
-                Some(Name::Data) => data,
+            let name = match Name::of(&self.text[key.clone()], escaped) {
+                Some((name, Spelling::Exact)) => Some(name),
+                _ => None,
+            };
+            let replacement = match (name, data) {
+                (Some(Name::Data), Data::Removed) => return,
+                (Some(Name::Data), Data::Replaced(text)) => Some(text),
+                (Some(Name::From), _) => Some(from),
                 _ => None,
             };
             if let Some(name) = name
@@ -290,7 +348,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::error::Fault;
+    use crate::{error::Fault, json::readings};
 
     const FROM: &str = r#""alice|0a""#;
 
@@ -405,25 +463,68 @@ mod tests {
             ),
         ] {
             let mut out = String::new();
-            view(text).relay_with_data(FROM, "{}", &mut out);
+            view(text).relay_with_data(FROM, Some("{}"), &mut out);
             assert_eq!(out, expected, "{text}");
+        }
+    }
+
+    /// R-P4: no `data` is none, however often it is written.
+    #[test]
+    fn removes_data() {
+        for (text, expected) in [
+            (r#"{"type":"presence"}"#, r#"{"type":"presence","from":"alice|0a"}"#),
+            (r#"{"data":null}"#, r#"{"from":"alice|0a"}"#),
+            (r#"{"a":1,"data":null,"from":2}"#, r#"{"a":1,"from":"alice|0a"}"#),
+            (r#"{"data":{"a":1},"d\u0061ta":null,"b":2}"#, r#"{"b":2,"from":"alice|0a"}"#),
+        ] {
+            let mut out = String::new();
+            view(text).relay_with_data(FROM, None, &mut out);
+            assert_eq!(out, expected, "{text}");
+        }
+    }
+
+    /// R-F2: keys that are a name for some receivers only.
+    #[test]
+    fn other_spellings() {
+        for (key, expected) in [
+            ("FROM", Some("from")),
+            ("From", Some("from")),
+            (r"\u0046rom", Some("from")),
+            (r"from\u0000", Some("from")),
+            (r"DATA\u0000x", Some("data")),
+            ("Type", Some("type")),
+            ("tO", Some("to")),
+            ("from", None),
+            (r"\u0066rom", None),
+            ("fro", None),
+            ("froms", None),
+            ("rfom", None),
+            // No receiver takes it for what the server has enforced.
+            ("ROOM", None),
+        ] {
+            let text = format!(r#"{{"type":"message","{key}":1}}"#);
+            assert_eq!(view(&text).misspelt(), expected, "{key}");
         }
     }
 
     /// Keys that matter, in spellings that matter, and values.
     fn any_member() -> impl Strategy<Value = String> {
-        let key = prop_oneof![
-            Just("\"type\""),
-            Just("\"to\""),
-            Just("\"from\""),
-            Just("\"data\""),
-            Just("\"\\u0066rom\""),
-            Just("\"t\\u006f\""),
-            Just("\"typ\\u0065\""),
-            Just("\"From\""),
-            Just("\"from\\u0000\""),
-            Just("\"x\""),
-        ];
+        let key = prop::sample::select(
+            &[
+                "\"type\"",
+                "\"to\"",
+                "\"from\"",
+                "\"data\"",
+                "\"\\u0066rom\"",
+                "\"t\\u006f\"",
+                "\"typ\\u0065\"",
+                "\"From\"",
+                "\"DATA\"",
+                "\"from\\u0000\"",
+                "\"\\u0054o\\u0000x\"",
+                "\"x\"",
+            ][..],
+        );
         let value = prop_oneof![
             Just("1.0"),
             Just("\"bob|0\""),
@@ -438,7 +539,9 @@ mod tests {
 
     proptest! {
         /// R-F2, the whole of it: what a receiver parses has the server's `from`, the sender's
-        /// last `type` and `to`, each once under every spelling, and everything else unchanged.
+        /// last `type` and `to`, each once under every spelling, and everything else unchanged;
+        /// and so it has for a receiver that takes the first of several keys, ignores case, ends
+        /// keys at a NUL, or all of that.
         #[test]
         fn nothing_is_smuggled(members in prop::collection::vec(any_member(), 1..8)) {
             let text = format!("{{{}}}", members.join(","));
@@ -456,6 +559,38 @@ mod tests {
             for name in ["type", "to", "from"] {
                 let occurs = keys.iter().filter(|key| *key == name).count();
                 prop_assert_eq!(occurs, usize::from(expected.contains_key(name)), "{}", relayed);
+            }
+
+            // A frame with another spelling of a name is not relayed, but for `room`.
+            if view(&text).misspelt().is_some() {
+                return Ok(());
+            }
+            for reading in readings::all() {
+                for name in ["type", "to", "from"] {
+                    let read = reading.get(&relayed, name);
+                    prop_assert_eq!(read.as_ref(), expected.get(name), "{:?} {}", reading, relayed);
+                }
+            }
+        }
+
+        /// R-P4: every receiver reads the same `data` of a presence, the server's, or none.
+        #[test]
+        fn no_data_is_smuggled(
+            members in prop::collection::vec(any_member(), 1..8),
+            given in prop_oneof![Just(None), Just(Some("{\"id\":\"0a\"}"))],
+        ) {
+            let text = format!("{{{}}}", members.join(","));
+            let frame = view(&text);
+            if frame.misspelt().is_some() {
+                return Ok(());
+            }
+            let mut relayed = String::new();
+            frame.relay_with_data(FROM, given, &mut relayed);
+            let expected = given.filter(|_| frame.data().is_some());
+            let expected: Option<Value> = expected.map(|data| serde_json::from_str(data).unwrap());
+            for reading in readings::all() {
+                let read = reading.get(&relayed, "data");
+                prop_assert_eq!(&read, &expected, "{:?} {}", reading, relayed);
             }
         }
 

@@ -3,8 +3,8 @@
 use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, vec::Vec};
 
 use symple_proto::{
-    CloseCode, Fields, FrameView, Json, RawJson, SessionRecord, Status, Token, check_room,
-    check_user, json::Kind,
+    AuthError, CloseCode, Fields, FrameView, RawJson, SessionRecord, Status, Token, check_auth,
+    check_room, check_user, json::Kind,
 };
 
 use super::{Config, membership::Reason};
@@ -36,6 +36,12 @@ impl Refusal {
         Self { status, message: message.into(), code }
     }
 
+    /// 413: more than the limit; the message says which.
+    pub(super) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        let (status, code) = (Status::TOO_LARGE, CloseCode::UNAUTHORIZED);
+        Self { status, message: message.into(), code }
+    }
+
     /// 503: what decides cannot be reached (R-A4). It says no more than that.
     pub(super) fn unavailable() -> Self {
         Self {
@@ -60,9 +66,18 @@ pub(super) struct Claim {
 impl Claim {
     /// Reads an `auth` frame (R-A1, R-A3, R-A6, R-A12).
     pub(super) fn read(frame: &FrameView<'_>, config: &Config) -> Result<Self, Refusal> {
-        // The view has been checked to be an object.
-        let object = Json::parse(frame.text(), config.limits.depth).ok().and_then(Json::as_object);
-        let mut peer = object.map(Fields::from).unwrap_or_default();
+        let limits = &config.limits;
+        // No first frame is larger, so a later one need not be either (R-A9).
+        let limit = limits.message_unauthenticated;
+        if frame.text().len() > limit {
+            return Err(Refusal::too_large(format!("Auth frame larger than {limit} bytes")));
+        }
+        check_auth(frame.object(), limits.record).map_err(|error| match error {
+            AuthError::TooLarge(_) => Refusal::too_large(format!("{error}")),
+            _ => Refusal::unauthorized(format!("{error}")),
+        })?;
+        let mut peer = Fields::try_from(frame.object())
+            .map_err(|error| Refusal::unauthorized(format!("Invalid frame: {error}")))?;
         let user = read_user(peer.get("user"))?;
         if config.proves() {
             check_token(peer.get("token"))?;
@@ -152,24 +167,26 @@ impl Claim {
     /// The rooms of an `auth` frame that counts (R-A3).
     fn ask_for_rooms(&mut self, rooms: Option<&RawJson>, max: usize) -> Result<(), Refusal> {
         let Some(array) = rooms.and_then(|rooms| rooms.get().as_array()) else { return Ok(()) };
-        let mut too_long = None;
-        array.for_each_str(|room| {
-            if room.is_empty() {
+        // Never holds more than the limit, so a long list costs little for each element.
+        let mut seen = BTreeSet::new();
+        let mut checked = Ok(());
+        array.for_each(|room| {
+            let Some(Ok(room)) = room.as_str().filter(|_| checked.is_ok()) else { return };
+            if room.is_empty() || *room == *self.user || seen.contains(&*room) {
                 return;
             }
-            match check_room(&room) {
-                Ok(()) => self.rooms.push((room.into(), Reason::Asked)),
-                Err(error) => too_long = Some(error),
-            }
+            checked = match check_room(&room) {
+                Err(error) => Err(format!("Invalid rooms field: a room {error}")),
+                Ok(()) if seen.len() == max => Err(format!("Too many rooms: the limit is {max}")),
+                Ok(()) => {
+                    let room = Box::<str>::from(room);
+                    seen.insert(room.clone());
+                    self.rooms.push((room, Reason::Asked));
+                    Ok(())
+                }
+            };
         });
-        if let Some(error) = too_long {
-            return Err(Refusal::bad_request(format!("Invalid rooms field: a room {error}")));
-        }
-        self.dedupe_rooms();
-        if self.rooms.len() > max {
-            return Err(Refusal::bad_request(format!("Too many rooms: the limit is {max}")));
-        }
-        Ok(())
+        checked.map_err(Refusal::bad_request)
     }
 
     /// Rooms from a session or a hook: what is no room does not count (R-A3).

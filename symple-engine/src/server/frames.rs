@@ -48,6 +48,11 @@ impl Server {
             Err(error) => return self.bad_request(conn, &format!("Invalid frame: {error}")),
         };
         match frame.frame_type() {
+            // Some receivers would read another value than the server has enforced (R-F2).
+            Ok(FrameType::Routed(_)) if frame.misspelt().is_some() => {
+                let name = frame.misspelt().unwrap_or_default();
+                self.bad_request(conn, &format!("Invalid {name} field: must be spelled {name}"));
+            }
             Ok(FrameType::Routed(kind)) => self.route(conn, &frame, kind),
             Ok(FrameType::Join) => self.join_or_leave(conn, &frame, Self::join),
             Ok(FrameType::Leave) => self.join_or_leave(conn, &frame, Self::leave),

@@ -6,7 +6,7 @@
 use alloc::{format, string::String, vec::Vec};
 
 use symple_proto::{
-    FrameView, PublicRecord, RoomName, Status, frame::push_presence, json::Kind, presence_data,
+    FrameView, RecordError, RoomName, Status, ToldRecord, frame::push_presence, json::Kind,
 };
 
 use super::{ConnId, PresenceMode, Server, Text, membership::Reason, peer::Peer, rooms::RoomIndex};
@@ -166,22 +166,22 @@ impl Server {
             self.bad_request(conn, "Invalid data field: must be an object");
             return Err(());
         };
-        if let Some(name) = object.get("name")
-            && !matches!(name.kind(), Kind::String | Kind::Null)
-        {
-            self.bad_request(conn, "Invalid name field: must be a string");
-            return Err(());
-        }
         let limit = self.config.limits.record;
         let Some(peer) = self.registry.peer_mut(conn) else { return Err(()) };
-        let relayed = presence_data(object, peer.user(), peer.id());
-        if relayed.len() > limit {
-            let message = format!("Public record larger than {limit} bytes");
-            self.error(conn, Status::TOO_LARGE, &message);
-            return Err(());
+        match ToldRecord::read(object, peer.user(), peer.id(), limit) {
+            Ok(told) => {
+                peer.record = told.record;
+                self.announce_record(conn);
+                Ok(Some(told.relayed))
+            }
+            Err(error) => {
+                let status = match error {
+                    RecordError::TooLarge(_) => Status::TOO_LARGE,
+                    _ => Status::BAD_REQUEST,
+                };
+                self.error(conn, status, &format!("{error}"));
+                Err(())
+            }
         }
-        peer.record = PublicRecord::of_presence(object, peer.user(), peer.id());
-        self.announce_record(conn);
-        Ok(Some(relayed))
     }
 }

@@ -50,9 +50,11 @@ impl Server {
         let Self { registry, out, .. } = self;
         let Some(peer) = registry.peer(conn) else { return };
         let relay = || {
-            Self::write(0, |text| match &data {
-                Some(data) => frame.relay_with_data(peer.quoted(), data, text),
-                None => frame.relay(peer.quoted(), text),
+            Self::write(0, |text| match kind {
+                RoutedType::Presence => {
+                    frame.relay_with_data(peer.quoted(), data.as_deref(), text);
+                }
+                _ => frame.relay(peer.quoted(), text),
             })
         };
         if elsewhere == Elsewhere::Nobody {

@@ -119,7 +119,7 @@ fn a_peer_tells_its_record() {
     );
 }
 
-/// R-P4: without data nothing is stored, and the frame is relayed as it is.
+/// R-P4: without data nothing is stored, and none is relayed; `null` is none.
 #[test]
 fn presence_without_data() {
     let mut node = Node::new(Config::default());
@@ -131,7 +131,11 @@ fn presence_without_data() {
         (r#"{"type":"presence"}"#, r#"{"type":"presence","from":"alice|2…"}"#),
         (
             r#"{"type":"presence","data":null,"probe":true}"#,
-            r#"{"type":"presence","data":null,"probe":true,"from":"alice|2…"}"#,
+            r#"{"type":"presence","probe":true,"from":"alice|2…"}"#,
+        ),
+        (
+            r#"{"type":"presence","data":{"x":1},"d\u0061ta":null}"#,
+            r#"{"type":"presence","from":"alice|2…"}"#,
         ),
     ] {
         node.text(alice, sent);
@@ -153,7 +157,8 @@ fn records_are_checked() {
         ("5", 400, "Invalid data field: must be an object"),
         ("[]", 400, "Invalid data field: must be an object"),
         ("\"away\"", 400, "Invalid data field: must be an object"),
-        (r#"{"name":5}"#, 400, "Invalid name field: must be a string"),
+        (r#"{"USER":"bob"}"#, 400, "Invalid user field: must be spelled user"),
+        (r#"{"x":1,"id\u0000":5}"#, 400, "Invalid id field: must be spelled id"),
         (&large, 413, "Public record larger than 16384 bytes"),
     ] {
         node.forget();
@@ -164,6 +169,36 @@ fn records_are_checked() {
         );
     }
     assert_eq!(node.server.peers().next().unwrap().record, before);
+}
+
+/// R-A1, R-P4: a name that is no string is shown all the same, or the user is.
+#[test]
+fn names_that_are_no_strings() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &["r"]);
+    let bob = node.peer("bob", &["r"]);
+    for (name, shown) in [("5", "5"), ("false", "false"), ("[]", "alice"), (r#""""#, "alice")] {
+        node.forget();
+        node.text(alice, &format!(r#"{{"type":"presence","data":{{"name":{name}}}}}"#));
+        let data = format!(r#"{{"name":"{shown}","id":"2…","user":"alice","online":true}}"#);
+        let frame = format!(r#"{{"type":"presence","data":{data},"from":"alice|2…"}}"#);
+        assert_eq!(node.received(bob), [frame]);
+    }
+}
+
+/// R-P2: who is gone is told in few bytes.
+#[test]
+fn a_large_record_goes_offline_as_a_small_one() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &["r"]);
+    let bob = node.peer("bob", &["r"]);
+    let large = "x".repeat(16_000);
+    node.text(alice, &format!(r#"{{"type":"presence","data":{{"name":"Al","data":"{large}"}}}}"#));
+    node.forget();
+    node.disconnect(alice);
+    let data = r#"{"id":"2…","user":"alice","name":"Al","online":false}"#;
+    let frame = format!(r#"{{"type":"presence","from":"alice|2…","data":{data}}}"#);
+    assert_eq!(node.received(bob), [frame]);
 }
 
 /// R-P7: what the Node server does, and no more: online on auth, offline on disconnect.

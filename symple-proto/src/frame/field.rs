@@ -184,7 +184,7 @@ impl Field for Fields {
     const EXPECTED: &'static str = "an object";
 
     fn read(raw: &RawJson) -> Option<Self> {
-        raw.get().as_object().map(Self::from)
+        Self::try_from(raw.get().as_object()?).ok()
     }
 
     fn write(&self) -> RawJson {
@@ -214,7 +214,7 @@ pub(super) fn read_frame(text: &str) -> Result<(String, Fields), FrameError> {
     let json = Json::parse(text, MAX_DEPTH)?;
     let object =
         json.as_object().ok_or_else(|| DecodeError::new(crate::error::Fault::NotAnObject, 0))?;
-    read_type(Fields::from(object))
+    read_type(Fields::try_from(object)?)
 }
 
 /// Takes the name of the type out of the members of a frame.

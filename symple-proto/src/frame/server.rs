@@ -50,7 +50,7 @@ impl TryFrom<&RawJson> for Peer {
 
     fn try_from(raw: &RawJson) -> Result<Self, FrameError> {
         let invalid = FrameError::Invalid { name: "peer", expected: Self::EXPECTED };
-        let mut fields = raw.get().as_object().map(Fields::from).ok_or(invalid)?;
+        let mut fields = <Fields as Field>::read(raw).ok_or(invalid)?;
         Ok(Self {
             user: require(&mut fields, "user")?,
             id: require(&mut fields, "id")?,

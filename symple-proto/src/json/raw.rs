@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::DecodeError;
 
-use super::{MAX_DEPTH, Scanner, decode, quote, scan};
+use super::{MAX_DEPTH, Scanner, Spelling, decode, has_half_surrogate, quote, scan, spelling};
 
 /// What a JSON value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +61,13 @@ impl<'a> Json<'a> {
         self.kind
     }
 
+    /// True if a string in the value, or a key at any depth, has half a surrogate pair: JSON can
+    /// spell it, and no Rust string can hold it.
+    #[must_use]
+    pub fn has_half_surrogate(self) -> bool {
+        has_half_surrogate(self.text)
+    }
+
     /// The decoded string, if the value is one.
     ///
     /// # Errors
@@ -93,6 +100,8 @@ pub struct Object<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     key: &'a str,
+    /// Where the key stands in the object, in bytes.
+    pub(crate) at: usize,
     escaped: bool,
     /// The value.
     pub value: Json<'a>,
@@ -103,7 +112,16 @@ impl<'a> Member<'a> {
     /// protocol knows.
     #[must_use]
     pub fn key(&self) -> Option<Cow<'a, str>> {
-        decode_key(self.key, self.escaped)
+        if self.escaped {
+            decode(self.key).ok()
+        } else {
+            self.key.get(1..self.key.len() - 1).map(Cow::Borrowed)
+        }
+    }
+
+    /// Which of the names the key spells, and how.
+    pub(crate) fn spells(&self, names: &[&str]) -> Option<(usize, Spelling)> {
+        spelling(self.key, self.escaped, names)
     }
 
     /// The key as written, with its quotes.
@@ -113,12 +131,12 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Decodes a checked key, quotes included.
-pub(crate) fn decode_key(quoted: &str, escaped: bool) -> Option<Cow<'_, str>> {
-    if escaped { decode(quoted).ok() } else { quoted.get(1..quoted.len() - 1).map(Cow::Borrowed) }
-}
-
 impl<'a> Object<'a> {
+    /// An object that the caller has checked, or written.
+    pub(crate) fn checked(text: &'a str) -> Self {
+        Self { text }
+    }
+
     /// The object as written.
     #[must_use]
     pub fn text(self) -> &'a str {
@@ -131,6 +149,7 @@ impl<'a> Object<'a> {
         let mut scanner = Scanner::new(text, MAX_DEPTH);
         let checked = scanner.object(|entry| {
             visit(Member {
+                at: entry.key.start,
                 key: &text[entry.key],
                 escaped: entry.escaped,
                 value: Json::checked(&text[entry.value], entry.kind),

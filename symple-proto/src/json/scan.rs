@@ -170,7 +170,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a value that contains no other, or the opening bracket of one that may.
-    fn scalar_or_bracket(&mut self) -> Result<Kind, DecodeError> {
+    pub(super) fn scalar_or_bracket(&mut self) -> Result<Kind, DecodeError> {
         match self.peek() {
             Some(b'"') => {
                 self.string()?;
@@ -196,7 +196,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a key, its colon and the space around; the cursor ends on the value.
-    fn key(&mut self) -> Result<(Range<usize>, bool), DecodeError> {
+    pub(super) fn key(&mut self) -> Result<(Range<usize>, bool), DecodeError> {
         if self.peek() != Some(b'"') {
             return Err(self.fault(Fault::ExpectedKey));
         }
@@ -210,7 +210,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a comma and the space around it, or the closing bracket; true for the bracket.
-    fn comma_or(&mut self, close: u8, fault: Fault) -> Result<bool, DecodeError> {
+    pub(super) fn comma_or(&mut self, close: u8, fault: Fault) -> Result<bool, DecodeError> {
         self.skip_whitespace();
         match self.peek() {
             Some(b',') => {
@@ -300,6 +300,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Passes that byte, if it is the next one.
+    pub(super) fn pass_if(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        self.pos += usize::from(is_next);
+        is_next
+    }
+
     fn literal(&mut self, word: &[u8], kind: Kind) -> Result<Kind, DecodeError> {
         for &expected in word {
             self.expect(expected, Fault::ExpectedValue)?;
@@ -324,6 +331,30 @@ impl<'a> Scanner<'a> {
     fn fault(&self, fault: Fault) -> DecodeError {
         let fault = if self.pos >= self.bytes.len() { Fault::UnexpectedEnd } else { fault };
         DecodeError::new(fault, self.pos)
+    }
+}
+
+/// Counts what is read: work, without a clock.
+#[cfg(test)]
+pub(crate) mod work {
+    use core::cell::Cell;
+
+    std::thread_local! {
+        pub(super) static BYTES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many bytes scanners pass while `act` runs on this thread.
+    pub(crate) fn bytes_read<T>(act: impl FnOnce() -> T) -> (T, usize) {
+        let before = BYTES.get();
+        let result = act();
+        (result, BYTES.get() - before)
+    }
+}
+
+#[cfg(test)]
+impl Drop for Scanner<'_> {
+    fn drop(&mut self) {
+        work::BYTES.set(work::BYTES.get() + self.pos);
     }
 }
 

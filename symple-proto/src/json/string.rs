@@ -32,7 +32,7 @@ pub fn decode(quoted: &str) -> Result<Cow<'_, str>, DecodeError> {
 }
 
 /// The character that an escape at the start of `text` stands for, and the length of the escape.
-fn decode_escape(text: &str) -> Option<(char, usize)> {
+pub(super) fn decode_escape(text: &str) -> Option<(char, usize)> {
     let unit = |at: usize| u16::from_str_radix(text.get(at..at + 4)?, 16).ok();
     match *text.as_bytes().get(1)? {
         b'b' => Some(('\u{8}', 2)),
@@ -53,6 +53,38 @@ fn decode_escape(text: &str) -> Option<(char, usize)> {
         }
         other => Some((char::from(other), 2)),
     }
+}
+
+/// The start of a checked JSON string, quotes included, for people: at most `max` characters, in
+/// one line, U+FFFD for each half of a surrogate pair.
+pub(crate) fn decode_lossy(quoted: &str, max: usize) -> String {
+    let mut rest = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    let mut out = String::new();
+    for _ in 0..max {
+        let Some(character) = rest.chars().next() else { break };
+        let (character, length) = match character {
+            '\\' => decode_escape(rest).unwrap_or(('\u{fffd}', "\\ud800".len())),
+            other => (other, other.len_utf8()),
+        };
+        if character.is_control() {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    out
+}
+
+/// True if a string somewhere in a checked JSON text has half a surrogate pair, which no Rust string
+/// can hold.
+pub(crate) fn has_half_surrogate(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let Some((_, length)) = decode_escape(&rest[at..]) else { return true };
+        rest = &rest[at + length..];
+    }
+    false
 }
 
 /// Appends `text` as a JSON string with its quotes, spelled as `JSON.stringify` spells it.
