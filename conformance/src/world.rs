@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use symple_driver::{AuthDecision, Config};
 use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
-use symple_proto::Fields;
 use thiserror::Error;
 
 use crate::transcript::{Frame, Header, HookAnswer, ScenarioConfig};
@@ -183,7 +182,8 @@ pub(crate) fn decide(answer: &HookAnswer) -> AuthDecision {
         return AuthDecision::deny(message.unwrap_or_default());
     }
     let rooms = value["rooms"].as_array().into_iter().flatten().filter_map(|room| room.as_str());
-    AuthDecision::allow().rooms(rooms).peer(Fields::new())
+    // On the Node server a hook cannot say who it is.
+    AuthDecision::allow_claimed().rooms(rooms)
 }
 
 /// How long the slowest answer of a scenario's hook takes.

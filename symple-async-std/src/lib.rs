@@ -11,7 +11,8 @@
 //! use std::time::Duration;
 //! use symple_async_std::{AuthDecision, Event, ServerBuilder};
 //!
-//! # async fn rooms_of(_: &str) -> Result<Vec<String>, std::io::Error> { Ok(vec![]) }
+//! # struct Account { user: String, rooms: Vec<String> }
+//! # async fn account_of(_: &str) -> Result<Option<Account>, std::io::Error> { Ok(None) }
 //! # async fn asked_to_end() {}
 //! #[async_std::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,10 +20,12 @@
 //!         .bind("127.0.0.1:4500")
 //!         .configure(|config| config.engine.dynamic_rooms = false)
 //!         .authenticate(|request| async move {
-//!             match request.token() {
-//!                 Some(token) => rooms_of(&token).await.map(|rooms| AuthDecision::allow().rooms(rooms)),
-//!                 None => Ok(AuthDecision::deny("A token, please")),
-//!             }
+//!             // A token proves who its holder is, whoever that claims to be.
+//!             let token = request.token().unwrap_or_default();
+//!             Ok::<_, std::io::Error>(match account_of(&token).await? {
+//!                 Some(account) => AuthDecision::allow(account.user).rooms(account.rooms),
+//!                 None => AuthDecision::deny("Unknown token"),
+//!             })
 //!         })
 //!         .start()?;
 //!

@@ -51,7 +51,7 @@ async fn everything_on_async_std() {
             let _ = task::current();
             task::sleep(Duration::from_millis(1)).await;
             match request.token().as_deref() {
-                Some("alice" | "bob") => AuthDecision::allow().rooms(["lobby"]),
+                Some(user @ ("alice" | "bob")) => AuthDecision::allow(user).rooms(["lobby"]),
                 _ => AuthDecision::deny("No"),
             }
         })

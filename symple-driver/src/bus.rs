@@ -31,6 +31,7 @@ impl<R: Runtime> Hub<R> {
         let Some(link) = &mut self.redis else { return false };
         link.poll(cx, conns.now);
         self.warnings.settle(conns.now);
+        self.session_faults.settle(conns.now);
         while !conns.is_blocked()
             && !conns.is_spent()
             && let Some(event) = self.redis.as_mut().and_then(Link::next_event)

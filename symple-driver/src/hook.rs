@@ -3,8 +3,8 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use symple_engine::server::Verdict;
-use symple_proto::{Fields, Json, json::MAX_DEPTH};
+use symple_engine::server::{AllowedUser, Verdict};
+use symple_proto::{Fields, Json, UserName, json::MAX_DEPTH};
 
 use crate::upgrade::Request;
 
@@ -12,27 +12,37 @@ use crate::upgrade::Request;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AuthRequest {
-    /// The peer as it will be: the members of its `auth` frame and its session, its `id` and its
-    /// `user`.
+    /// The peer as it will be: the members of its `auth` frame, and over them those of its session
+    /// but `private`; its `id` and its `user`.
+    ///
+    /// Where there is no session these are **claims of the client**: nothing in them is proved.
     pub peer: Fields,
-    /// The `auth` frame, `token` included.
+    /// The `auth` frame, `token` included: claims of the client.
     pub auth: Fields,
+    /// The session behind the token, as it is stored, `private` included (R-A4); none where no
+    /// sessions are asked for. Nobody but the hook sees `private`.
+    pub session: Option<Fields>,
     /// The request that its connection began with.
     pub request: Arc<Request>,
 }
 
 impl AuthRequest {
-    pub(crate) fn new(peer: &str, auth: &str, request: Arc<Request>) -> Self {
+    pub(crate) fn new(
+        peer: &str,
+        auth: &str,
+        session: Option<&str>,
+        request: Arc<Request>,
+    ) -> Self {
         let fields = |text| {
-            let json = Json::parse(text, MAX_DEPTH).ok();
             // The engine lets no key pass that no Rust string can hold.
-            let object = json.and_then(Json::as_object);
+            let object = Json::parse(text, MAX_DEPTH).ok().and_then(Json::as_object);
             object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
         };
-        Self { peer: fields(peer), auth: fields(auth), request }
+        Self { peer: fields(peer), auth: fields(auth), session: session.map(fields), request }
     }
 
-    /// Who the client is, as far as is known.
+    /// Who the client is: the user that its session names; where there is none, the one that the
+    /// client claims to be, which proves nothing.
     #[must_use]
     pub fn user(&self) -> String {
         self.peer.get_str("user").unwrap_or_default().into_owned()
@@ -46,24 +56,55 @@ impl AuthRequest {
 }
 
 /// What a hook says of a client (R-A5).
+///
+/// Who allows says who the client is. A token proves who somebody is, or it proves nothing:
+///
+/// ```
+/// # use symple_driver::{AuthDecision, AuthRequest};
+/// # fn user_of(token: &str) -> Option<String> { None }
+/// fn decide(request: &AuthRequest) -> AuthDecision {
+///     match request.token().and_then(|token| user_of(&token)) {
+///         Some(user) => AuthDecision::allow(user).rooms(["team-a"]),
+///         None => AuthDecision::deny("Invalid token"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct AuthDecision(pub(crate) Verdict);
 
 impl AuthDecision {
-    /// It may come in.
-    #[must_use]
-    pub fn allow() -> Self {
-        Self(Verdict::Allow { rooms: Vec::new(), peer: Fields::new() })
+    /// It may come in, and is this user, whatever it or its session says.
+    ///
+    /// What is no name of a user (R-A1: empty, longer than 255 bytes, with `|` or control
+    /// characters) denies, and is logged.
+    pub fn allow(user: impl Into<String>) -> Self {
+        match UserName::new(user.into()) {
+            Ok(user) => Self::allow_as(AllowedUser::Named(user)),
+            Err(error) => {
+                tracing::warn!(%error, "the authentication hook allows what is no user: the name");
+                Self(Verdict::Deny { message: None })
+            }
+        }
+    }
+
+    /// It may come in as the user that its session names; where there is no session, as the user
+    /// that it **claims** to be ([`AuthRequest::user`]): only for a hook that has checked that very
+    /// claim, or a server where everyone may be anyone.
+    pub fn allow_claimed() -> Self {
+        Self::allow_as(AllowedUser::Claimed)
+    }
+
+    fn allow_as(user: AllowedUser) -> Self {
+        Self(Verdict::Allow { user, rooms: Vec::new(), peer: Fields::new() })
     }
 
     /// It may not; it is told why. Without a message it is told `Authentication failed`.
-    #[must_use]
     pub fn deny(message: impl Into<String>) -> Self {
         Self(Verdict::Deny { message: Some(message.into().into()) })
     }
 
     /// Where it is allowed: the rooms that it is put in, beside its user's own.
-    #[must_use]
     pub fn rooms(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         if let Verdict::Allow { rooms, .. } = &mut self.0 {
             rooms.extend(names.into_iter().map(Into::into));
@@ -71,8 +112,8 @@ impl AuthDecision {
         self
     }
 
-    /// Where it is allowed: members that go over those of the peer, `user` and `name` among them.
-    #[must_use]
+    /// Where it is allowed: members that go over those of the peer, such as `name`, for everyone
+    /// to see. Who it is they do not say: a `user` among them does not count.
     pub fn peer(mut self, fields: Fields) -> Self {
         if let Verdict::Allow { peer, .. } = &mut self.0 {
             peer.merge(fields);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
@@ -16,7 +17,7 @@ use symple_engine::{
         Text, TransportFault, Verdict,
     },
 };
-use symple_proto::{Fields, UserName};
+use symple_proto::{Fields, SessionError, UserName};
 
 use crate::{
     command::Command,
@@ -64,6 +65,8 @@ pub(crate) struct Hub<R> {
     /// The connection to Redis, where there is one, and what is said of what it delivers.
     pub(crate) redis: Option<Link>,
     pub(crate) warnings: Warnings,
+    /// What is said of sessions that are at fault: clients choose how often.
+    pub(crate) session_faults: Warnings,
     slots: Slots,
     /// By slot: the requests of connections, where there is a hook that may ask for them.
     requests: Vec<Option<Arc<Request>>>,
@@ -94,6 +97,7 @@ impl<R: Runtime> Hub<R> {
             hooks,
             redis: None,
             warnings: Warnings::default(),
+            session_faults: Warnings::default(),
             slots: Slots::default(),
             requests: Vec::new(),
             denied: Vec::new(),
@@ -198,11 +202,17 @@ impl<R: Runtime> Hub<R> {
                     Action::Admit { conn } => conns.admit(conn),
                     Action::Pause { conn } => conns.pause(conn),
                     Action::Resume { conn } => conns.resume(conn),
-                    Action::Authorize { request, conn, peer, auth } => {
+                    Action::Authorize { request, conn, peer, auth, session } => {
                         let from = self.requests.get(conn.slot as usize).cloned().flatten();
-                        self.authorize(request, &peer, &auth, from);
+                        self.authorize(request, from, |request| {
+                            AuthRequest::new(&peer, &auth, session.as_deref(), request)
+                        });
                     }
                     Action::Event(event) => {
+                        if let Event::SessionFault { user, fault, .. } = &event {
+                            let fault = SessionFault { user, fault };
+                            self.session_faults.warn(conns.now, "a session is at fault", &fault);
+                        }
                         log(&event);
                         // A full backlog loses its oldest event; nobody to listen is no fault.
                         let _ = self.events.try_broadcast(event);
@@ -257,15 +267,14 @@ impl<R: Runtime> Hub<R> {
     fn authorize(
         &mut self,
         request: RequestId,
-        peer: &str,
-        auth: &str,
         from: Option<Arc<Request>>,
+        question: impl FnOnce(Arc<Request>) -> AuthRequest,
     ) {
         let (Some(hook), Some(from)) = (self.hooks.authenticate.clone(), from) else {
             return self.denied.push(request);
         };
         let deny = Command::Authorized(request, Verdict::Deny { message: None });
-        let question = AuthRequest::new(peer, auth, from);
+        let question = question(from);
         let answer = async move { Command::Authorized(request, hook(question).await.0) };
         self.ask(answer, deny);
     }
@@ -417,6 +426,21 @@ fn log(event: &Event) {
             tracing::warn!(node, "a node is silent and taken for dead: its peers are offline");
         }
         _ => {}
+    }
+}
+
+/// What is wrong with whose session, in one short line.
+struct SessionFault<'a> {
+    user: &'a str,
+    fault: &'a SessionError,
+}
+
+impl fmt::Display for SessionFault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// How many characters of the user are repeated.
+        const MAX_ECHO: usize = 64;
+        let user: String = self.user.chars().take(MAX_ECHO).collect();
+        write!(f, "{} (user '{}')", self.fault, user.escape_debug())
     }
 }
 

@@ -68,11 +68,14 @@ mod timers;
 
 pub use action::{Action, Event, OfflineReason, Text};
 pub use config::{
-    ClusterConfig, Config, ConnectionLimits, PresenceMode, RateLimit, RoomSend, SessionConfig,
+    ClusterConfig, Config, ConnectionLimits, PresenceMode, PublicMembers, RateLimit, RoomSend,
+    SessionConfig,
 };
 pub use error::EngineError;
 pub use host::{PeerInfo, RoomInfo};
-pub use input::{ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom};
+pub use input::{
+    AllowedUser, ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom,
+};
 pub use machine::{Random, Server};
 pub use newcomers::{Newcomers, Place, party};
 pub use stats::Stats;

@@ -4,17 +4,20 @@
 //! use std::time::Duration;
 //! use symple_tokio::{AuthDecision, Event, ServerBuilder};
 //!
-//! # async fn rooms_of(_: &str) -> Result<Vec<String>, std::io::Error> { Ok(vec![]) }
+//! # struct Account { user: String, rooms: Vec<String> }
+//! # async fn account_of(_: &str) -> Result<Option<Account>, std::io::Error> { Ok(None) }
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let server = ServerBuilder::new()
 //!         .bind("127.0.0.1:4500")
 //!         .configure(|config| config.engine.dynamic_rooms = false)
 //!         .authenticate(|request| async move {
-//!             match request.token() {
-//!                 Some(token) => rooms_of(&token).await.map(|rooms| AuthDecision::allow().rooms(rooms)),
-//!                 None => Ok(AuthDecision::deny("A token, please")),
-//!             }
+//!             // A token proves who its holder is, whoever that claims to be.
+//!             let token = request.token().unwrap_or_default();
+//!             Ok::<_, std::io::Error>(match account_of(&token).await? {
+//!                 Some(account) => AuthDecision::allow(account.user).rooms(account.rooms),
+//!                 None => AuthDecision::deny("Unknown token"),
+//!             })
 //!         })
 //!         .start()?;
 //!

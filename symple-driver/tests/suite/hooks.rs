@@ -19,7 +19,9 @@ fn hooked() -> Server {
     start_with(|builder| {
         builder.authenticate(|request: AuthRequest| async move {
             match request.token().as_deref() {
-                Some("good") => Ok(AuthDecision::allow().rooms(["team", "all"])),
+                Some("good") => Ok(AuthDecision::allow("alice").rooms(["team", "all"])),
+                Some("checked") => Ok(AuthDecision::allow_claimed()),
+                Some("nobody") => Ok(AuthDecision::allow("a|b")),
                 Some("denied") => Ok(AuthDecision::deny("Invalid token")),
                 Some("boom") => Err("database is down"),
                 Some("panic") => panic!("a hook panics"),
@@ -36,18 +38,24 @@ fn authentication() {
     let mut good = Client::connect(&server);
     let welcome =
         good.auth(&json!({ "type": "auth", "user": "a", "token": "good", "rooms": ["mine"] }));
-    assert_eq!(welcome["rooms"], json!(["a", "team", "all"]));
+    // The token says who it is, whoever it claims to be.
+    assert_eq!(welcome["peer"]["user"], "alice");
+    assert_eq!(welcome["rooms"], json!(["alice", "team", "all"]));
     for (token, message) in [
         ("denied", "Invalid token"),
         ("boom", "Authentication failed"),
         ("panic", "Authentication failed"),
+        ("nobody", "Authentication failed"),
         ("", "Authentication failed"),
     ] {
         let mut bad = Client::connect(&server);
         bad.send(&json!({ "type": "auth", "user": "a", "token": token }));
         assert_eq!(bad.refused(), (401, message.into(), 4401), "{token}");
     }
-    good.send(&json!({ "type": "message", "to": "a" }));
+    let mut checked = Client::connect(&server);
+    let welcome = checked.auth(&json!({ "type": "auth", "user": "a", "token": "checked" }));
+    assert_eq!(welcome["rooms"], json!(["a"]));
+    good.send(&json!({ "type": "message", "to": "alice" }));
     good.hears_nothing();
 }
 
@@ -59,7 +67,7 @@ fn what_a_hook_sees() {
     let server = start_with(|builder| {
         builder.authenticate(move |request: AuthRequest| {
             *for_hook.lock().unwrap() = Some(request);
-            async { AuthDecision::allow() }
+            async { AuthDecision::allow_claimed() }
         })
     });
     let headers = [("cookie", "session=1")];
@@ -68,6 +76,7 @@ fn what_a_hook_sees() {
     let request = seen.lock().unwrap().take().unwrap();
     assert_eq!(request.user(), "alice");
     assert_eq!(request.token(), None);
+    assert_eq!(request.session, None);
     assert_eq!(request.peer.get_str("id").unwrap(), client.id());
     assert_eq!(request.auth.get("x").unwrap().text(), "1");
     assert_eq!(request.request.headers["cookie"], "session=1");
@@ -87,7 +96,7 @@ fn a_slow_hook() {
                 if request.user() != "quick" {
                     let _ = gate.recv().await;
                 }
-                AuthDecision::allow().rooms(["team"])
+                AuthDecision::allow_claimed().rooms(["team"])
             }
         })
     });

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, ops::Deref, time::Duration};
 
 use bytes::Bytes;
-use symple_proto::{Address, CloseCode, Token};
+use symple_proto::{Address, CloseCode, SessionError, Token};
 
 use super::{ConnId, RequestId};
 
@@ -161,9 +161,13 @@ pub enum Action<'a> {
         peer: Box<str>,
         /// The `auth` frame, token included.
         auth: Box<str>,
+        /// The session as it is stored, a JSON object, `private` included (R-A4); none without
+        /// one.
+        session: Option<Box<str>>,
     },
     /// Something has happened that the host may want to know; only with
-    /// [`Config::events`](super::Config::events), but for what happens to other nodes.
+    /// [`Config::events`](super::Config::events), but for what happens to other nodes and for what
+    /// is wrong with sessions.
     Event(Event),
 }
 
@@ -217,6 +221,16 @@ pub enum Event {
         node: Box<str>,
         /// It did not say goodbye.
         dead: bool,
+    },
+    /// A session is not what it should be (R-A4): it is refused, or what is wrong in it is ignored.
+    /// Comes in any case; clients choose how often.
+    SessionFault {
+        /// Whose authentication it was.
+        conn: ConnId,
+        /// Which user it was for, as far as is known.
+        user: Box<str>,
+        /// What is wrong.
+        fault: SessionError,
     },
     /// So many events were not read in time and are lost. The engine never says so; a driver does
     /// whose backlog is full.

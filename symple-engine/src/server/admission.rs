@@ -2,20 +2,20 @@
 
 use alloc::{
     boxed::Box,
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     format,
     string::{String, ToString},
     vec::Vec,
 };
 
 use symple_proto::{
-    CloseCode, Fields, FrameType, FrameView, PublicRecord, SessionRecord, Status, error::Fault,
+    CloseCode, Fields, FrameType, FrameView, SessionError, SessionRecord, Status, error::Fault,
     frame::Welcome,
 };
 
 use super::{
     Action, ConnId, Event, RequestId, Server, SessionLookup, Verdict,
-    claim::{Claim, Refusal},
+    claim::{Claim, FAILED, INVALID_SESSION, Refusal},
     flow::PAUSED_BY_PENDING,
     membership::Reason,
     newcomers::Place,
@@ -27,8 +27,6 @@ use super::{
 
 /// The length of a peer id: 103 random bits in digits and letters (R-F6).
 const ID_LEN: usize = 20;
-
-const FAILED: &str = "Authentication failed";
 
 impl Server {
     /// The first frame of a connection (R-F4).
@@ -67,6 +65,7 @@ impl Server {
             claim,
             id,
             auth: frame.text().into(),
+            session: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
         };
@@ -94,6 +93,7 @@ impl Server {
                     conn,
                     peer: pending.claim.peer(&pending.id, host.as_deref()).to_json().into(),
                     auth: pending.auth.clone(),
+                    session: pending.session.take(),
                 });
             }
         }
@@ -124,29 +124,51 @@ impl Server {
     pub(super) fn session_loaded(&mut self, request: RequestId, found: SessionLookup<'_>) {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match found {
-            SessionLookup::Found(text) => match SessionRecord::parse(text) {
-                Ok(session) => pending.claim.merge_session(session),
-                Err(error) => Err(Refusal::unauthorized(format!("{FAILED}: {error}"))),
-            },
+            SessionLookup::Found(text) => self.merge_session(conn, &mut pending.claim, text),
             SessionLookup::Missing => {
                 Err(Refusal::unauthorized("Authentication failed: No session"))
             }
             SessionLookup::Unavailable => Err(Refusal::unavailable()),
         };
-        match merged {
-            Ok(()) if self.config.hook => {
+        match (merged, found) {
+            (Ok(()), SessionLookup::Found(text)) if self.config.hook => {
                 pending.stage = Stage::Hook;
+                pending.session = Some(text.into());
                 self.ask(conn, pending);
             }
-            merged => self.decided(conn, *pending, merged),
+            (merged, _) => self.decided(conn, *pending, merged),
         }
+    }
+
+    /// Lays a session over a claim, and tells the host what is wrong with it (R-A4).
+    fn merge_session(
+        &mut self,
+        conn: ConnId,
+        claim: &mut Claim,
+        text: &str,
+    ) -> Result<(), Refusal> {
+        let (fault, merged) = match SessionRecord::parse(text) {
+            Ok(session) => {
+                let fault = session.check().err();
+                (fault, claim.merge_session(session, &self.config.sessions))
+            }
+            Err(error @ SessionError::NotAnObject) => {
+                (Some(error), Err(Refusal::unauthorized(format!("{FAILED}: {error}"))))
+            }
+            Err(error) => (Some(error), Err(Refusal::unauthorized(INVALID_SESSION))),
+        };
+        if let Some(fault) = fault {
+            let user = claim.user.clone();
+            self.out.push(Action::Event(Event::SessionFault { conn, user, fault }));
+        }
+        merged
     }
 
     /// What the hook says (R-A5). It allows only by saying so (R-A12).
     pub(super) fn authorized(&mut self, request: RequestId, verdict: Verdict) {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match verdict {
-            Verdict::Allow { rooms, peer } => pending.claim.merge_hook(&rooms, peer),
+            Verdict::Allow { user, rooms, peer } => pending.claim.merge_hook(user, &rooms, peer),
             Verdict::Deny { message } => Err(match message {
                 Some(message) if !message.is_empty() => {
                     Refusal::unauthorized(String::from(message))
@@ -186,7 +208,15 @@ impl Server {
     }
 
     fn decided(&mut self, conn: ConnId, pending: Pending, merged: Result<(), Refusal>) {
-        match merged {
+        let named = merged.and_then(|()| {
+            let named = pending.claim.check_named(&self.config);
+            if named.is_err() {
+                let (user, fault) = (pending.claim.user.clone(), SessionError::NoUser);
+                self.out.push(Action::Event(Event::SessionFault { conn, user, fault }));
+            }
+            named
+        });
+        match named {
             // Whom it meets is charged to it, as with a frame.
             Ok(()) => self.charged_arrival(conn, |server| {
                 server.admit(conn, &pending.claim, &pending.id);
@@ -202,7 +232,7 @@ impl Server {
         self.tell_host(|| Event::Refused { conn, message: (*refusal.message).into() });
         self.error(conn, refusal.status, &refusal.message);
         if self.registry.peer(conn).is_none() {
-            self.close(conn, refusal.code, "Authentication failed");
+            self.close(conn, refusal.code, refusal.reason());
         }
     }
 
@@ -221,15 +251,11 @@ impl Server {
         }
         let host = self.host(conn);
         let fields = claim.peer(id, host.as_deref());
-        let record = PublicRecord::of_peer(&fields, &claim.user, id);
+        let record = claim.record(&fields, id);
         let limit = self.config.limits.record;
         if record.text().len() > limit {
-            let refusal = Refusal {
-                status: Status::TOO_LARGE,
-                message: format!("Peer data larger than {limit} bytes").into(),
-                code: CloseCode::UNAUTHORIZED,
-            };
-            return self.refuse(conn, &refusal);
+            let message = format!("Peer data larger than {limit} bytes");
+            return self.refuse(conn, &Refusal::too_large(message));
         }
         self.unauthenticated -= 1;
         self.out.push(Action::Admit { conn });
@@ -267,7 +293,8 @@ impl Server {
     /// those that it has asked for, and is welcomed with the id that it has.
     fn confirm(&mut self, conn: ConnId, claim: &Claim, id: &str) {
         let Some(peer) = self.registry.peer(conn) else { return };
-        let claimed = |room: &str| claim.rooms.iter().any(|(name, _)| **name == *room);
+        let claimed: BTreeSet<&str> = claim.rooms.iter().map(|(name, _)| &**name).collect();
+        let claimed = |room: &str| claimed.contains(room);
         let mut kept = Vec::new();
         let mut lost = Vec::new();
         for membership in &peer.memberships {

@@ -1,19 +1,29 @@
 //! What a client claims in its `auth` frame, and what sessions and hooks make of it.
 
-use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, string::String, vec::Vec};
 
 use symple_proto::{
-    AuthError, CloseCode, Fields, FrameView, RawJson, SessionRecord, Status, Token, check_auth,
-    check_room, check_user, json::Kind,
+    AuthError, CloseCode, Fields, FrameView, PRIVATE_MEMBER, PublicRecord, RawJson, SessionError,
+    SessionRecord, Status, Token, check_auth, check_room, check_user, display_name, json::Kind,
 };
 
-use super::{Config, membership::Reason};
+use super::{AllowedUser, Config, PublicMembers, SessionConfig, membership::Reason};
 
 /// Members of an `auth` frame that never become members of the peer.
-const NOT_OF_THE_PEER: [&str; 3] = ["type", "token", "rooms"];
+const NOT_OF_THE_PEER: [&str; 4] = ["type", "token", "rooms", PROTO];
 
-/// Members of a peer that are the server's.
-const OF_THE_SERVER: [&str; 6] = ["type", "token", "rooms", "id", "online", "host"];
+/// Members of a session that never become members of the peer.
+const NOT_OF_THE_SESSION: [&str; 5] = ["type", "token", "rooms", PROTO, PRIVATE_MEMBER];
+
+/// Members of a peer that a hook does not decide by its fields.
+const NOT_OF_THE_HOOK: [&str; 9] =
+    ["type", "token", "rooms", PROTO, PRIVATE_MEMBER, "id", "online", "host", "user"];
+
+/// What JavaScript takes for more than a member (R-A8).
+const PROTO: &str = "__proto__";
+
+/// What a client is told of a session that is no good; it says nothing about what is stored.
+pub(super) const INVALID_SESSION: &str = "Authentication failed: Invalid session";
 
 /// Why an authentication fails: the `error` that is sent, and the code of the close after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +33,20 @@ pub(super) struct Refusal {
     pub(super) code: CloseCode,
 }
 
+/// What a client is told when it is to learn no more than that.
+pub(super) const FAILED: &str = "Authentication failed";
+
 impl Refusal {
+    /// The reason in the close frame: the code in words (SPEC §7).
+    pub(super) fn reason(&self) -> &'static str {
+        match self.code {
+            CloseCode::BAD_REQUEST => "Bad request",
+            CloseCode::FORBIDDEN => "Forbidden",
+            CloseCode::UNAVAILABLE => "Authentication unavailable",
+            _ => FAILED,
+        }
+    }
+
     /// 401, the usual one (R-A7).
     pub(super) fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         let (status, code) = (Status::UNAUTHORIZED, CloseCode::UNAUTHORIZED);
@@ -56,8 +79,12 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) user: Box<str>,
+    /// Who it is has been said by a session or a hook, not by the client alone.
+    pub(super) named: bool,
     /// The members of the peer that is to be.
     pub(super) peer: Fields,
+    /// Those of them that others do not see (R-A4).
+    pub(super) hidden: BTreeSet<Box<str>>,
     /// The rooms it is to be put in beside its user's own, in order, each once, and why.
     pub(super) rooms: Vec<(Box<str>, Reason)>,
     pub(super) token: Option<Token>,
@@ -82,11 +109,10 @@ impl Claim {
         if config.proves() {
             check_token(peer.get("token"))?;
         }
-        let token = peer.remove("token").and_then(|token| token.as_str().and_then(Token::new));
+        let token = peer.get("token").and_then(|token| token.as_str().and_then(Token::new));
         let rooms = peer.remove("rooms");
-        peer.remove("type");
-        let mut claim = Self { user, peer, rooms: Vec::new(), token };
-        claim.check_name()?;
+        peer.retain(|name| !NOT_OF_THE_PEER.contains(&name));
+        let mut claim = Self { token, ..Self::new(user, peer) };
         if config.proves() {
             if config.authentication && claim.token.is_none() {
                 return Err(Refusal::unauthorized("Authentication failed: Missing token"));
@@ -98,11 +124,34 @@ impl Claim {
         Ok(claim)
     }
 
+    /// That of a user, and nobody has said more.
+    pub(super) fn new(user: Box<str>, mut peer: Fields) -> Self {
+        settle_name(&mut peer);
+        let (rooms, hidden) = (Vec::new(), BTreeSet::new());
+        Self { user, named: false, peer, hidden, rooms, token: None }
+    }
+
     /// Lays a session over the claim (R-A4): its user is the peer's user everywhere.
-    pub(super) fn merge_session(&mut self, session: SessionRecord) -> Result<(), Refusal> {
+    pub(super) fn merge_session(
+        &mut self,
+        session: SessionRecord,
+        config: &SessionConfig,
+    ) -> Result<(), Refusal> {
+        let invalid = |_: SessionError| Refusal::unauthorized(INVALID_SESSION);
+        session.check_refused().map_err(invalid)?;
+        if let Some(user) = session.user().map_err(invalid)? {
+            (self.user, self.named) = (user.into(), true);
+        }
         let SessionRecord(mut session) = session;
         let rooms = session.remove("rooms");
-        self.override_peer(session, &NOT_OF_THE_PEER)?;
+        session.retain(|name| !NOT_OF_THE_SESSION.contains(&name));
+        if let PublicMembers::Only(public) = &config.public {
+            let public: BTreeSet<&str> =
+                public.iter().map(String::as_str).chain(["user", "name"]).collect();
+            let names = session.iter().map(|(name, _)| name);
+            self.hidden.extend(names.filter(|name| !public.contains(name)).map(Box::from));
+        }
+        self.override_peer(session);
         if let Some(rooms) = rooms.as_ref().and_then(|rooms| rooms.get().as_array()) {
             rooms.for_each_str(|room| self.assign_room(&room));
         }
@@ -110,13 +159,25 @@ impl Claim {
         Ok(())
     }
 
-    /// Lays what a hook has said over the claim (R-A5).
+    /// Lays what a hook has said over the claim (R-A5). Its word is final, also about the user:
+    /// members that it sets are seen by others, whatever the session says.
     pub(super) fn merge_hook(
         &mut self,
+        user: AllowedUser,
         rooms: &[impl AsRef<str>],
-        peer: Fields,
+        mut peer: Fields,
     ) -> Result<(), Refusal> {
-        self.override_peer(peer, &OF_THE_SERVER)?;
+        if peer.iter().any(|(_, value)| value.get().has_half_surrogate()) {
+            return Err(Refusal::unauthorized(FAILED));
+        }
+        if let AllowedUser::Named(user) = user {
+            (self.user, self.named) = (user.as_str().into(), true);
+        }
+        peer.retain(|name| !NOT_OF_THE_HOOK.contains(&name));
+        for (name, _) in peer.iter() {
+            self.hidden.remove(name);
+        }
+        self.override_peer(peer);
         for room in rooms {
             self.assign_room(room.as_ref());
         }
@@ -124,9 +185,21 @@ impl Claim {
         Ok(())
     }
 
+    /// With sessions, somebody who knows must have said who the client is (R-A4).
+    pub(super) fn check_named(&self, config: &Config) -> Result<(), Refusal> {
+        if config.authentication && !self.named && !config.sessions.user_optional {
+            let error = SessionError::NoUser;
+            return Err(Refusal::unauthorized(format!("{FAILED}: {error}")));
+        }
+        Ok(())
+    }
+
     /// The peer as it will be (R-A8).
     pub(super) fn peer(&self, id: &str, host: Option<&str>) -> Fields {
         let mut peer = self.peer.clone();
+        if peer.get_str("user").is_none_or(|user| *user != *self.user) {
+            peer.set("user", &*self.user);
+        }
         peer.set("id", id);
         peer.set("online", true);
         if peer.get_str("name").is_none_or(|name| name.is_empty()) {
@@ -139,29 +212,19 @@ impl Claim {
         peer
     }
 
-    fn override_peer(&mut self, mut over: Fields, except: &[&str]) -> Result<(), Refusal> {
-        for name in except {
-            over.remove(name);
+    /// What others are told of the peer: the members of [`peer`](Self::peer) that are not hidden.
+    pub(super) fn record(&self, peer: &Fields, id: &str) -> PublicRecord {
+        if self.hidden.is_empty() {
+            return PublicRecord::of_peer(peer, &self.user, id);
         }
-        if let Some(user) = over.get("user") {
-            let invalid = || Refusal::unauthorized("Authentication failed: Invalid session");
-            let user = user.as_str().ok_or_else(invalid)?;
-            check_user(&user).map_err(|_| invalid())?;
-            self.user = user.into();
-        }
-        self.peer.merge(over);
-        self.check_name()
+        let mut public = peer.clone();
+        public.retain(|name| !self.hidden.contains(name));
+        PublicRecord::of_peer(&public, &self.user, id)
     }
 
-    fn check_name(&mut self) -> Result<(), Refusal> {
-        match self.peer.get("name").map(|name| name.get().kind()) {
-            Some(Kind::Null) => drop(self.peer.remove("name")),
-            Some(Kind::String) | None => {}
-            Some(_) => {
-                return Err(Refusal::unauthorized("Invalid name field: must be a string"));
-            }
-        }
-        Ok(())
+    fn override_peer(&mut self, over: Fields) {
+        self.peer.merge(over);
+        settle_name(&mut self.peer);
     }
 
     /// The rooms of an `auth` frame that counts (R-A3).
@@ -201,6 +264,15 @@ impl Claim {
         let mut seen = BTreeSet::new();
         let user = &self.user;
         self.rooms.retain(|(room, _)| room != user && seen.insert(room.clone()));
+    }
+}
+
+/// A name is a string, whatever it was (R-A1). Where it is no name it becomes the empty string, in
+/// its place, and [`Claim::peer`] shows the user, who is not known for certain yet.
+fn settle_name(peer: &mut Fields) {
+    if let Some(name) = peer.get("name") {
+        let name = display_name(name.get()).unwrap_or_else(|| RawJson::string(""));
+        peer.set("name", name);
     }
 }
 
@@ -250,7 +322,7 @@ fn check_token(token: Option<&RawJson>) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::String;
+    use alloc::{string::String, vec};
 
     use super::*;
 
@@ -266,6 +338,11 @@ mod tests {
 
     fn with_sessions() -> Config {
         Config { authentication: true, ..Config::default() }
+    }
+
+    fn session_over(claim: &mut Claim, session: &str) -> Result<(), Refusal> {
+        let session = SessionRecord::parse(session).unwrap();
+        claim.merge_session(session, &SessionConfig::default())
     }
 
     /// R-A1
@@ -287,7 +364,15 @@ mod tests {
             (r#"{"user":"al\nice"}"#, "Invalid user field: must not contain control characters"),
             (&long, "Invalid user field: must not be longer than 255 bytes"),
             (r#"{"user":"\ud800"}"#, "Invalid user field: must not contain half a surrogate pair"),
-            (r#"{"user":"alice","name":5}"#, "Invalid name field: must be a string"),
+            (
+                r#"{"user":"alice","name":"Bob \ud83d"}"#,
+                "Invalid name field: must not contain half a surrogate pair",
+            ),
+            (
+                r#"{"user":"alice","k\ud83d":1}"#,
+                "Invalid k\u{fffd} field: must not contain half a surrogate pair",
+            ),
+            (r#"{"user":"alice","USER":"bob"}"#, "Invalid user field: must be spelled user"),
         ] {
             assert_eq!(read(text, &Config::default()), Err((4401, message.into())), "{text}");
         }
@@ -355,10 +440,9 @@ mod tests {
         let text = r#"{"type":"auth","user":"alice","name":"Other","token":"t","data":{"a":1.0},"rooms":["x"]}"#;
         let mut claim = read(text, &with_sessions()).unwrap();
         let session = r#"{"user":"bob","token":"s","name":"Bob","rooms":["b","bob",5,"","a","b"],"plan":1e2}"#;
-        claim.merge_session(SessionRecord::parse(session).unwrap()).unwrap();
-        claim
-            .merge_hook(&["h", "a", ""], Fields::new().with("id", "x").with("level", "7"))
-            .unwrap();
+        session_over(&mut claim, session).unwrap();
+        let fields = Fields::new().with("id", "x").with("level", "7").with("user", "carol");
+        claim.merge_hook(AllowedUser::Claimed, &["h", "a", ""], fields).unwrap();
         assert_eq!(&*claim.user, "bob");
         let rooms: Vec<_> = claim.rooms.iter().map(|(room, _)| &**room).collect();
         assert_eq!(rooms, ["b", "a", "h"]);
@@ -384,8 +468,128 @@ mod tests {
         for session in [r#"{"user":5}"#, r#"{"user":""}"#, r#"{"user":"a|b"}"#, r#"{"user":null}"#]
         {
             let mut claim = read(r#"{"user":"alice","token":"t"}"#, &with_sessions()).unwrap();
-            let refusal = claim.merge_session(SessionRecord::parse(session).unwrap()).unwrap_err();
+            let refusal = session_over(&mut claim, session).unwrap_err();
             assert_eq!(refusal.message, "Authentication failed: Invalid session", "{session}");
         }
+    }
+
+    /// R-A1: a name is a string, whatever it was; what is none is the user, who comes to be known
+    /// later.
+    #[test]
+    fn names() {
+        for (name, shown) in [
+            (r#""Al""#, r#""Al""#),
+            ("12", r#""12""#),
+            ("1.0", r#""1.0""#),
+            ("false", r#""false""#),
+            (r#""""#, r#""bob""#),
+            ("null", r#""bob""#),
+            ("[]", r#""bob""#),
+            (r#"{"first":"Al"}"#, r#""bob""#),
+        ] {
+            let expected = format!(r#"{{"user":"bob","name":{shown},"id":"0a","online":true}}"#);
+            let text = format!(r#"{{"user":"alice","name":{name},"token":"t"}}"#);
+            let mut claim = read(&text, &with_sessions()).unwrap();
+            session_over(&mut claim, r#"{"user":"bob"}"#).unwrap();
+            assert_eq!(claim.peer("0a", None).to_json(), expected, "{name}");
+
+            let mut claim = read(r#"{"user":"alice","token":"t"}"#, &with_sessions()).unwrap();
+            session_over(&mut claim, &format!(r#"{{"user":"bob","name":{name}}}"#)).unwrap();
+            assert_eq!(claim.peer("0a", None).to_json(), expected, "{name}");
+
+            let mut claim = read(r#"{"user":"bob"}"#, &with_hook()).unwrap();
+            let fields = Fields::new().with("name", RawJson::parse(name).unwrap());
+            claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap();
+            assert_eq!(claim.peer("0a", None).to_json(), expected, "{name}");
+        }
+    }
+
+    /// R-A4: what is private stays inside, and of the rest others see what is listed.
+    #[test]
+    fn what_others_see_of_a_session() {
+        let session = r#"{"user":"bob","name":"Bob","email":"b@example.com","plan":"pro","private":{"csrf":1}}"#;
+        for (public, record) in [
+            (
+                PublicMembers::All,
+                r#"{"user":"bob","x":1,"email":"b@example.com","name":"Bob","plan":"pro","id":"0a","online":true}"#,
+            ),
+            (
+                PublicMembers::Only(vec!["plan".into()]),
+                r#"{"user":"bob","x":1,"name":"Bob","plan":"pro","id":"0a","online":true}"#,
+            ),
+            (
+                PublicMembers::Only(Vec::new()),
+                r#"{"user":"bob","x":1,"name":"Bob","id":"0a","online":true}"#,
+            ),
+        ] {
+            let auth = r#"{"user":"a","token":"t","x":1,"email":"claimed@example.com"}"#;
+            let mut claim = read(auth, &with_sessions()).unwrap();
+            let config = SessionConfig { public, ..SessionConfig::default() };
+            claim.merge_session(SessionRecord::parse(session).unwrap(), &config).unwrap();
+            let peer = claim.peer("0a", None);
+            let welcome = r#"{"user":"bob","x":1,"email":"b@example.com","name":"Bob","plan":"pro","id":"0a","online":true}"#;
+            assert_eq!(peer.to_json(), welcome);
+            assert_eq!(claim.record(&peer, "0a").text(), record);
+            // What a hook says of a peer, it says to all.
+            let fields = Fields::new().with("email", "hook@example.com").with("private", "1");
+            claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap();
+            let shown = claim.record(&claim.peer("0a", None), "0a");
+            assert!(shown.text().contains("hook@example.com"), "{shown:?}");
+            assert!(!shown.text().contains("private"), "{shown:?}");
+        }
+    }
+
+    /// R-A4, R-A5: who the client is has been said by a session or a hook; the hook's word is the
+    /// last.
+    #[test]
+    fn somebody_names_the_user() {
+        let hook = |user: &str| AllowedUser::Named(symple_proto::UserName::new(user).unwrap());
+        for (session, user, expected) in [
+            (r#"{"user":"bob"}"#, None, Some("bob")),
+            (r#"{"user":"bob"}"#, Some(AllowedUser::Claimed), Some("bob")),
+            (r#"{"user":"bob"}"#, Some(hook("carol")), Some("carol")),
+            ("{}", None, None),
+            ("{}", Some(AllowedUser::Claimed), None),
+            ("{}", Some(hook("carol")), Some("carol")),
+        ] {
+            let mut config = with_sessions();
+            let mut claim = read(r#"{"user":"alice","token":"t"}"#, &config).unwrap();
+            session_over(&mut claim, session).unwrap();
+            if let Some(user) = user {
+                claim.merge_hook(user, &[] as &[&str], Fields::new()).unwrap();
+            }
+            let named = claim.check_named(&config).map(|()| &*claim.user);
+            let refused = "Authentication failed: Session names no user";
+            match expected {
+                Some(user) => assert_eq!(named, Ok(user), "{session}"),
+                None => assert_eq!(named.unwrap_err().message, refused, "{session}"),
+            }
+            config.sessions.user_optional = true;
+            assert_eq!(claim.check_named(&config), Ok(()));
+        }
+    }
+
+    /// R-A8: what JavaScript takes for more than a member is none, whoever writes it.
+    #[test]
+    fn no_prototypes() {
+        let auth = r#"{"user":"a","token":"t","__proto__":{"x":1},"\u005f_proto__":2}"#;
+        let mut claim = read(auth, &with_sessions()).unwrap();
+        session_over(&mut claim, r#"{"user":"a","__proto__":{"x":1}}"#).unwrap();
+        let fields = Fields::new().with("__proto__", "x");
+        claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap();
+        assert!(!claim.peer("0a", None).to_json().contains("proto"));
+    }
+
+    /// R-A1: nothing is lost silently, wherever it comes from.
+    #[test]
+    fn half_surrogates_of_sessions_and_hooks() {
+        let auth = r#"{"user":"alice","token":"t"}"#;
+        let mut claim = read(auth, &with_sessions()).unwrap();
+        let refusal = session_over(&mut claim, r#"{"user":"a","name":"\ud800"}"#).unwrap_err();
+        assert_eq!(refusal.message, INVALID_SESSION);
+        let half = RawJson::parse(r#""\ud800""#).unwrap();
+        let fields = Fields::new().with("name", half);
+        let refusal = claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap_err();
+        assert_eq!(refusal.message, FAILED);
     }
 }

@@ -1,5 +1,6 @@
 //! How a node is set up.
 
+use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
 use symple_proto::Limits;
@@ -156,12 +157,33 @@ pub struct SessionConfig {
     pub ttl: Option<Duration>,
     /// How often it is looked whether the session of a peer is still there. 30 s; zero is never.
     pub check_interval: Duration,
+    /// A session need not name its user: the client then is who it says it is (R-A4), so whoever
+    /// has the token of such a session can be any user. Off.
+    pub user_optional: bool,
+    /// Which members of a session others see (R-A4). All but `private`.
+    pub public: PublicMembers,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { ttl: None, check_interval: Duration::from_secs(30) }
+        Self {
+            ttl: None,
+            check_interval: Duration::from_secs(30),
+            user_optional: false,
+            public: PublicMembers::default(),
+        }
     }
+}
+
+/// Which members of a session stand in its peer's public record (R-A4). The client itself is told
+/// of the others, too; of `private` nobody is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PublicMembers {
+    /// All but `private`.
+    #[default]
+    All,
+    /// These, and `user` and `name` in any case; `private` never, even if it is listed.
+    Only(Vec<String>),
 }
 
 /// How the nodes of a cluster watch over each other (R-C2).

@@ -34,6 +34,9 @@ pub enum EngineError {
     /// The public record of a peer of the host's is over the limit, which is named.
     #[error("the peer's public record is larger than {0} bytes")]
     RecordTooLarge(usize),
+    /// Half a surrogate pair in a member of a peer of the host's: it is no text.
+    #[error("a member of the peer has half a surrogate pair")]
+    HalfSurrogate,
     /// What was published is not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,

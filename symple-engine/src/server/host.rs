@@ -3,12 +3,12 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use symple_proto::{
-    Address, Emission, Fields, FrameView, PeerId, PublicRecord, Recipient, RoomName, UserName,
-    check_room, cluster::Call, json::Kind,
+    Address, Emission, Fields, FrameView, PeerId, Recipient, RoomName, UserName, check_room,
+    cluster::Call,
 };
 
 use super::{
-    ConnId, EngineError, HostCall, Server, Text, Whom,
+    AllowedUser, ConnId, EngineError, HostCall, Server, Text, Whom,
     claim::Claim,
     jobs::Job,
     membership::Reason,
@@ -150,13 +150,17 @@ impl Server {
         let limits = &self.config.limits;
         let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
         let elsewhere = self.emit_elsewhere(&emission.recipient, emission.text());
-        Ok(elsewhere + self.emit_here(text)?)
+        Ok(elsewhere + self.deliver_emission(&emission))
     }
 
     /// Delivers a frame from a backend to peers of this node (R-S3).
     pub(super) fn emit_here(&mut self, text: &str) -> Result<usize, EngineError> {
         let limits = &self.config.limits;
         let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
+        Ok(self.deliver_emission(&emission))
+    }
+
+    fn deliver_emission(&mut self, emission: &Emission<'_>) -> usize {
         let Self { registry, out, .. } = self;
         match &emission.recipient {
             Recipient::Session(id) => out.receivers().extend(registry.find_local(id)),
@@ -180,7 +184,7 @@ impl Server {
             }
             Recipient::Everyone => {}
         }
-        Ok(out.send(|| Text::from(String::from(emission.text()))))
+        out.send(|| Text::from(String::from(emission.text())))
     }
 
     fn kick(&mut self, whom: Whom<'_>, reason: &str) -> Result<usize, EngineError> {
@@ -238,19 +242,13 @@ impl Server {
             check_room(room)?;
         }
         let fields = Fields::new().with("user", user.as_str());
-        let mut claim =
-            Claim { user: user.as_str().into(), peer: fields, rooms: Vec::new(), token: None };
-        let mut over = peer;
-        over.remove("user");
-        // A name that is no string is a fault of the host's, and no name.
-        if over.get("name").is_some_and(|name| name.get().kind() != Kind::String) {
-            over.remove("name");
-        }
-        // That was all that could be refused.
-        let _ = claim.merge_hook(rooms, over);
+        let mut claim = Claim::new(user.as_str().into(), fields);
+        claim
+            .merge_hook(AllowedUser::Claimed, rooms, peer)
+            .map_err(|_| EngineError::HalfSurrogate)?;
         let id = self.new_id();
         let fields = claim.peer(&id, None);
-        let record = PublicRecord::of_peer(&fields, &claim.user, &id);
+        let record = claim.record(&fields, &id);
         if record.text().len() > self.config.limits.record {
             return Err(EngineError::RecordTooLarge(self.config.limits.record));
         }

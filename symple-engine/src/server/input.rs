@@ -198,11 +198,13 @@ pub enum SessionLookup<'a> {
 pub enum Verdict {
     /// The peer may come in.
     Allow {
+        /// Who it is.
+        user: AllowedUser,
         /// The rooms it is put in, beside those of its session. Names that are no rooms do not
         /// count.
         rooms: Vec<String>,
-        /// Members that go over those of the peer. `id`, `online`, `host`, `token`, `rooms` and
-        /// `type` do not count.
+        /// Members that go over those of the peer, for everyone to see. `user`, `id`, `online`,
+        /// `host`, `token`, `rooms`, `type`, `private` and `__proto__` do not count.
         peer: Fields,
     },
     /// It may not.
@@ -210,6 +212,15 @@ pub enum Verdict {
         /// What the client is told; `Authentication failed` without one.
         message: Option<Box<str>>,
     },
+}
+
+/// Who a client is that a hook allows (R-A5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedUser {
+    /// This user, whatever the client or its session says.
+    Named(UserName),
+    /// Who its session says it is; without one, who it says it is, which the hook has checked.
+    Claimed,
 }
 
 /// What the host may ask of the engine.

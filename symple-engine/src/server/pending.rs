@@ -15,6 +15,8 @@ pub(super) struct Pending {
     pub(super) id: Box<str>,
     /// The frame, for the hook.
     pub(super) auth: Box<str>,
+    /// The session that was found, for the hook.
+    pub(super) session: Option<Box<str>>,
     /// What the client has sent meanwhile (R-A11), in order.
     pub(super) queue: VecDeque<Box<str>>,
     pub(super) queued_bytes: usize,

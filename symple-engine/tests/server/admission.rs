@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use crate::common::{ADDRESS, Node, config};
 use symple_engine::server::{
-    Config, HostCall, Input, SessionLookup, TransportFault, Verdict, Whom,
+    AllowedUser, Config, HostCall, Input, PublicMembers, SessionLookup, TransportFault, Verdict,
+    Whom,
 };
-use symple_proto::Fields;
+use symple_proto::{Fields, UserName};
 
 const HOOK: fn() -> Config = || config(|config| config.hook = true);
 const SESSIONS: fn() -> Config = || config(|config| config.authentication = true);
 
 fn allow(rooms: &[&str]) -> Verdict {
-    Verdict::Allow { rooms: rooms.iter().map(ToString::to_string).collect(), peer: Fields::new() }
+    Verdict::Allow {
+        user: AllowedUser::Claimed,
+        rooms: rooms.iter().map(ToString::to_string).collect(),
+        peer: Fields::new(),
+    }
 }
 
 impl Node {
@@ -48,13 +53,14 @@ fn the_first_frame_is_auth() {
         let mut node = Node::new(Config::default());
         node.auth(text);
         let status = code - 4000;
+        let reason = if code == 4400 { "Bad request" } else { "Authentication failed" };
         assert_eq!(
             node.seen(),
             [
                 format!(
                     r#"send [#0.7] {{"type":"error","status":{status},"message":"{message}"}}"#
                 ),
-                format!("close #0.7 {code} Authentication failed"),
+                format!("close #0.7 {code} {reason}"),
             ],
             "{text}"
         );
@@ -178,12 +184,13 @@ fn anonymous() {
         node.seen(),
         [
             r#"send [#0.7] {"type":"error","status":400,"message":"Too many rooms: the limit is 256"}"#,
-            "close #0.7 4400 Authentication failed",
+            "close #0.7 4400 Bad request",
         ]
     );
 }
 
-/// R-F5: names that mean something to JavaScript mean nothing here.
+/// R-F5, R-A8: names that mean something to JavaScript mean nothing here, but for one that a client
+/// may trip over.
 #[test]
 fn keys_of_the_prototype_are_just_keys() {
     let mut node = Node::new(Config::default());
@@ -192,7 +199,7 @@ fn keys_of_the_prototype_are_just_keys() {
     );
     assert_eq!(
         node.seen()[1],
-        r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"hasOwnProperty","hasOwnProperty":1,"__proto__":{"user":"root"},"constructor":null,"id":"2…","online":true,"name":"hasOwnProperty","host":"192.0.2.1"},"rooms":["hasOwnProperty"]}"#
+        r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"hasOwnProperty","hasOwnProperty":1,"constructor":null,"id":"2…","online":true,"name":"hasOwnProperty","host":"192.0.2.1"},"rooms":["hasOwnProperty"]}"#
     );
 }
 
@@ -221,7 +228,7 @@ fn sessions() {
             SessionLookup::Unavailable,
             [
                 r#"send [#0.7] {"type":"error","status":503,"message":"Authentication unavailable"}"#.into(),
-                "close #0.7 4503 Authentication failed".into(),
+                "close #0.7 4503 Authentication unavailable".into(),
             ],
         ),
         (
@@ -232,7 +239,7 @@ fn sessions() {
             ],
         ),
         (
-            found("{}"),
+            found(r#"{"user":"alice","private":{"csrf":"x"},"__proto__":1}"#),
             [
                 "Admit { conn: #0.7 }".into(),
                 r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Other","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice"]}"#.into(),
@@ -243,8 +250,150 @@ fn sessions() {
         node.auth(frame);
         assert_eq!(node.one(), "load session t");
         node.session(session);
-        assert_eq!(node.seen(), expected, "{session:?}");
+        let seen = node.seen();
+        let seen: Vec<_> = seen.iter().filter(|line| !line.starts_with("Event(")).collect();
+        assert_eq!(seen, expected.iter().collect::<Vec<_>>(), "{session:?}");
     }
+}
+
+/// R-A4: what is wrong with a session is told to whoever runs the server: whether it is refused,
+/// or what is wrong in it ignored.
+#[test]
+fn faults_of_sessions() {
+    for (session, fault, admitted) in [
+        ("5", "NotAnObject", false),
+        (r#"{"user":7}"#, "UserNotAString", false),
+        (r#"{"user":"a|b"}"#, "User(Separator)", false),
+        (r#"{"user":"a","x":"\ud800"}"#, "HalfSurrogate", false),
+        (r#"{"user":"a","\ud800":1}"#, "HalfSurrogate", false),
+        (r#"{"name":"A"}"#, "NoUser", false),
+        (r#"{"user":"a","rooms":"team-a"}"#, "Rooms", true),
+        (r#"{"user":"a","rooms":["b",7]}"#, "Rooms", true),
+        (r#"{"user":"a","rooms":[""]}"#, "Room(Empty)", true),
+        (r#"{"user":"a","name":{}}"#, "Name", true),
+    ] {
+        let mut node = Node::new(SESSIONS());
+        node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
+        node.forget();
+        node.session(SessionLookup::Found(session));
+        let seen = node.seen();
+        let user = if admitted { "a" } else { "alice" };
+        let event = format!("SessionFault {{ conn: #0.7, user: \"{user}\", fault: {fault} }}");
+        assert!(seen[0].contains(&event), "{session}: {seen:?}");
+        assert_eq!(seen[1].starts_with("Admit"), admitted, "{session}: {seen:?}");
+        if !admitted {
+            assert!(seen[2].starts_with("close #0.7 4401"), "{session}: {seen:?}");
+        }
+    }
+    let mut node = Node::new(SESSIONS());
+    node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
+    node.forget();
+    node.session(SessionLookup::Found(r#"{"user":"a","name":5,"rooms":["b"],"private":1}"#));
+    assert!(!node.seen().iter().any(|line| line.contains("SessionFault")));
+}
+
+/// R-A4: whoever has a token is who its session says, and nobody where it says nothing.
+#[test]
+fn a_session_names_its_user() {
+    let auth = r#"{"type":"auth","user":"alice","token":"t"}"#;
+    let mut node = Node::new(SESSIONS());
+    node.auth(auth);
+    node.forget();
+    node.session(SessionLookup::Found(r#"{"rooms":["team"]}"#));
+    let refused = "Authentication failed: Session names no user";
+    assert_eq!(
+        node.seen()[1],
+        format!(r#"send [#0.7] {{"type":"error","status":401,"message":"{refused}"}}"#)
+    );
+    // Unless that is wished.
+    let mut node = Node::new(config(|config| {
+        config.authentication = true;
+        config.sessions.user_optional = true;
+    }));
+    node.auth(auth);
+    node.forget();
+    node.session(SessionLookup::Found(r#"{"rooms":["team"]}"#));
+    assert!(node.seen()[1].contains(r#""rooms":["alice","team"]"#));
+}
+
+/// R-A5: a hook behind the session may say who it is; to allow the claimed user is no proof where
+/// the session says nothing.
+#[test]
+fn a_hook_names_the_user() {
+    let both = || {
+        config(|config| {
+            config.authentication = true;
+            config.hook = true;
+        })
+    };
+    let named = |user: &str| AllowedUser::Named(UserName::new(user).unwrap());
+    for (session, user, expected) in [
+        (r#"{"private":{"csrf":1}}"#, named("bob"), Some("bob")),
+        (r#"{"user":"carol"}"#, named("bob"), Some("bob")),
+        (r#"{"user":"carol"}"#, AllowedUser::Claimed, Some("carol")),
+        ("{}", AllowedUser::Claimed, None),
+    ] {
+        let mut node = Node::new(both());
+        node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
+        node.forget();
+        node.session(SessionLookup::Found(session));
+        // The hook sees what others do not.
+        assert!(node.seen()[0].ends_with(&format!(" session {session}")));
+        node.forget();
+        let peer = Fields::new().with("user", "mallory").with("private", "x");
+        node.verdict(Verdict::Allow { user, rooms: Vec::new(), peer });
+        let seen = node.seen();
+        let Some(user) = expected else {
+            assert!(seen[1].contains("Session names no user"), "{seen:?}");
+            continue;
+        };
+        let peer = format!(r#""peer":{{"user":"{user}","id":"2…","online":true,"name":"{user}""#);
+        assert!(seen[1].contains(&peer), "{seen:?}");
+        assert!(seen[1].contains(&format!(r#""rooms":["{user}"]"#)), "{seen:?}");
+        assert!(!seen[1].contains("private"), "{seen:?}");
+    }
+}
+
+/// R-A4: what a session says of its holder and others need not know, they are not told.
+#[test]
+fn what_others_see_of_a_session() {
+    let mut node = Node::new(config(|config| {
+        config.authentication = true;
+        config.sessions.public = PublicMembers::Only(vec!["plan".into()]);
+    }));
+    let watcher = node.auth(r#"{"type":"auth","user":"w","token":"w"}"#);
+    node.session(SessionLookup::Found(r#"{"user":"w","rooms":["r"]}"#));
+    let alice = node.auth(r#"{"type":"auth","user":"alice","token":"t","mood":"good"}"#);
+    node.forget();
+    node.session(SessionLookup::Found(
+        r#"{"user":"alice","name":"A","email":"a@example.com","plan":"pro","private":1,"rooms":["r"]}"#,
+    ));
+    let welcome = node.received(alice).remove(0);
+    assert!(welcome.contains(r#""email":"a@example.com","plan":"pro","id""#), "{welcome}");
+    assert!(!welcome.contains("private"), "{welcome}");
+    assert_eq!(
+        node.received(watcher),
+        [
+            r#"{"type":"presence","from":"alice|3…","data":{"user":"alice","mood":"good","name":"A","plan":"pro","id":"3…","online":true}}"#
+        ]
+    );
+}
+
+/// R-L1, R-A9: an `auth` frame is no larger than a first one may be.
+#[test]
+fn authenticating_again_with_much() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    node.forget();
+    let many: Vec<_> = (0..90_000).map(|n| format!("\"k{n}\":1")).collect();
+    node.text(alice, &format!(r#"{{"type":"auth","user":"alice",{}}}"#, many.join(",")));
+    assert_eq!(
+        node.one(),
+        r#"send [#0.7] {"type":"error","status":413,"message":"Auth frame larger than 65536 bytes"}"#
+    );
+    let few: Vec<_> = (0..3_000).map(|n| format!("\"k{n}\":1")).collect();
+    node.text(alice, &format!(r#"{{"type":"auth","user":"alice",{}}}"#, few.join(",")));
+    assert!(node.seen().last().unwrap().contains("Peer data larger than 16384 bytes"));
 }
 
 /// R-A4, R-A12: without a token nobody is asked.
@@ -271,7 +420,7 @@ fn a_token_is_required() {
 fn nobody_sits_in_the_room_of_a_claimed_user() {
     let mut node = Node::new(SESSIONS());
     let bob = node.auth(r#"{"type":"auth","user":"bob","token":"b"}"#);
-    node.session(SessionLookup::Found("{}"));
+    node.session(SessionLookup::Found(r#"{"user":"bob"}"#));
     let mallory = node.auth(r#"{"type":"auth","user":"bob","token":"m"}"#);
     node.session(SessionLookup::Found(r#"{"user":"mallory"}"#));
     node.forget();
@@ -294,6 +443,7 @@ fn hook() {
     );
     let peer = Fields::new().with("name", "Alice").with("id", "forged").with("level", "7");
     node.verdict(Verdict::Allow {
+        user: AllowedUser::Claimed,
         rooms: ["team", "", "all", "team"].map(Into::into).into(),
         peer,
     });
@@ -356,7 +506,7 @@ fn a_decision_that_never_comes() {
         let seen = node.seen();
         assert!(seen[0].contains(message), "{seen:?}");
         assert!(seen[1].contains(&code.to_string()), "{seen:?}");
-        node.session(SessionLookup::Found("{}"));
+        node.session(SessionLookup::Found(r#"{"user":"alice"}"#));
         node.nothing();
     }
 }
@@ -468,12 +618,12 @@ fn a_pipelined_second_auth_never_makes_two_peers() {
 fn authenticate_again() {
     let mut node = Node::new(SESSIONS());
     let conn = node.auth(r#"{"type":"auth","user":"alice","token":"t1"}"#);
-    node.session(SessionLookup::Found(r#"{"rooms":["a","b"]}"#));
+    node.session(SessionLookup::Found(r#"{"user":"alice","rooms":["a","b"]}"#));
     node.text(conn, r#"{"type":"join","room":"mine"}"#);
     node.forget();
     node.text(conn, r#"{"type":"auth","user":"alice","token":"t2"}"#);
     assert_eq!(node.one(), "load session t2");
-    node.session(SessionLookup::Found(r#"{"name":"Alice","rooms":["b","c"]}"#));
+    node.session(SessionLookup::Found(r#"{"user":"alice","name":"Alice","rooms":["b","c"]}"#));
     assert_eq!(
         node.one(),
         r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","b","c","mine"]}"#
@@ -488,7 +638,7 @@ fn authenticate_again() {
 fn a_failed_re_authentication_changes_nothing() {
     let mut node = Node::new(SESSIONS());
     let conn = node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
-    node.session(SessionLookup::Found(r#"{"rooms":["a"]}"#));
+    node.session(SessionLookup::Found(r#"{"user":"alice","rooms":["a"]}"#));
     let before: Vec<_> = node.server.peers().collect();
     for (frame, session, expected) in [
         (r#"{"type":"auth"}"#, None, "Missing user field"),
@@ -505,7 +655,7 @@ fn a_failed_re_authentication_changes_nothing() {
         ),
         (
             r#"{"type":"auth","user":"bob","token":"x"}"#,
-            Some(SessionLookup::Found("{}")),
+            Some(SessionLookup::Found(r#"{"user":"bob"}"#)),
             r#""status":403,"message":"Cannot authenticate as another user""#,
         ),
         (

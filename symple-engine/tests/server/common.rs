@@ -71,9 +71,11 @@ impl Node {
                     self.requests.push(*request);
                     format!("load session {}", token.expose())
                 }
-                Action::Authorize { request, conn, peer, auth } => {
+                Action::Authorize { request, conn, peer, auth, session } => {
                     self.requests.push(*request);
-                    format!("authorize {conn:?} peer {peer} auth {auth}")
+                    let session = session.as_ref().map(|session| format!(" session {session}"));
+                    let session = session.unwrap_or_default();
+                    format!("authorize {conn:?} peer {peer} auth {auth}{session}")
                 }
                 Action::Close { conn, code, reason, discard } => {
                     let discard = if *discard { " discard" } else { "" };

@@ -2,9 +2,9 @@
 
 use crate::common::{Node, config};
 use symple_engine::server::{
-    Config, ConnId, EngineError, Event, HostCall, Input, OfflineReason, Verdict, Whom,
+    AllowedUser, Config, ConnId, EngineError, Event, HostCall, Input, OfflineReason, Verdict, Whom,
 };
-use symple_proto::{EmissionError, Fields, UserName};
+use symple_proto::{EmissionError, Fields, RawJson, UserName};
 
 fn id(digit: u32) -> String {
     format!("{digit}{}", "0".repeat(19))
@@ -215,18 +215,18 @@ fn a_peer_that_cannot_be() {
     assert_eq!(node.server.peers().count(), 1);
 }
 
-/// A name that is no string costs the host's peer its name, not its rooms.
+/// R-A1: a name that is none costs the host's peer its name, not its rooms.
 #[test]
 fn a_peer_with_a_name_that_is_none() {
     let mut node = Node::new(Config::default());
     let call = HostCall::AddPeer {
         conn: ConnId::new(50, 0),
         user: UserName::new("bot").unwrap(),
-        peer: Fields::new().with("name", true).with("kind", "bridge"),
+        peer: Fields::new().with("name", RawJson::parse("{}").unwrap()).with("kind", "bridge"),
         rooms: &["r".into()],
     };
     assert_eq!(node.host(call), Ok(1));
-    assert!(node.one().contains(r#""peer":{"user":"bot","kind":"bridge","id":"2…","online":true,"name":"bot"},"rooms":["bot","r"]}"#));
+    assert!(node.one().contains(r#""peer":{"user":"bot","name":"bot","kind":"bridge","id":"2…","online":true},"rooms":["bot","r"]}"#));
 }
 
 /// The host is told what happens, if it wants to know.
@@ -264,7 +264,11 @@ fn notices_of_an_authentication_again() {
         node.text(conn, r#"{"type":"auth","user":"alice"}"#);
         node.forget();
         let request = *node.requests.last().unwrap();
-        let verdict = Verdict::Allow { rooms: rooms.map(Into::into).into(), peer: Fields::new() };
+        let verdict = Verdict::Allow {
+            user: AllowedUser::Claimed,
+            rooms: rooms.map(Into::into).into(),
+            peer: Fields::new(),
+        };
         node.input(Input::Authorized { request, verdict }).unwrap();
     }
     let seen = node.seen();

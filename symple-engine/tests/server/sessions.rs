@@ -19,7 +19,11 @@ impl Node {
     fn with_session(&mut self, token: &str) -> ConnId {
         let conn = self.auth(&format!(r#"{{"type":"auth","user":"alice","token":"{token}"}}"#));
         let request = self.requests.remove(0);
-        self.input(Input::SessionLoaded { request, session: SessionLookup::Found("{}") }).unwrap();
+        self.input(Input::SessionLoaded {
+            request,
+            session: SessionLookup::Found(r#"{"user":"alice"}"#),
+        })
+        .unwrap();
         conn
     }
 
@@ -102,7 +106,11 @@ fn a_check_is_of_one_token() {
     node.pass(MINUTE / 2);
     node.text(conn, r#"{"type":"auth","user":"alice","token":"new"}"#);
     let request = node.requests.remove(0);
-    node.input(Input::SessionLoaded { request, session: SessionLookup::Found("{}") }).unwrap();
+    node.input(Input::SessionLoaded {
+        request,
+        session: SessionLookup::Found(r#"{"user":"alice"}"#),
+    })
+    .unwrap();
     node.forget();
     node.checked(conn, "old", false);
     node.nothing();

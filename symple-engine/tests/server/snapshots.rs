@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{Node, config};
 use symple_engine::server::{
-    Config, HostCall, Input, SessionLookup, TransportFault, Verdict, Whom,
+    AllowedUser, Config, HostCall, Input, SessionLookup, TransportFault, Verdict, Whom,
 };
 use symple_proto::Fields;
 
@@ -48,7 +48,7 @@ fn errors_and_closes() {
         SessionLookup::Missing,
         SessionLookup::Unavailable,
         SessionLookup::Found("5"),
-        SessionLookup::Found("{}"),
+        SessionLookup::Found(r#"{"user":"alice"}"#),
     ] {
         node.auth(frame);
         let request = node.requests.remove(0);
@@ -58,9 +58,17 @@ fn errors_and_closes() {
     node.input(Input::Authorized { request, verdict: Verdict::Deny { message: None } }).unwrap();
     let alice = node.auth(frame);
     let request = node.requests.remove(0);
-    node.input(Input::SessionLoaded { request, session: SessionLookup::Found("{}") }).unwrap();
+    node.input(Input::SessionLoaded {
+        request,
+        session: SessionLookup::Found(r#"{"user":"alice"}"#),
+    })
+    .unwrap();
     let request = node.requests.remove(0);
-    let verdict = Verdict::Allow { rooms: vec!["team".into()], peer: Fields::new() };
+    let verdict = Verdict::Allow {
+        user: AllowedUser::Claimed,
+        rooms: vec!["team".into()],
+        peer: Fields::new(),
+    };
     node.input(Input::Authorized { request, verdict }).unwrap();
     node.text(alice, r#"{"type":"join","room":"r"}"#);
     node.text(alice, r#"{"type":"message","to":5}"#);

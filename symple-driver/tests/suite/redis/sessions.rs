@@ -81,7 +81,8 @@ fn with_a_hook() {
         builder.redis(config).configure(authenticated).authenticate(
             |request: AuthRequest| async move {
                 match request.peer.get_str("plan").as_deref() {
-                    Some("paid") => AuthDecision::allow().rooms(["lounge"]),
+                    // The session has said who it is.
+                    Some("paid") => AuthDecision::allow_claimed().rooms(["lounge"]),
                     _ => AuthDecision::deny("Pay first"),
                 }
             },

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use symple_engine::{
     Timestamp,
     server::{
-        Action, ClusterConfig, Config, ConnId, HostCall, Input, PresenceMode, RoomSend, Server,
-        Verdict,
+        Action, AllowedUser, ClusterConfig, Config, ConnId, HostCall, Input, PresenceMode,
+        RoomSend, Server, Verdict,
     },
 };
 use symple_proto::{Fields, cluster::Envelope};
@@ -260,7 +260,7 @@ impl World {
                 Verdict::Deny { message: None }
             } else {
                 let rooms = self.dice.rooms().into_iter().map(Into::into).collect();
-                Verdict::Allow { rooms, peer: Fields::new() }
+                Verdict::Allow { user: AllowedUser::Claimed, rooms, peer: Fields::new() }
             };
             self.input(at, Input::Authorized { request, verdict });
         }
