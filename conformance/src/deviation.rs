@@ -59,6 +59,17 @@ pub const DEVIATIONS: &[Deviation] = &[
         "R-A1",
         "Node takes any user that JavaScript takes for true; here it is a string that an address can hold",
     ),
+    deviation("D-NAME", "R-A1", "Node shows whatever was written for a name, an object too"),
+    deviation(
+        "D-SPELLING",
+        "R-F2",
+        "Node relays keys that are another spelling of from for receivers that ignore case or end keys at a NUL",
+    ),
+    deviation(
+        "D-PROTO",
+        "R-A8, R-P5",
+        "Node relays a __proto__ of the auth frame, which JavaScript clients can trip over",
+    ),
     deviation(
         "D-STRICT",
         "R-A12",
@@ -69,6 +80,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         "R-A4",
         "Node puts a peer in the room of the user that it claims to be, not of that of its session",
     ),
+    deviation("D-SESSIONUSER", "R-A4", "Node lets a client be any user whose session names none"),
     deviation(
         "D-ROOMS",
         "R-A6",

@@ -7,7 +7,7 @@ mod sockets;
 use std::{collections::BTreeMap, time::Duration};
 
 use symple_driver::{AuthDecision, Config};
-use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
+use symple_engine::server::{PresenceMode, PublicMembers, RateLimit, RoomSend};
 use thiserror::Error;
 
 use crate::transcript::{Frame, Header, HookAnswer, ScenarioConfig};
@@ -153,6 +153,15 @@ pub(crate) fn server_config(config: &ScenarioConfig) -> Result<Config, String> {
             "max-connections-per-address" => engine.connections.per_address = number()?,
             "max-unauthenticated" => engine.connections.unauthenticated = number()?,
             "auth-timeout" => engine.auth_timeout = seconds()?,
+            "session-user" => match value.as_str() {
+                Some("required") => engine.sessions.user_optional = false,
+                Some("optional") => engine.sessions.user_optional = true,
+                _ => return Err(invalid()),
+            },
+            "session-public" => {
+                let names = value.as_str().ok_or_else(invalid)?.split(',').map(Into::into);
+                engine.sessions.public = PublicMembers::Only(names.collect());
+            }
             "presence" => {
                 engine.presence = match value.as_str() {
                     Some("full") => PresenceMode::Full,

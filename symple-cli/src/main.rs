@@ -16,7 +16,7 @@ mod signals;
 mod stderr;
 mod text;
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode};
 
 use clap::ArgMatches;
 use settings::{RedisSettings, Settings, Source, read_dot_env};
@@ -52,13 +52,13 @@ impl Failure {
     }
 }
 
-/// The Redis of a command that needs one and no server, and how long sessions live there.
-fn read_redis(flags: &ArgMatches) -> Result<(RedisConfig, Option<Duration>), Failure> {
+/// The Redis of a command that needs one and no server, and what is to be known of sessions there.
+fn read_redis(flags: &ArgMatches) -> Result<(RedisConfig, RedisSettings), Failure> {
     let source = source(flags)?;
     warn(&source);
-    let settings = RedisSettings::read(&source).map_err(Failure::usage)?;
-    let redis = settings.redis.ok_or_else(|| Failure::usage("which Redis? (redis-url)"))?;
-    Ok((redis, settings.session_ttl))
+    let mut settings = RedisSettings::read(&source).map_err(Failure::usage)?;
+    let redis = settings.redis.take().ok_or_else(|| Failure::usage("which Redis? (redis-url)"))?;
+    Ok((redis, settings))
 }
 
 /// Runs a future to its end.

@@ -110,6 +110,7 @@ fn greet(settings: &Settings, server: &Server) {
         urls.join(", "),
         describe(settings)
     );
+    warn_of_open_rooms(settings);
     let public: Vec<_> = server
         .local_addresses()
         .iter()
@@ -121,6 +122,26 @@ fn greet(settings: &Settings, server: &Server) {
             "ANYONE WHO CAN REACH {} CAN BE ANY USER AND JOIN ANY ROOM: authentication is off. \
              Listen on 127.0.0.1 only (--host 127.0.0.1), or turn authentication on.",
             public.join(", ")
+        );
+    }
+}
+
+/// Says what authentication does not protect from, and one might think that it does.
+fn warn_of_open_rooms(settings: &Settings) {
+    let engine = &settings.config.engine;
+    if !engine.authentication {
+        return;
+    }
+    if engine.dynamic_rooms {
+        tracing::warn!(
+            "clients may join any room, also the room of another user, and read what is sent to it: \
+             dynamic rooms are on. Turn them off (--dynamic-rooms false) unless that is wanted."
+        );
+    }
+    if engine.sessions.user_optional {
+        tracing::warn!(
+            "whoever has the token of a session without a user can be any user: session-user is \
+             optional. Let sessions name their users (--session-user required) unless that is wanted."
         );
     }
 }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use symple_driver::{SessionEntry, Sessions};
-use symple_proto::{Fields, SessionRecord};
+use symple_proto::{Fields, SessionError, SessionRecord};
 
 use crate::{
     Failure, block_on,
     input::{print, read_input},
     read_redis,
-    settings::flags::{PRECEDENCE, redis_settings},
+    settings::{
+        RedisSettings,
+        flags::{PRECEDENCE, redis_settings},
+    },
 };
 
 /// The command line of `symple session`.
@@ -39,7 +42,7 @@ pub(crate) fn command() -> Command {
         )
         .subcommand(
             Command::new("delete")
-                .about("Ends a session; its connections are closed within a minute")
+                .about("Ends a session; its connections are closed within half a minute")
                 .arg(token()),
         )
         .subcommand(
@@ -53,11 +56,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let Some((name, flags)) = matches.subcommand() else {
         return Err(Failure::usage("there is no such command"));
     };
-    let (redis, ttl) = read_redis(flags)?;
+    let (redis, RedisSettings { session_ttl: ttl, session_user_optional, .. }) = read_redis(flags)?;
     let text = |name| flags.try_get_one::<String>(name).ok().flatten().map_or("", String::as_str);
     let token = text("token");
     let session = match name {
-        "set" => Some(parse(&read_input(text("session"))?)?),
+        "set" => Some(parse(&read_input(text("session"))?, session_user_optional)?),
         _ => None,
     };
     block_on(async {
@@ -85,10 +88,23 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     })
 }
 
-fn parse(text: &str) -> Result<Fields, Failure> {
-    SessionRecord::parse(text)
-        .map(|session| session.0)
-        .map_err(|_| Failure::usage("a session must be a JSON object"))
+/// A session that a server takes as it is (R-A4): what it would refuse or ignore is refused here,
+/// where somebody sees it.
+fn parse(text: &str, user_optional: bool) -> Result<Fields, Failure> {
+    let session = SessionRecord::parse(text).and_then(|session| {
+        session.check()?;
+        match session.user()? {
+            None if !user_optional => Err(SessionError::NoUser),
+            _ => Ok(session.0),
+        }
+    });
+    session.map_err(|error| match error {
+        SessionError::NotAnObject => Failure::usage("a session must be a JSON object"),
+        SessionError::NoUser => Failure::usage(format!(
+            "{error}: a server lets nobody in with it, unless session-user is optional"
+        )),
+        _ => Failure::usage(error),
+    })
 }
 
 /// A line for each session, in the order of their tokens.

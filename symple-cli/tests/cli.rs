@@ -92,6 +92,13 @@ impl Server {
         Self { child, log, address, greeting }
     }
 
+    /// The next line of its log.
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log has ended");
+        line
+    }
+
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         // Every shell has a kill; not every machine has the program.

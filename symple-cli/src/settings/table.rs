@@ -202,6 +202,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long sessions live after their last use, at least a second; -1 leaves them as they are"
     ),
     setting!(
+        REDIS,
+        "session-user",
+        ["SYMPLE_SESSION_USER"],
+        "required|optional",
+        "required",
+        "Whether a session must say who its holder is; with optional and one that does not, a \
+         client may be any user"
+    ),
+    setting!(
+        NODES,
+        "session-public",
+        ["SYMPLE_SESSION_PUBLIC"],
+        "NAME,…",
+        "*",
+        "Which members of a session others see, beside user and name; * is all but private, which \
+         nobody sees"
+    ),
+    setting!(
         NODES,
         "redis-required",
         ["SYMPLE_REDIS_REQUIRED"],

@@ -6,7 +6,8 @@ use std::{
 };
 
 use symple_driver::{Config, RedisConfig};
-use symple_engine::server::{PresenceMode, RateLimit, RoomSend};
+use symple_engine::server::{PresenceMode, PublicMembers, RateLimit, RoomSend};
+use symple_proto::PRIVATE_MEMBER;
 use thiserror::Error;
 
 use crate::{
@@ -171,6 +172,8 @@ impl Reader<'_> {
 pub(crate) struct RedisSettings {
     pub(crate) redis: Option<RedisConfig>,
     pub(crate) session_ttl: Option<Duration>,
+    /// A session need not name its user.
+    pub(crate) session_user_optional: bool,
 }
 
 impl RedisSettings {
@@ -230,8 +233,26 @@ impl RedisSettings {
             redis.prefix = reader.text("redis-prefix").unwrap_or_default();
             redis
         });
-        Ok(Self { redis, session_ttl })
+        let session_user = [("required", false), ("optional", true)];
+        let session_user_optional = reader.choice("session-user", &session_user)?;
+        Ok(Self { redis, session_ttl, session_user_optional })
     }
+}
+
+/// The members of a session that others see.
+fn public_members(value: &str) -> Result<PublicMembers, String> {
+    let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(Into::into).collect();
+    if names.iter().any(|name| name == PRIVATE_MEMBER) {
+        return Err(format!("{PRIVATE_MEMBER} is what nobody sees"));
+    }
+    if names.iter().any(|name| name == "*") {
+        return match names.len() {
+            1 => Ok(PublicMembers::All),
+            _ => Err("* stands alone".into()),
+        };
+    }
+    Ok(PublicMembers::Only(names))
 }
 
 impl Settings {
@@ -239,13 +260,16 @@ impl Settings {
     pub(crate) fn read(source: &Source) -> Result<Self, SettingsError> {
         let reader = Reader(source);
         let mut config = Config::default();
-        let RedisSettings { redis, session_ttl } = RedisSettings::read(source)?;
+        let RedisSettings { redis, session_ttl, session_user_optional } =
+            RedisSettings::read(source)?;
         let (required, cluster) = (reader.bool("redis-required")?, reader.bool("cluster")?);
         config.redis = redis.map(|mut redis| {
             (redis.required, redis.cluster) = (required, cluster);
             redis
         });
         config.engine.sessions.ttl = session_ttl;
+        config.engine.sessions.user_optional = session_user_optional;
+        config.engine.sessions.public = reader.read("session-public", public_members)?;
         config.path = reader.read("path", |path| match path {
             "" => Ok(None),
             path if path.starts_with('/') => Ok(Some(path.into())),

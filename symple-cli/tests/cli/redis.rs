@@ -62,6 +62,13 @@ fn settings() {
             "invalid value '0' for session-ttl (SYMPLE_SESSION_TTL): must ",
         ),
         ("SYMPLE_CLUSTER", "x", "invalid value 'x' for cluster (SYMPLE_CLUSTER): must be true"),
+        (
+            "SYMPLE_SESSION_USER",
+            "no",
+            "invalid value 'no' for session-user (SYMPLE_SESSION_USER): must ",
+        ),
+        ("SYMPLE_SESSION_PUBLIC", "private", "invalid value 'private' for session-public "),
+        ("SYMPLE_SESSION_PUBLIC", "*,plan", "invalid value '*,plan' for session-public "),
     ] {
         for command in ["serve", "check-config"] {
             let (code, stdout, stderr) = run(&folder, &[command], &[(variable, value)]);
@@ -202,6 +209,25 @@ fn sessions_and_emission() {
         assert!(stderr.contains(message), "{stderr}");
     }
 
+    // R-A4: what a server would refuse or ignore is refused where somebody sees it.
+    for (session, message) in [
+        (r#"{"user":5}"#, "Session user must be a string"),
+        (r#"{"user":"a|b"}"#, "Session user must not contain '|'"),
+        (r#"{"user":"a","rooms":"team-a"}"#, "Session rooms must be an array of strings"),
+        (r#"{"user":"a","rooms":[5]}"#, "Session rooms must be an array of strings"),
+        (r#"{"user":"a","name":{}}"#, "Session name must be a string"),
+        (r#"{"user":"a","x":"\ud800"}"#, "Session has half a surrogate pair"),
+        (r#"{"rooms":["a"]}"#, "Session names no user: a server lets nobody in with it"),
+    ] {
+        let (code, stdout, stderr) = run(&folder, &["session", "set", "bad", session], &variables);
+        assert_eq!((code, &*stdout), (2, ""), "{session}");
+        assert!(stderr.starts_with(&format!("symple: {message}")), "{session}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{session}: {stderr}");
+    }
+    let nobody = r#"{"rooms":["a"],"private":{"csrf":"x"}}"#;
+    ask(&["session", "set", "nobody", nobody, "--session-user", "optional"]);
+    assert_eq!(ask(&["session", "get", "nobody"]), format!("{nobody}\n"));
+
     let mut command = symple(&folder);
     command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--authentication"]);
     let child = command.env("REDIS_URL", &url).stderr(Stdio::piped()).spawn().unwrap();
@@ -232,6 +258,37 @@ fn sessions_and_emission() {
     assert_eq!(recv(&mut alice), serde_json::from_str::<serde_json::Value>(frame).unwrap());
 }
 
+/// R-A4, R-R1: what authentication does not protect from is said at the start; what a session has
+/// that is no good is said when it is used, once a second.
+#[test]
+fn what_is_warned_of() {
+    let Some(redis) = Redis::start() else { return };
+    let folder = folder("redis-warnings");
+    let start = |arguments: &[&str]| {
+        let mut command = symple(&folder);
+        command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--authentication"]);
+        command.args(arguments).env("REDIS_URL", redis.url());
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        Server::of(child, |line| line.contains("listens on"))
+    };
+    let mut server = start(&[]);
+    assert!(
+        server.next_line().contains("WARN clients may join any room, also the room of another")
+    );
+    redis.run::<()>(&["SET", "symple:session:t", r#"{"user":"alice","rooms":"team-a"}"#]);
+    let mut alice = server.connect();
+    let auth = json!({ "type": "auth", "user": "x", "token": "t" });
+    alice.send(Message::text(auth.to_string())).unwrap();
+    assert_eq!(recv(&mut alice)["peer"]["user"], "alice");
+    let line = server.next_line();
+    let problem = "Session rooms must be an array of strings (user 'alice')";
+    assert!(line.contains("WARN") && line.contains(problem), "{line}");
+
+    let mut server = start(&["--dynamic-rooms", "false", "--session-user", "optional"]);
+    let warning = "WARN whoever has the token of a session without a user can be any user";
+    assert!(server.next_line().contains(warning));
+}
+
 /// R-S1: TLS towards Redis; only with a certificate that is trusted.
 #[test]
 fn tls() {
@@ -257,7 +314,7 @@ fn tls() {
     ]);
     let Some(redis) = redis else { return };
     let url = format!("rediss://localhost:{port}");
-    let set = ["session", "set", "t", "{}"];
+    let set = ["session", "set", "t", r#"{"user":"a"}"#];
     let (code, _, stderr) = run(&folder, &set, &[("REDIS_URL", &url)]);
     assert!(code == 2 && stderr.starts_with("symple: cannot reach Redis"), "{stderr}");
     let variables = [

@@ -105,7 +105,7 @@ impl Sessions {
         }
     }
 
-    /// Ends a session: its connections are closed within a minute (R-S2). False if there is none.
+    /// Ends a session: its connections are closed within half a minute (R-S2). False if there is none.
     ///
     /// # Errors
     /// [`RedisError`]
