@@ -325,7 +325,7 @@ fn tls() {
     ];
     let (code, _, stderr) = run(&folder, &set, &variables);
     assert_eq!((code, &*stderr), (0, ""));
-    assert_eq!(redis.ask::<String>("GET symple:session:t"), "{}");
+    assert_eq!(redis.ask::<String>("GET symple:session:t"), r#"{"user":"a"}"#);
     let mut command = symple(&folder);
     command.args(["serve", "--host", "127.0.0.1", "--port", "0"]);
     let child = command.envs(variables).stderr(Stdio::piped()).spawn().unwrap();
