@@ -49,24 +49,22 @@ pub enum AuthError {
 /// # Errors
 /// [`AuthError`]
 pub fn check_auth(auth: Object<'_>, limit: usize) -> Result<(), AuthError> {
-    if size(auth) > limit {
-        if !has_secrets(auth.text()) {
-            return Err(AuthError::TooLarge(limit));
-        }
+    let escapes = auth.text().contains("\\u");
+    let mut size = 0;
+    let mut checked = Ok(());
+    auth.for_each_while(|member| {
+        size += size_in_record(&member);
+        checked = check_member(&member, escapes);
+        checked.is_ok()
+    });
+    checked?;
+    if size > limit && has_secrets(auth.text()) {
         let mut public = String::new();
         push_without(auth.text(), SECRET, &mut public);
-        if size(Object::checked(&public)) > limit {
-            return Err(AuthError::TooLarge(limit));
-        }
+        size = 0;
+        Object::checked(&public).for_each(|member| size += size_in_record(&member));
     }
-    let escapes = auth.text().contains("\\u");
-    let mut checked = Ok(());
-    auth.for_each(|member| {
-        if checked.is_ok() {
-            checked = check_member(&member, escapes);
-        }
-    });
-    checked
+    if size > limit { Err(AuthError::TooLarge(limit)) } else { Ok(()) }
 }
 
 fn check_member(member: &Member<'_>, escapes: bool) -> Result<(), AuthError> {
@@ -84,15 +82,12 @@ fn check_member(member: &Member<'_>, escapes: bool) -> Result<(), AuthError> {
     Ok(())
 }
 
-/// How many bytes the members take in the record.
-fn size(auth: Object<'_>) -> usize {
-    let mut size = 0;
-    auth.for_each(|member| {
-        if !matches!(member.spells(&NOT_COUNTED), Some((_, Spelling::Exact))) {
-            size += member.quoted_key().len() + member.value.text().len() + ":,".len();
-        }
-    });
-    size
+/// How many bytes a member takes in the record.
+fn size_in_record(member: &Member<'_>) -> usize {
+    match member.spells(&NOT_COUNTED) {
+        Some((_, Spelling::Exact)) => 0,
+        _ => member.quoted_key().len() + member.value.text().len() + ":,".len(),
+    }
 }
 
 #[cfg(test)]

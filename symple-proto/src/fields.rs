@@ -1,6 +1,6 @@
 //! An ordered set of JSON members: what a frame or a peer carries beyond what the protocol knows.
 
-use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
 use serde::{
@@ -60,16 +60,9 @@ impl Fields {
 
     /// Lays the members of `over` over these, as `Object.assign` does.
     pub fn merge(&mut self, over: impl IntoIterator<Item = (Box<str>, RawJson)>) {
-        let over = over.into_iter();
-        if over.size_hint().1.is_some_and(|count| count <= Collector::FEW) {
-            return over.for_each(|(name, value)| self.set(name, value));
-        }
-        let fields = core::mem::take(self);
-        let mut collector = Collector { fields, index: BTreeMap::new() };
-        for (name, value) in over {
-            collector.add(name, value);
-        }
-        *self = collector.fields;
+        let mut members = core::mem::take(&mut self.0);
+        members.extend(over);
+        *self = collect(members);
     }
 
     /// Takes all members out but those that `keep` keeps; the others stay in their order.
@@ -120,32 +113,44 @@ impl Fields {
 /// Collects members that may repeat a name, as `JSON.parse` does: the last value counts, at the
 /// place of the first.
 ///
-/// A hostile text has thousands of names, so beyond a few they are found by an index.
-#[derive(Default)]
-struct Collector {
-    fields: Fields,
-    index: BTreeMap<Box<str>, usize>,
-}
-
-impl Collector {
+/// A hostile text has thousands of names, so beyond a few those that are alike are found by sorting.
+fn collect(members: Vec<(Box<str>, RawJson)>) -> Fields {
     /// Up to so many names are compared one by one.
     const FEW: usize = 16;
-
-    fn add(&mut self, name: Box<str>, value: RawJson) {
-        let members = &mut self.fields.0;
-        if members.len() < Self::FEW {
-            return self.fields.set(name, value);
+    if members.len() <= FEW {
+        let repeats = |at: usize| members[..at].iter().any(|(name, _)| *name == members[at].0);
+        if !(1..members.len()).any(repeats) {
+            return Fields(members);
         }
-        if self.index.is_empty() {
-            self.index.extend(members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)));
+        let mut fields = Fields::new();
+        for (name, value) in members {
+            fields.set(name, value);
         }
-        if let Some(&at) = self.index.get(&name) {
-            members[at].1 = value;
-        } else {
-            self.index.insert(name.clone(), members.len());
-            members.push((name, value));
+        return fields;
+    }
+    let mut order: Vec<usize> = (0..members.len()).collect();
+    order.sort_unstable_by(|a, b| (&members[*a].0, a).cmp(&(&members[*b].0, b)));
+    // The place of each member, or none where a name has occurred before.
+    let mut repeats: Vec<(usize, usize)> = Vec::new();
+    for alike in order.chunk_by(|a, b| members[*a].0 == members[*b].0) {
+        if let [first, .., last] = alike {
+            repeats.push((*first, *last));
+            repeats.extend(alike[1..].iter().map(|later| (*later, *later)));
         }
     }
+    if repeats.is_empty() {
+        return Fields(members);
+    }
+    let mut members: Vec<_> = members.into_iter().map(Some).collect();
+    for (at, last) in repeats {
+        let value = members[last].take();
+        if at != last
+            && let (Some(member), Some((_, value))) = (&mut members[at], value)
+        {
+            member.1 = value;
+        }
+    }
+    Fields(members.into_iter().flatten().collect())
 }
 
 impl TryFrom<Object<'_>> for Fields {
@@ -158,15 +163,17 @@ impl TryFrom<Object<'_>> for Fields {
     /// [`Fault::LoneSurrogate`](crate::error::Fault::LoneSurrogate): a name that no Rust string can
     /// hold. Nothing is left out silently.
     fn try_from(object: Object<'_>) -> Result<Self, DecodeError> {
-        let mut collector = Collector::default();
+        let mut members = Vec::new();
         let mut fault = None;
-        object.for_each(|member| match member.key() {
-            Some(_) if fault.is_some() => {}
-            Some(key) => collector.add(key.into(), RawJson::from(member.value)),
-            None => fault = fault.or(Some(member.at)),
+        object.for_each_while(|member| {
+            match member.key() {
+                Some(key) => members.push((key.into(), RawJson::from(member.value))),
+                None => fault = Some(member.at),
+            }
+            fault.is_none()
         });
         match fault {
-            None => Ok(collector.fields),
+            None => Ok(collect(members)),
             Some(at) => Err(DecodeError::new(Fault::LoneSurrogate, at)),
         }
     }
@@ -215,11 +222,11 @@ impl<'de> Deserialize<'de> for Fields {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut collector = Collector::default();
+                let mut members = Vec::new();
                 while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
-                    collector.add(name.into(), value);
+                    members.push((name.into(), value));
                 }
-                Ok(collector.fields)
+                Ok(collect(members))
             }
         }
 
@@ -229,7 +236,9 @@ impl<'de> Deserialize<'de> for Fields {
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
+    use alloc::{borrow::ToOwned, format};
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::json::Json;
@@ -266,6 +275,8 @@ mod tests {
         assert_eq!(fields.len(), 40);
         assert_eq!(fields.get("k0").unwrap().text(), "80");
         assert_eq!(fields.get("k39").unwrap().text(), "79");
+        let order: Vec<_> = fields.iter().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(order, (0..40).map(|n| format!("k{n}")).collect::<Vec<_>>());
     }
 
     #[test]
@@ -282,5 +293,26 @@ mod tests {
         assert_eq!(peer.remove("name").unwrap().text(), "\"x\"");
         assert_eq!(peer.get_str("user").unwrap(), "b");
         assert!(peer.get_str("rooms").is_none());
+    }
+
+    proptest! {
+        /// Few members and many are collected alike, whatever repeats.
+        #[test]
+        fn sorting_finds_what_comparing_finds(names in prop::collection::vec(0..30_u8, 0..80)) {
+            let member = |(at, name): (usize, &u8)| {
+                (format!("k{name}").into_boxed_str(), RawJson::string(&format!("{at}")))
+            };
+            let members: Vec<_> = names.iter().enumerate().map(member).collect();
+            let mut expected = Fields::new();
+            for (name, value) in members.clone() {
+                expected.set(name, value);
+            }
+            prop_assert_eq!(&collect(members.clone()), &expected);
+            let mut merged = Fields::new();
+            for half in members.chunks(members.len() / 2 + 1) {
+                merged.merge(half.to_vec());
+            }
+            prop_assert_eq!(&merged, &expected);
+        }
     }
 }

@@ -78,9 +78,14 @@ impl ToldRecord {
     pub fn read(data: Object<'_>, user: &str, id: &str, limit: usize) -> Result<Self, RecordError> {
         let mut record = Builder::new(user, id, limit);
         let mut misspelt = None;
-        data.for_each(|member| match member.spells(&NAMES) {
-            Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(NAMES[name]),
-            found => record.add(found, member.quoted_key(), member.value, member.value.text()),
+        data.for_each_while(|member| {
+            match member.spells(&NAMES) {
+                Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(NAMES[name]),
+                found => {
+                    record.add(found, member.quoted_key(), member.value, member.value.text());
+                }
+            }
+            !record.over && misspelt.is_none()
         });
         if let Some(name) = misspelt {
             return Err(RecordError::Misspelt(name));
@@ -105,6 +110,7 @@ impl PublicRecord {
     #[must_use]
     pub fn of_peer(peer: &Fields, user: &str, id: &str) -> Self {
         let mut record = Builder::new(user, id, usize::MAX);
+        let mut quoted = String::new();
         for (name, value) in peer.iter() {
             let found = NAMES.iter().position(|known| *known == name);
             let found = found.map(|name| (name, Spelling::Exact));
@@ -113,7 +119,7 @@ impl PublicRecord {
             match found {
                 Some(_) => record.add(found, "", value, &public),
                 None => {
-                    let mut quoted = String::with_capacity(name.len() + 2);
+                    quoted.clear();
                     push_string(&mut quoted, name);
                     record.add(None, &quoted, value, &public);
                 }

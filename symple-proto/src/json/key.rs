@@ -23,8 +23,16 @@ pub(crate) enum Spelling {
 /// Reads no more of the key than the longest name has, and allocates nothing.
 pub(crate) fn spelling(quoted: &str, escaped: bool, names: &[&str]) -> Option<(usize, Spelling)> {
     let inner = quoted.get(1..quoted.len() - 1)?;
-    if !escaped && inner.len() > 3 * LONGEST {
-        return None;
+    if !escaped {
+        if inner.len() > 3 * LONGEST {
+            return None;
+        }
+        // Nearly every key is like this.
+        if inner.is_ascii() {
+            let index = names.iter().position(|name| name.eq_ignore_ascii_case(inner))?;
+            let exact = names[index] == inner;
+            return Some((index, if exact { Spelling::Exact } else { Spelling::Other }));
+        }
     }
     let mut folded = [0; LONGEST];
     let mut length = 0;

@@ -145,15 +145,23 @@ impl<'a> Object<'a> {
 
     /// Calls `visit` with each member, in order, duplicates included.
     pub fn for_each(self, mut visit: impl FnMut(Member<'a>)) {
+        self.for_each_while(|member| {
+            visit(member);
+            true
+        });
+    }
+
+    /// As [`for_each`](Self::for_each), as long as `visit` wants more.
+    pub(crate) fn for_each_while(self, mut visit: impl FnMut(Member<'a>) -> bool) {
         let text = self.text;
         let mut scanner = Scanner::new(text, MAX_DEPTH);
-        let checked = scanner.object(|entry| {
+        let checked = scanner.object_while(|entry| {
             visit(Member {
                 at: entry.key.start,
                 key: &text[entry.key],
                 escaped: entry.escaped,
                 value: Json::checked(&text[entry.value], entry.kind),
-            });
+            })
         });
         debug_assert!(checked.is_ok(), "the object was checked when it was made");
     }

@@ -69,6 +69,17 @@ impl<'a> Scanner<'a> {
 
     /// Passes an object, the cursor on its first byte, and reports each member.
     pub(crate) fn object(&mut self, mut visit: impl FnMut(Entry)) -> Result<(), DecodeError> {
+        self.object_while(|entry| {
+            visit(entry);
+            true
+        })
+    }
+
+    /// As [`object`](Self::object), as long as `visit` wants more.
+    pub(crate) fn object_while(
+        &mut self,
+        mut visit: impl FnMut(Entry) -> bool,
+    ) -> Result<(), DecodeError> {
         match self.peek() {
             Some(b'{') => self.pos += 1,
             // Broken JSON is called that; a sound value of another kind is not an object.
@@ -88,7 +99,9 @@ impl<'a> Scanner<'a> {
             let (key, escaped) = self.key()?;
             let start = self.pos;
             let kind = self.value(1)?;
-            visit(Entry { key, escaped, value: start..self.pos, kind });
+            if !visit(Entry { key, escaped, value: start..self.pos, kind }) {
+                return Ok(());
+            }
             if self.comma_or(b'}', Fault::ExpectedCommaOrBrace)? {
                 return Ok(());
             }
