@@ -225,11 +225,9 @@ impl<'a> Builder<'a> {
             "id" => self.add_id(),
             "online" => self.add_online(),
             "name" => self.add_name(value),
-            "" => {
-                if self.has_room(quoted.len() + public.len()) {
-                    self.add_key(quoted);
-                    self.out.push_str(public);
-                }
+            "" if self.has_room(quoted.len() + public.len()) => {
+                self.add_key(quoted);
+                self.out.push_str(public);
             }
             _ => {}
         }

@@ -124,15 +124,22 @@ impl Name {
         // case of one that occurs in these names.
         let inner = quoted.as_bytes().get(1..quoted.len() - 1)?;
         let name = match inner {
-            [_, _] if inner.eq_ignore_ascii_case(b"to") => Self::To,
-            [b't' | b'T', ..] if inner.eq_ignore_ascii_case(b"type") => Self::Type,
-            [b'f' | b'F', ..] if inner.eq_ignore_ascii_case(b"from") => Self::From,
-            [b'd' | b'D', ..] if inner.eq_ignore_ascii_case(b"data") => Self::Data,
-            [b'r' | b'R', ..] if inner.eq_ignore_ascii_case(b"room") => Self::Room,
+            b"type" => Self::Type,
+            b"to" => Self::To,
+            b"from" => Self::From,
+            b"data" => Self::Data,
+            b"room" => Self::Room,
+            [_, _] | [_, _, _, _] => return Self::of_folded(inner),
             _ => return None,
         };
-        let exact = inner == Self::NAMES[name as usize].as_bytes();
-        Some((name, if exact { Spelling::Exact } else { Spelling::Other }))
+        Some((name, Spelling::Exact))
+    }
+
+    #[cold]
+    fn of_folded(inner: &[u8]) -> Option<(Self, Spelling)> {
+        let spelt =
+            |name: &&Self| Self::NAMES[**name as usize].as_bytes().eq_ignore_ascii_case(inner);
+        Self::ALL.iter().find(spelt).map(|name| (*name, Spelling::Other))
     }
 }
 

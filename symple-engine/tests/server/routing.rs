@@ -1,7 +1,7 @@
 //! Who receives what: SPEC §5, and the frames of SPEC §2.
 
 use crate::common::{Node, config};
-use symple_engine::server::{Config, ConnId, RoomSend};
+use symple_engine::server::{Config, ConnId, HostCall, RoomSend};
 
 const CLOSED: fn() -> Config = || config(|config| config.dynamic_rooms = false);
 
@@ -265,4 +265,34 @@ fn close() {
     node.text(alice, r#"{"type":"message","to":"bob"}"#);
     node.disconnect(alice);
     node.nothing();
+}
+
+/// R-F2: a frame that says two things, to receivers of two kinds, is refused, named, and delivered
+/// to nobody; nothing else is lost by it. What the host emits is trusted.
+#[test]
+fn other_spellings_of_what_is_enforced() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &["r"]);
+    let bob = node.peer("bob", &["r"]);
+    for (kind, key, name) in [
+        ("message", "FROM", "from"),
+        ("command", r"from\u0000x", "from"),
+        ("event", r"F\u0072om\u0000", "from"),
+        ("message", "To", "to"),
+        ("presence", "TYPE", "type"),
+        ("presence", "Data", "data"),
+    ] {
+        node.forget();
+        node.text(alice, &format!(r#"{{"type":"{kind}","to":"r","{key}":"bob|1"}}"#));
+        let message = format!("Invalid {name} field: must be spelled {name}");
+        let error = format!(r#"{{"type":"error","status":400,"message":"{message}"}}"#);
+        assert_eq!(node.received(alice), [error], "{key}");
+        assert_eq!(node.received(bob).len(), 0, "{key}");
+    }
+    node.forget();
+    node.text(alice, r#"{"type":"message","to":"r","ROOM":1,"x":{"FROM":2}}"#);
+    assert_eq!(node.received(bob).len(), 1);
+    node.forget();
+    let text = r#"{"type":"message","to":"r","FROM":"backend"}"#;
+    assert_eq!(node.host(HostCall::Emit { text }), Ok(2));
 }

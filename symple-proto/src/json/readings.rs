@@ -30,7 +30,7 @@ impl Reading {
     pub(crate) fn get(self, text: &str, name: &str) -> Option<Value> {
         let members: Members = serde_json::from_str(text).expect("the text is an object");
         let mut found = members.0.into_iter().filter(|(key, _)| self.read(key) == name);
-        let (_, value) = if self.first { found.next() } else { found.last() }?;
+        let (_, value) = if self.first { found.next() } else { found.next_back() }?;
         Some(value)
     }
 
