@@ -131,10 +131,17 @@ impl PublicRecord {
     /// The record that a peer has told, as another node passes it on.
     #[must_use]
     pub fn of_presence(data: Object<'_>, user: &str, id: &str) -> Self {
+        let mut public = String::new();
+        let data = if has_secrets(data.text()) {
+            push_without(data.text(), SECRET, &mut public);
+            Object::checked(&public)
+        } else {
+            data
+        };
         let mut record = Builder::new(user, id, usize::MAX);
         data.for_each(|member| {
-            let public = without_secrets(member.value);
-            record.add(member.spells(&NAMES), member.quoted_key(), member.value, &public);
+            let found = member.spells(&NAMES);
+            record.add(found, member.quoted_key(), member.value, member.value.text());
         });
         record.finish_public()
     }
