@@ -156,7 +156,7 @@ fn describe(settings: &Settings) -> String {
     let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
     let clients = if engine.authentication { "sessions" } else { "anonymous" };
     let rate = match engine.rate {
-        Some(rate) => format!("{} frames/s per peer", rate.units_per_second),
+        Some(rate) => format!("{} units/s per peer", rate.units_per_second),
         None => "no rate limit".into(),
     };
     let redis = match redis {

@@ -239,17 +239,33 @@ pub(crate) const SETTINGS: &[Setting] = &[
         LIMITS,
         "rate-limit",
         ["SYMPLE_RATE_LIMIT"],
-        "FRAMES/S",
+        "UNITS/S",
         "200",
-        "How many frames a second a peer may send; 0 is no limit"
+        "How many units a second a peer may cause: a frame is one, and more where it is large or reaches many; 0 is no limit"
     ),
     setting!(
         LIMITS,
         "rate-burst",
         ["SYMPLE_RATE_BURST"],
-        "FRAMES",
+        "UNITS",
         "400",
-        "How many frames a peer may send at once, at least 1"
+        "How many units a peer may cause at once, at least 1"
+    ),
+    setting!(
+        LIMITS,
+        "rate-bytes",
+        ["SYMPLE_RATE_BYTES"],
+        "BYTES",
+        "8192",
+        "A frame is one more unit for each so many bytes; 0 is for none"
+    ),
+    setting!(
+        LIMITS,
+        "rate-deliveries",
+        ["SYMPLE_RATE_DELIVERIES"],
+        "COUNT",
+        "250",
+        "A frame is one more unit for each so many deliveries that it causes; 0 is for none"
     ),
     setting!(
         LIMITS,
@@ -274,6 +290,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "BYTES",
         "4194304",
         "How much may wait for a client that does not read; not less than a message may have"
+    ),
+    setting!(
+        LIMITS,
+        "outbound-total",
+        ["SYMPLE_OUTBOUND_TOTAL"],
+        "BYTES",
+        "auto",
+        "How much may wait in memory for all clients together; auto is 1 GiB, or a quarter of the memory if that is less; 0 is no limit"
     ),
     setting!(
         LIMITS,
@@ -354,6 +378,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "SECONDS",
         "10",
         "How long something may wait for a client that takes nothing at all; 0 is for ever"
+    ),
+    setting!(
+        LIMITS,
+        "message-timeout",
+        ["SYMPLE_MESSAGE_TIMEOUT"],
+        "SECONDS",
+        "30",
+        "How long a message may take from its first byte to its last; 0 is for ever"
     ),
     setting!(
         RUNNING,

@@ -287,6 +287,14 @@ impl Settings {
         config.close_timeout = reader.seconds("close-timeout")?;
         config.outbound_timeout = reader.seconds("outbound-timeout")?;
         config.outbound_limit = reader.positive("outbound-limit")?;
+        let least = config.outbound_limit;
+        config.outbound_total = reader.read("outbound-total", |value| match value.parse() {
+            Err(_) if value == "auto" => Ok(config.outbound_total.max(least)),
+            Ok(bytes) if bytes == 0 || bytes >= least => Ok(bytes),
+            Ok(_) => Err("must not be less than the outbound limit".to_owned()),
+            Err(_) => Err("must be auto or a number, 0 or more".to_owned()),
+        })?;
+        config.message_timeout = reader.seconds("message-timeout")?;
         config.threads = reader.read("threads", |value| {
             let threads = value.parse().ok().filter(|threads| *threads <= 256);
             let threads: usize = threads.ok_or("must be a number from 0 to 256")?;
@@ -323,10 +331,13 @@ impl Settings {
             Ok(0) | Err(_) => Err(format!("must be a number from 1 to {}", u32::MAX)),
             Ok(burst) => Ok(burst),
         })?;
+        let bytes_per_unit = reader.count("rate-bytes")?;
+        let deliveries_per_unit = reader.count("rate-deliveries")?;
         engine.rate = (units_per_second > 0).then_some(RateLimit {
             units_per_second,
             burst,
-            ..RateLimit::default()
+            bytes_per_unit,
+            deliveries_per_unit,
         });
 
         let (certificate, key) = (reader.text("ssl-cert"), reader.text("ssl-key"));

@@ -16,8 +16,7 @@ fn read(setting: &str, value: &str) -> Result<Settings, String> {
 
 /// The settings that are numbers.
 fn numbers() -> impl Iterator<Item = &'static str> {
-    const NUMBERS: [&str; 7] =
-        ["PORT", "MINUTES", "FRAMES/S", "FRAMES", "BYTES", "COUNT", "SECONDS"];
+    const NUMBERS: [&str; 7] = ["PORT", "MINUTES", "UNITS/S", "UNITS", "BYTES", "COUNT", "SECONDS"];
     SETTINGS.iter().filter(|setting| NUMBERS.contains(&setting.value)).map(|setting| setting.name)
 }
 
@@ -83,6 +82,14 @@ fn zero() {
             "port" => format!("{}", settings.port),
             "session-ttl" => format!("{:?}", settings.config.engine.sessions.ttl),
             "rate-limit" => format!("{:?}", settings.config.engine.rate),
+            "rate-bytes" => {
+                format!("{:?}", settings.config.engine.rate.map(|rate| rate.bytes_per_unit))
+            }
+            "rate-deliveries" => {
+                format!("{:?}", settings.config.engine.rate.map(|rate| rate.deliveries_per_unit))
+            }
+            "outbound-total" => settings.config.outbound_total.to_string(),
+            "message-timeout" => format!("{:?}", settings.config.message_timeout),
             "max-connections" => settings.config.engine.connections.total.to_string(),
             "max-connections-per-address" => {
                 settings.config.engine.connections.per_address.to_string()
@@ -122,6 +129,8 @@ fn zero() {
                 "rate-burst",
                 "invalid value '0' for rate-burst (flag): must be a number from 1 to 4294967295"
             ),
+            means("rate-bytes", "Some(0)"),
+            means("rate-deliveries", "Some(0)"),
             refused(
                 "max-message-size",
                 "invalid value '0' for max-message-size (flag): must be a number, 1 or more"
@@ -130,6 +139,7 @@ fn zero() {
                 "outbound-limit",
                 "invalid value '0' for outbound-limit (flag): must be a number, 1 or more"
             ),
+            means("outbound-total", "0"),
             means("max-connections", "0"),
             means("max-connections-per-address", "0"),
             means("max-unauthenticated", "0"),
@@ -140,6 +150,7 @@ fn zero() {
             means("upgrade-timeout", "0ns"),
             means("close-timeout", "0ns"),
             means("outbound-timeout", "0ns"),
+            means("message-timeout", "0ns"),
             means("threads", "true"),
             means("drain", "0ns"),
         ]
