@@ -8,6 +8,9 @@
 
 #![forbid(unsafe_code)]
 
+// What a process uses is known from Linux alone.
+#[cfg(target_os = "linux")]
+pub mod attack;
 mod compare;
 pub mod deviation;
 mod draft;

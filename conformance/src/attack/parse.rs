@@ -1,0 +1,306 @@
+//! Input that is expensive to read. Nothing may cost more than three times what the largest plain
+//! message costs by the byte (R-F5).
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use tokio::{io::AsyncWriteExt as _, time::timeout};
+
+use super::{
+    Fault,
+    client::{Client, How},
+    report::Outcome,
+    scene::Stage,
+    server::Server,
+    wire,
+};
+
+/// How much larger than by a plain message the costs may be.
+const FACTOR: f64 = 3.0;
+/// The largest message of a peer, and of a stranger.
+const LARGEST: usize = 1 << 20;
+const FIRST: usize = 64 << 10;
+
+/// Repeats a part until there is no room for more, between a start and an end. `#` stands for the
+/// number of the repetition.
+fn filled(start: &str, part: &str, end: &str, size: usize) -> String {
+    let mut text = String::with_capacity(size);
+    text.push_str(start);
+    let mut n = 0;
+    loop {
+        let length = text.len();
+        let (before, after) = part.split_once('#').unwrap_or((part, ""));
+        text.push_str(before);
+        if part.contains('#') {
+            let _ = write!(text, "{n}");
+        }
+        text.push_str(after);
+        if text.len() + end.len() > size {
+            text.truncate(length);
+            // Between values there is a comma.
+            let trimmed = text.trim_end_matches(',').len();
+            text.truncate(trimmed);
+            text.push_str(end);
+            return text;
+        }
+        n += 1;
+    }
+}
+
+/// A value that is as deep as is allowed, with secrets at each level.
+fn nested(levels: usize) -> String {
+    let start = "[{\"token\":".repeat(levels / 2);
+    format!("{start}1{},", "}]".repeat(levels / 2))
+}
+
+/// What an ordinary large message looks like.
+fn plain(size: usize) -> String {
+    let part = "{\"id\":#,\"name\":\"some name\",\"at\":[12.5,-3],\"on\":true},";
+    filled("{\"type\":\"message\",\"to\":\"nobody\",\"data\":[", part, "]}", size)
+}
+
+/// Frames of a peer, each with what it is.
+fn frames() -> Vec<(&'static str, String)> {
+    let presence = |start: &str, part: &str, end: &str| {
+        filled(&format!("{{\"type\":\"presence\",{start}"), part, end, LARGEST)
+    };
+    let message = |start: &str, part: &str, end: &str| {
+        filled(&format!("{{\"type\":\"message\",\"to\":\"nobody\",{start}"), part, end, LARGEST)
+    };
+    let auth = |start: &str, part: &str, end: &str| {
+        filled(&format!("{{\"type\":\"auth\",\"user\":\"parser\",{start}"), part, end, LARGEST)
+    };
+    let deep = |levels: usize| format!("{}1{},", "[".repeat(levels), "]".repeat(levels));
+    vec![
+        ("presence: nested arrays with tokens", presence("\"data\":{\"x\":[", &nested(120), "]}}")),
+        ("presence: nested arrays", presence("\"data\":{\"token\":[", &deep(120), "]}}")),
+        ("presence: tokens side by side", presence("\"data\":{", "\"token\":\"t\",", "}}")),
+        (
+            "presence: escaped tokens",
+            presence("\"data\":{", "\"\\u0074oken\":{\"token\":1},", "}}"),
+        ),
+        (
+            "presence: tokens outside data",
+            presence("\"data\":{},", "\"token\":[{\"token\":1}],", ",\"z\":1}"),
+        ),
+        ("presence: many data", presence("", "\"data\":{\"a\":1},", ",\"z\":1}")),
+        (
+            "presence: many ids in data",
+            presence("\"data\":{", "\"id\":\"x\",\"user\":\"y\",", "}}"),
+        ),
+        ("message: many from", message("", "\"from\":\"x\",", ",\"z\":1}")),
+        ("message: many escaped from", message("", "\"\\u0066rom\":\"x\",", ",\"z\":1}")),
+        ("message: many to", message("", "\"to\":\"n#\",", ",\"z\":1}")),
+        (
+            "message: to with 100 000 rooms",
+            filled("{\"type\":\"message\",\"to\":[", "\"r#\",", "]}", LARGEST),
+        ),
+        ("message: many keys", message("", "\"k#\":1,", ",\"z\":1}")),
+        ("message: escapes", message("\"data\":\"", "\\u0041", "\"}")),
+        ("message: escaped surrogates", message("\"data\":\"", "\\ud83d\\ude00", "\"}")),
+        ("message: half surrogates in keys", message("", "\"\\ud83d\":1,", ",\"z\":1}")),
+        (
+            "message: nested objects",
+            message("\"data\":[", &"{\"a\":".repeat(100).add("1", "}", 100), "]}"),
+        ),
+        ("message: half a million levels", "[".repeat(LARGEST)),
+        ("message: numbers", message("\"data\":[", "1e9,", "]}")),
+        ("message: white space", message("\"data\":", "         ", "1}")),
+        ("message: never ends", message("\"data\":[", "\"a\",", "\"b\"")),
+        ("join: escapes", filled("{\"type\":\"join\",\"room\":\"", "\\u0041", "\"}", LARGEST)),
+        ("type: escapes", filled("{\"type\":\"", "\\u0041", "\"}", LARGEST)),
+        ("auth again: 90 000 keys", auth("", "\"k#\":1,", ",\"z\":1}")),
+        ("auth again: 100 000 rooms", auth("\"rooms\":[", "\"r#\",", "]}")),
+        ("auth again: one room 100 000 times", auth("\"rooms\":[", "\"room\",", "]}")),
+        ("auth again: nested tokens", auth("\"data\":[", &nested(120), "]}")),
+        ("auth again: many users", auth("", "\"user\":\"parser\",", ",\"z\":1}")),
+    ]
+}
+
+/// First frames of strangers.
+fn first_frames() -> Vec<(&'static str, String)> {
+    let auth = |start: &str, part: &str, end: &str| {
+        filled(&format!("{{\"type\":\"auth\",\"user\":\"\",{start}"), part, end, FIRST)
+    };
+    vec![
+        ("auth: nested tokens", auth("\"data\":[", &nested(120), "]}")),
+        ("auth: tokens side by side", auth("\"data\":{", "\"token\":{\"token\":1},", "}}")),
+        ("auth: many keys", auth("", "\"k#\":1,", ",\"z\":1}")),
+        ("auth: many rooms", auth("\"rooms\":[", "\"r#\",", "]}")),
+        ("auth: escaped keys", auth("", "\"\\u0074oken\":1,", ",\"z\":1}")),
+        ("auth: many names", auth("", "\"name\":\"n\",", ",\"z\":1}")),
+        ("no auth: deep", "[".repeat(FIRST)),
+    ]
+}
+
+trait Wrap {
+    /// This, something in the middle, and so many ends.
+    fn add(&self, middle: &str, end: &str, count: usize) -> String;
+}
+
+impl Wrap for String {
+    fn add(&self, middle: &str, end: &str, count: usize) -> String {
+        format!("{self}{middle}{},", end.repeat(count))
+    }
+}
+
+/// CPU time of frames of a peer, by the byte, in nanoseconds.
+async fn cost(server: &Server, client: &mut Client, frame: &str) -> Result<f64, Fault> {
+    const COUNT: usize = 4;
+    const ROUNDS: usize = 2;
+    let bytes = wire::text(frame);
+    let mut least = f64::MAX;
+    for _ in 0..ROUNDS {
+        client.barrier().await?;
+        let before = server.cpu();
+        for _ in 0..COUNT {
+            client.raw(&bytes).await?;
+        }
+        client.barrier().await?;
+        let used = (server.cpu() - before).as_nanos() as f64;
+        least = least.min(used / (COUNT * bytes.len()) as f64);
+        if used > 1e9 {
+            break;
+        }
+    }
+    Ok(least)
+}
+
+/// CPU time of first frames, with the connection, in nanoseconds.
+async fn first_cost(server: &Server, frame: &str) -> Result<f64, Fault> {
+    const COUNT: usize = 15;
+    let bytes = wire::text(frame);
+    let mut least = f64::MAX;
+    for _ in 0..2 {
+        let before = server.cpu();
+        for _ in 0..COUNT {
+            let mut client = Client::connect(server.address, How::default()).await?;
+            client.raw(&bytes).await?;
+            // It is welcome or refused, and then closed by one or the other.
+            let _ = client.next(super::client::PATIENCE).await;
+        }
+        least = least.min((server.cpu() - before).as_nanos() as f64 / COUNT as f64);
+    }
+    Ok(least)
+}
+
+/// What each costs by its CPU time.
+pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::new();
+    // What is measured is what input costs, however long that is spread.
+    let server = stage.server(&["--rate-limit", "0"]).await?;
+    let mut client = Client::peer(server.address, How::default(), "parser", &[]).await?;
+    let ordinary = cost(&server, &mut client, &plain(LARGEST))
+        .await?
+        .max(cost(&server, &mut client, &plain(LARGEST)).await?);
+    let frames = if stage.quick { frames().split_off(24) } else { frames() };
+    outcome.done(format!(
+        "{} kinds of frames of 1 MiB, {} of 64 KiB; a plain one costs {ordinary:.2} ns a byte",
+        frames.len(),
+        first_frames().len()
+    ));
+    let mut judge = |name: &str, cost: f64| {
+        let factor = cost / ordinary;
+        outcome.noisy(
+            format!("{name}: at most 3 times a plain message"),
+            format!("{factor:.1} times ({cost:.2} ns a byte)"),
+            factor <= FACTOR,
+        );
+    };
+    for (name, frame) in frames {
+        let cost = cost(&server, &mut client, &frame).await;
+        match cost {
+            Ok(cost) => judge(name, cost),
+            // What is refused by closing has its costs on a new connection.
+            Err(_) => client = Client::peer(server.address, How::default(), "parser", &[]).await?,
+        }
+    }
+    let least = first_cost(&server, "{\"type\":\"auth\",\"user\":\"\"}").await?;
+    for (name, frame) in first_frames() {
+        let cost = first_cost(&server, &frame).await? - least;
+        judge(name, cost.max(0.0) / frame.len() as f64);
+    }
+    // As a user that is welcome, too: its peer is made of it.
+    let least = first_cost(&server, "{\"type\":\"auth\",\"user\":\"u\"}").await?;
+    for (name, frame) in first_frames() {
+        let frame = frame.replacen("\"user\":\"\"", "\"user\":\"u\"", 1);
+        let cost = first_cost(&server, &frame).await? - least;
+        judge(&format!("welcome {name}"), cost.max(0.0) / frame.len() as f64);
+    }
+    Ok(outcome)
+}
+
+/// The same, with default settings, from three connections at a time, and from strangers.
+pub(crate) async fn stall(stage: Stage) -> Result<Outcome, Fault> {
+    let mut scene = stage.scene(&[]).await?;
+    let mut outcome = Outcome::new();
+    let address = scene.server.address;
+    let frames: Vec<Vec<u8>> = frames().iter().map(|(_, frame)| wire::text(frame)).collect();
+    let first: Vec<Vec<u8>> = first_frames().iter().map(|(_, frame)| wire::text(frame)).collect();
+    scene.begin().await;
+    let deadline = Instant::now() + stage.long(4.0);
+    let mut tasks = Vec::new();
+    for start in 0..3 {
+        let frames = frames.clone();
+        let client = Client::peer(address, How::default(), "parser", &[]).await?;
+        tasks.push(tokio::spawn(async move {
+            let mut client = client.drain();
+            let mut sent = 0_u64;
+            for frame in frames.iter().cycle().skip(start * 9) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match timeout(left, client.sending.write_all(frame)).await {
+                    Ok(Ok(())) => sent += 1,
+                    _ => break,
+                }
+            }
+            sent
+        }));
+    }
+    tasks.push(tokio::spawn(async move {
+        let mut sent = 0;
+        for frame in first.iter().cycle() {
+            if Instant::now() > deadline {
+                break;
+            }
+            let Ok(mut client) = Client::connect(address, How::default()).await else { continue };
+            let _ = client.raw(frame).await;
+            let _ = client.next(Duration::from_millis(500)).await;
+            sent += 1;
+        }
+        sent
+    }));
+    let mut sent = Vec::new();
+    for task in tasks {
+        sent.push(task.await?);
+    }
+    let strangers = sent.pop().unwrap_or(0);
+    outcome.done(format!(
+        "{} expensive frames of 1 MiB by three peers, {strangers} of 64 KiB by strangers",
+        sent.iter().sum::<u64>()
+    ));
+    scene.judge(&mut outcome, 0, "").await;
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is measured is what it claims to be: of the right size, and JSON where it should be.
+    #[test]
+    fn frames_are_large_and_whole() {
+        for (name, frame) in frames().into_iter().chain([("plain", plain(LARGEST))]) {
+            assert!((LARGEST - 2000..=LARGEST).contains(&frame.len()), "{name}: {}", frame.len());
+            if !name.contains("levels") && !name.contains("never ends") {
+                let mut json = serde_json::Deserializer::from_str(&frame);
+                let read = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut json);
+                assert!(read.is_ok(), "{name}: {read:?}");
+            }
+        }
+        for (name, frame) in first_frames() {
+            assert!((FIRST - 2000..=FIRST).contains(&frame.len()), "{name}: {}", frame.len());
+        }
+    }
+}

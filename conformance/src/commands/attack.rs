@@ -1,0 +1,94 @@
+//! `symple-conformance attack`
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use symple_conformance::attack::{ATTACKS, Options, Outcome, run as attack};
+
+use crate::Problem;
+
+pub(crate) fn command() -> Command {
+    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    Command::new("attack")
+        .about("Attacks a server of its own in every known way, and says which bounds held")
+        .arg(
+            Arg::new("server")
+                .long("server")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .help("The program symple [default: beside this program]"),
+        )
+        .arg(
+            Arg::new("only")
+                .long("only")
+                .value_name("PATTERN")
+                .action(ArgAction::Append)
+                .value_delimiter(',')
+                .help("Only attacks whose name contains this; several, comma-separated"),
+        )
+        .arg(
+            Arg::new("except")
+                .long("except")
+                .value_name("PATTERN")
+                .action(ArgAction::Append)
+                .value_delimiter(',')
+                .help("No attacks whose name contains this"),
+        )
+        .arg(flag("list", "Say which attacks there are"))
+        .arg(flag("quick", "Smaller crowds, shorter attacks"))
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write the results for programs to read"),
+        )
+}
+
+pub(crate) fn run(flags: &ArgMatches) -> Result<bool, Problem> {
+    let patterns = |name: &str| -> Vec<String> {
+        flags.get_many::<String>(name).into_iter().flatten().cloned().collect()
+    };
+    let (only, except) = (patterns("only"), patterns("except"));
+    let named = |patterns: &[String], name: &str| patterns.iter().any(|p| name.contains(&**p));
+    let attacks: Vec<_> = ATTACKS
+        .iter()
+        .filter(|attack| only.is_empty() || named(&only, attack.name))
+        .filter(|attack| !named(&except, attack.name))
+        .copied()
+        .collect();
+    if attacks.is_empty() {
+        return Err(Problem("there are no such attacks".into()));
+    }
+    if flags.get_flag("list") {
+        for attack in attacks {
+            println!("{:<20} {}", attack.name, attack.about);
+        }
+        return Ok(true);
+    }
+    let program = match flags.get_one::<PathBuf>("server") {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.with_file_name("symple"),
+    };
+    if !program.is_file() {
+        let problem = "there is no program {}: build it (cargo build -p symple-cli), or say where \
+                       it is (--server PATH)";
+        return Err(Problem(problem.replace("{}", &program.display().to_string())));
+    }
+    let options = Options { program, quick: flags.get_flag("quick") };
+    let outcomes = attack(&options, &attacks, |outcome| println!("{}", outcome.table()))?;
+    let held = outcomes.iter().filter(|outcome| outcome.held()).count();
+    for outcome in &outcomes {
+        let broken = outcome.checks.iter().filter(|check| !check.held).count();
+        match broken {
+            0 => println!("held      {}", outcome.name),
+            _ => println!("NOT HELD  {} ({broken} of {})", outcome.name, outcome.checks.len()),
+        }
+    }
+    let seconds: f64 = outcomes.iter().map(|outcome| outcome.seconds).sum();
+    println!("{held} of {} attacks held off, in {seconds:.0} s", outcomes.len());
+    if let Some(path) = flags.get_one::<PathBuf>("json") {
+        std::fs::write(path, serde_json::to_string_pretty(&outcomes)?)?;
+    }
+    Ok(outcomes.iter().all(Outcome::held))
+}
