@@ -1,7 +1,5 @@
 //! What the program can be asked for. Each command tells whether everything was as it should be.
 
-#[cfg(target_os = "linux")]
-pub(crate) mod attack;
 pub(crate) mod deviations;
 pub(crate) mod draft;
 pub(crate) mod js_client;

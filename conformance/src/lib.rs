@@ -8,9 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-// What a process uses is known from Linux alone.
-#[cfg(target_os = "linux")]
-pub mod attack;
 mod compare;
 pub mod deviation;
 mod draft;

@@ -37,8 +37,6 @@ fn main() -> ExitCode {
         .subcommand(commands::js_client::command())
         .subcommand(commands::deviations::command())
         .subcommand(commands::draft::command());
-    #[cfg(target_os = "linux")]
-    let command = command.subcommand(commands::attack::command());
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
@@ -46,11 +44,6 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    // Attacks have runtimes of their own, which give way to others.
-    #[cfg(target_os = "linux")]
-    if let Some(("attack", flags)) = matches.subcommand() {
-        return conclude(commands::attack::run(flags));
-    }
     let result = tokio::runtime::Runtime::new().map_err(Problem::from).and_then(|runtime| {
         runtime.block_on(async {
             match matches.subcommand() {
@@ -64,11 +57,6 @@ fn main() -> ExitCode {
             }
         })
     });
-    conclude(result)
-}
-
-/// How the program ends.
-fn conclude(result: Result<bool, Problem>) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

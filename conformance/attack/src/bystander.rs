@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Fault, wire};
+use crate::{Fault, wire};
 
 /// A message each: 150 a second and client, below what a client may send.
 const PERIOD: Duration = Duration::from_micros(6_667);

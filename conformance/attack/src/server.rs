@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -18,12 +18,12 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
-use crate::port::free_port;
-
-use super::Fault;
+use crate::Fault;
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(10);
+/// The ports that are used: below those that systems give to connections.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// How often its memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -175,6 +175,24 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port where nobody listens, and that this process was not given lately; other processes begin
+/// elsewhere.
+fn free_port() -> io::Result<u16> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let count = u64::from(PORTS.end - PORTS.start);
+    let first = u64::from(std::process::id()) * 997;
+    let mut failed = io::Error::other("no port is free");
+    for _ in 0..count {
+        let nth = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + u16::try_from(nth % count).map_err(io::Error::other)?;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 fn memory(file: &Path) -> u64 {

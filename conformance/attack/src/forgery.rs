@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How, PATIENCE},
     report::Outcome,

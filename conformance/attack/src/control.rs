@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How, PATIENCE},
     report::Outcome,
@@ -54,7 +54,7 @@ pub(crate) async fn pings_of_a_peer(stage: Stage) -> Result<Outcome, Fault> {
 
 async fn pings(
     stage: &Stage,
-    scene: &mut super::scene::Scene,
+    scene: &mut crate::scene::Scene,
     mut client: Client,
     who: &str,
 ) -> Result<Outcome, Fault> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Counts, How, crowd, quiet, total},
     report::Outcome,
@@ -44,7 +44,7 @@ async fn press(writer: &mut (impl tokio::io::AsyncWrite + Unpin), frames: &[u8],
 pub(crate) async fn join_and_leave(stage: Stage) -> Result<Outcome, Fault> {
     let mut scene = stage.scene(&[]).await?;
     let mut outcome = Outcome::new();
-    let size = stage.many(1200);
+    let size = stage.many(1000);
     let members = crowd(scene.server.address, members(size, "hall")).await?;
     quiet(&members).await;
     let attacker = Client::peer(scene.server.address, How::default(), "mallory", &[]).await?;
@@ -77,14 +77,16 @@ pub(crate) async fn join_and_leave(stage: Stage) -> Result<Outcome, Fault> {
     Ok(outcome)
 }
 
-fn closed(members: &[super::client::Reader]) -> usize {
+fn closed(members: &[crate::client::Reader]) -> usize {
     members.iter().filter(|member| member.closed().is_some()).count()
 }
 
 /// Large records into a large room.
 pub(crate) async fn presence(stage: Stage) -> Result<Outcome, Fault> {
     let record = "r".repeat(16 * 1024 - 200);
-    let frame = format!("{{\"type\":\"presence\",\"data\":{{\"x\":\"{record}\"}}}}");
+    let pad = "p".repeat(400);
+    let frame =
+        format!("{{\"type\":\"presence\",\"data\":{{\"x\":\"{record}\"}},\"pad\":\"{pad}\"}}");
     large(&stage, 200, &frame, "records of 16 KiB").await
 }
 

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
+use crate::{
     Fault,
     client::{How, exchange, silent},
     report::Outcome,

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinHandle, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How, silent as connect},
     report::Outcome,

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{io::AsyncReadExt as _, net::tcp::OwnedReadHalf, task::JoinHandle};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How, PATIENCE},
     report::Outcome,

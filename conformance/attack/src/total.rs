@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How, crowd, quiet},
     report::Outcome,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, How, PATIENCE, Reader, crowd, quiet, total},
     report::Outcome,
@@ -90,7 +90,7 @@ pub(crate) async fn records(stage: Stage) -> Result<Outcome, Fault> {
 pub(crate) async fn plain(stage: Stage) -> Result<Outcome, Fault> {
     let mut scene = stage.scene(&[]).await?;
     let mut outcome = Outcome::new();
-    let size = stage.many(1600);
+    let size = stage.many(1200);
     let auth = |n: usize| wire::auth(&format!("member{n}"), &["hall".into()]);
     let survivors = crowd(scene.server.address, (0..size / 2).map(auth)).await?;
     let droppers = crowd(scene.server.address, (size / 2..size).map(auth)).await?;

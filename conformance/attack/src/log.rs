@@ -10,7 +10,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{
+use crate::{
     Fault,
     client::{Client, How, silent},
     report::Outcome,
@@ -42,8 +42,12 @@ async fn exhaust(scene: &mut Scene, long: Duration) -> Result<usize, Fault> {
 async fn judge(scene: &mut Scene, outcome: &mut Outcome) {
     let address = scene.server.address;
     let mut welcome = Err(Fault(String::new()));
-    for n in 0..10 {
-        welcome = Client::peer(address, How::default(), &format!("newcomer{n}"), &[]).await;
+    for n in 0..5 {
+        let user = format!("newcomer{n}");
+        let peer = Client::peer(address, How::default(), &user, &[]);
+        welcome = tokio::time::timeout(Duration::from_secs(1), peer)
+            .await
+            .unwrap_or_else(|late| Err(late.into()));
         if welcome.is_ok() {
             break;
         }

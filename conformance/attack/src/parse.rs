@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, How},
     report::Outcome,
@@ -55,6 +55,11 @@ fn nested(levels: usize) -> String {
     format!("{start}1{},", "}]".repeat(levels / 2))
 }
 
+/// A value that is as deep as is allowed, with a secret at its bottom.
+fn buried(open: &str, close: &str, levels: usize) -> String {
+    format!("{}{{\"token\":1}}{},", open.repeat(levels), close.repeat(levels))
+}
+
 /// What an ordinary large message looks like.
 fn plain(size: usize) -> String {
     let part = "{\"id\":#,\"name\":\"some name\",\"at\":[12.5,-3],\"on\":true},";
@@ -74,6 +79,14 @@ fn frames() -> Vec<(&'static str, String)> {
     };
     let deep = |levels: usize| format!("{}1{},", "[".repeat(levels), "]".repeat(levels));
     vec![
+        (
+            "presence: tokens within arrays",
+            presence("\"data\":{\"x\":[", &buried("[", "]", 120), "]}}"),
+        ),
+        (
+            "presence: tokens within objects",
+            presence("\"data\":{\"x\":[", &buried("{\"a\":", "}", 120), "]}}"),
+        ),
         ("presence: nested arrays with tokens", presence("\"data\":{\"x\":[", &nested(120), "]}}")),
         ("presence: nested arrays", presence("\"data\":{\"token\":[", &deep(120), "]}}")),
         ("presence: tokens side by side", presence("\"data\":{", "\"token\":\"t\",", "}}")),
@@ -126,6 +139,8 @@ fn first_frames() -> Vec<(&'static str, String)> {
     };
     vec![
         ("auth: nested tokens", auth("\"data\":[", &nested(120), "]}")),
+        ("auth: tokens within arrays", auth("\"data\":[", &buried("[", "]", 120), "]}")),
+        ("auth: tokens within objects", auth("\"data\":[", &buried("{\"a\":", "}", 120), "]}")),
         ("auth: tokens side by side", auth("\"data\":{", "\"token\":{\"token\":1},", "}}")),
         ("auth: many keys", auth("", "\"k#\":1,", ",\"z\":1}")),
         ("auth: many rooms", auth("\"rooms\":[", "\"r#\",", "]}")),
@@ -179,7 +194,7 @@ async fn first_cost(server: &Server, frame: &str) -> Result<f64, Fault> {
             let mut client = Client::connect(server.address, How::default()).await?;
             client.raw(&bytes).await?;
             // It is welcome or refused, and then closed by one or the other.
-            let _ = client.next(super::client::PATIENCE).await;
+            let _ = client.next(crate::client::PATIENCE).await;
         }
         least = least.min((server.cpu() - before).as_nanos() as f64 / COUNT as f64);
     }
@@ -195,7 +210,7 @@ pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
     let ordinary = cost(&server, &mut client, &plain(LARGEST))
         .await?
         .max(cost(&server, &mut client, &plain(LARGEST)).await?);
-    let frames = if stage.quick { frames().split_off(24) } else { frames() };
+    let frames = if stage.quick { frames().split_off(26) } else { frames() };
     outcome.done(format!(
         "{} kinds of frames of 1 MiB, {} of 64 KiB; a plain one costs {ordinary:.2} ns a byte",
         frames.len(),
@@ -280,7 +295,8 @@ pub(crate) async fn stall(stage: Stage) -> Result<Outcome, Fault> {
         "{} expensive frames of 1 MiB by three peers, {strangers} of 64 KiB by strangers",
         sent.iter().sum::<u64>()
     ));
-    scene.judge(&mut outcome, 0, "").await;
+    // Each of them has a message of that size in its buffer, and one that was read.
+    scene.judge(&mut outcome, 6 << 20, "R-L1: 1 MiB for each of three, twice").await;
     Ok(outcome)
 }
 

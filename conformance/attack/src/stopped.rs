@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Counts, Got, How, crowd, quiet},
     report::Outcome,
@@ -44,7 +44,7 @@ pub(crate) async fn readers(stage: Stage) -> Result<Outcome, Fault> {
     let honest = crowd(address, (0..3).map(|n| wire::auth(&format!("honest{n}"), &room))).await?;
     quiet(&honest).await;
     scene.begin().await;
-    let message = format!("{{\"type\":\"message\",\"data\":\"{}\"}}", "m".repeat(64 * 1024));
+    let message = format!("{{\"type\":\"message\",\"data\":\"{}\"}}", "m".repeat(15 * 1024));
     let deadline = Instant::now() + stage.long(4.5);
     let frame = wire::text(&message);
     let mut tasks = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) async fn readers(stage: Stage) -> Result<Outcome, Fault> {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let closed = honest.iter().chain(&speakers).filter(|one| one.closed().is_some()).count();
-    outcome.done(format!("{count} members do not read what 4 others say: {sent} times 64 KiB"));
+    outcome.done(format!("{count} members do not read what 4 others say: {sent} times 15 KiB"));
     outcome.check("no member that reads is closed", closed, closed == 0);
     let budget = (count as u64 * OUTBOUND).min(outbound_total());
     scene.judge(&mut outcome, budget, "R-L4, R-L7").await;

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{
+use crate::{
     Fault,
     bystander::{Latency, Pair, Seen},
     report::{Outcome, mebibytes},

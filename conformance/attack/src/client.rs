@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Fault, wire};
+use crate::{Fault, wire};
 
 /// How long an answer may take that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -312,6 +312,11 @@ impl Reader {
                     if first & 0xf == wire::CLOSE {
                         let code = close_code(payload).unwrap_or(1).into();
                         seen.closed.store(code, Ordering::Relaxed);
+                    } else if first & 0xf == wire::PING {
+                        // Beside what is sent: nobody who sends something is pinged.
+                        let pong = wire::frame(wire::FIN | wire::PONG, payload);
+                        let stream: &TcpStream = reading.as_ref();
+                        let _ = stream.try_write(&pong);
                     } else if first & 0xf == wire::TEXT {
                         seen.count(payload);
                     }

@@ -1,15 +1,45 @@
-//! `symple-conformance attack`
+//! What the program can be told, and how it ends.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use symple_conformance::attack::{ATTACKS, Options, Outcome, run as attack};
+use symple_attack::{ATTACKS, Options, Outcome, run as attack};
 
-use crate::Problem;
+/// What was asked for cannot be done as it was asked for.
+const USAGE: u8 = 2;
 
-pub(crate) fn command() -> Command {
+/// Why the program ends before it has done what it was asked for.
+struct Problem(String);
+
+impl<E: std::fmt::Display> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Runs the program: 0 if all attacks were held off, 1 if not, 2 if that makes no sense.
+pub(crate) fn main() -> ExitCode {
+    let flags = match command().try_get_matches() {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match run(&flags) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Problem(problem)) => {
+            eprintln!("symple-attack: {problem}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
-    Command::new("attack")
+    Command::new("symple-attack")
+        .version(env!("CARGO_PKG_VERSION"))
         .about("Attacks a server of its own in every known way, and says which bounds held")
         .arg(
             Arg::new("server")
@@ -45,7 +75,7 @@ pub(crate) fn command() -> Command {
         )
 }
 
-pub(crate) fn run(flags: &ArgMatches) -> Result<bool, Problem> {
+fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     let patterns = |name: &str| -> Vec<String> {
         flags.get_many::<String>(name).into_iter().flatten().cloned().collect()
     };

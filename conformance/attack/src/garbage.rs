@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How, silent},
     report::Outcome,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{
+use crate::{
     Fault,
     client::{Client, Got, How},
     report::Outcome,
@@ -51,8 +51,12 @@ async fn leave(
     let _ = timeout(Duration::from_millis(300), client.stream.write_all(&bytes)).await;
     if let Leaves::Reset = leaves {
         client.stream.set_zero_linger()?;
+        drop(client);
+    } else {
+        // Who closes with something unread resets; this one reads until the other side closes, too.
+        client.stream.shutdown().await?;
+        drop(tokio::spawn(async move { client.end(Duration::from_secs(10)).await }));
     }
-    drop(client);
     let gone = Instant::now();
     let from = format!("\"{user}|");
     let (mut next, mut disorder, mut offline) = (0_usize, 0, None);

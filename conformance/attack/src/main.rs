@@ -1,0 +1,16 @@
+//! The program `symple-attack`.
+
+#![forbid(unsafe_code)]
+
+#[cfg(target_os = "linux")]
+mod command_line;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    command_line::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("no attacks: what a server uses is known from Linux alone");
+}
