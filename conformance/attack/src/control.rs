@@ -158,8 +158,12 @@ pub(crate) async fn fragments(stage: Stage) -> Result<Outcome, Fault> {
         }
     }
     // At the rate of frames it takes some seconds until so many are read.
-    for (bound, mut client) in attackers {
-        let end = client.end(PATIENCE).await;
+    let ends: Vec<_> = attackers
+        .into_iter()
+        .map(|(bound, mut client)| tokio::spawn(async move { (bound, client.end(PATIENCE).await) }))
+        .collect();
+    for end in ends {
+        let (bound, end) = end.await?;
         outcome.check(bound, format!("{end:?}"), matches!(end, Got::Close(Some(1009))));
     }
     let got = receiver.text_where(PATIENCE, |text| text.contains("\"type\":\"message\"")).await;

@@ -62,7 +62,7 @@ pub(crate) async fn garbage(stage: Stage) -> Result<Outcome, Fault> {
             let (name, whole) = (*name, bytes.clone());
             checked.push(tokio::spawn(async move {
                 let end = client.end(Duration::from_secs(3)).await;
-                (!matches!(end, Got::Close(_) | Got::End)).then(|| (name, peer, whole.len()))
+                (!matches!(end, Got::Close(_) | Got::End)).then_some((name, peer, whole.len()))
             }));
         }
     }

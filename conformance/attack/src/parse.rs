@@ -22,6 +22,8 @@ const FACTOR: f64 = 3.0;
 /// The largest message of a peer, and of a stranger.
 const LARGEST: usize = 1 << 20;
 const FIRST: usize = 64 << 10;
+/// What a record may be, but for what the server adds.
+const RECORD: usize = 15 << 10;
 
 /// Repeats a part until there is no room for more, between a start and an end. `#` stands for the
 /// number of the repetition.
@@ -84,6 +86,22 @@ fn frames() -> Vec<(&'static str, String)> {
             presence("\"data\":{\"x\":[", &buried("[", "]", 120), "]}}"),
         ),
         (
+            "presence: tokens at each level",
+            presence("\"data\":{\"x\":[", &buried("[{\"token\":1},", "]", 100), "]}}"),
+        ),
+        (
+            "presence: data that is such an array",
+            presence("\"data\":[", &buried("[{\"token\":1},", "]", 100), "]}"),
+        ),
+        (
+            "presence: tokens within arrays outside data",
+            presence("\"data\":{},\"x\":[", &buried("[", "]", 120), "]}"),
+        ),
+        (
+            "presence: tokens within arrays, a probe",
+            presence("\"probe\":true,\"to\":\"nobody\",\"x\":[", &buried("[", "]", 120), "]}"),
+        ),
+        (
             "presence: tokens within objects",
             presence("\"data\":{\"x\":[", &buried("{\"a\":", "}", 120), "]}}"),
         ),
@@ -132,6 +150,18 @@ fn frames() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Presence whose record is small enough to be kept.
+fn records() -> Vec<(&'static str, String)> {
+    let record =
+        |part: &str| filled("{\"type\":\"presence\",\"data\":{\"x\":[", part, "]}}", RECORD);
+    vec![
+        ("a record: tokens within arrays", record(&buried("[", "]", 120))),
+        ("a record: tokens within objects", record(&buried("{\"a\":", "}", 120))),
+        ("a record: tokens at each level", record(&buried("[{\"token\":1},", "]", 100))),
+        ("a record: escapes", record("\"\\u0074oken\",")),
+    ]
+}
+
 /// First frames of strangers.
 fn first_frames() -> Vec<(&'static str, String)> {
     let auth = |start: &str, part: &str, end: &str| {
@@ -163,19 +193,20 @@ impl Wrap for String {
 
 /// CPU time of frames of a peer, by the byte, in nanoseconds.
 async fn cost(server: &Server, client: &mut Client, frame: &str) -> Result<f64, Fault> {
-    const COUNT: usize = 4;
     const ROUNDS: usize = 2;
+    // Of small ones there are more, so that there is something to be measured.
+    let count = (4 * LARGEST / frame.len()).clamp(4, 64);
     let bytes = wire::text(frame);
     let mut least = f64::MAX;
     for _ in 0..ROUNDS {
         client.barrier().await?;
         let before = server.cpu();
-        for _ in 0..COUNT {
+        for _ in 0..count {
             client.raw(&bytes).await?;
         }
         client.barrier().await?;
         let used = (server.cpu() - before).as_nanos() as f64;
-        least = least.min(used / (COUNT * bytes.len()) as f64);
+        least = least.min(used / (count * bytes.len()) as f64);
         if used > 1e9 {
             break;
         }
@@ -210,7 +241,7 @@ pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
     let ordinary = cost(&server, &mut client, &plain(LARGEST))
         .await?
         .max(cost(&server, &mut client, &plain(LARGEST)).await?);
-    let frames = if stage.quick { frames().split_off(26) } else { frames() };
+    let frames = if stage.quick { frames().split_off(30) } else { frames() };
     outcome.done(format!(
         "{} kinds of frames of 1 MiB, {} of 64 KiB; a plain one costs {ordinary:.2} ns a byte",
         frames.len(),
@@ -224,7 +255,7 @@ pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
             factor <= FACTOR,
         );
     };
-    for (name, frame) in frames {
+    for (name, frame) in frames.into_iter().chain(records()) {
         let cost = cost(&server, &mut client, &frame).await;
         match cost {
             Ok(cost) => judge(name, cost),

@@ -1,5 +1,7 @@
 //! What became of attacks: each with the bounds that it was held against.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
 /// A bound, and what was seen.
@@ -50,13 +52,13 @@ impl Outcome {
     }
 
     /// Adds a bound.
-    pub(crate) fn check(&mut self, bound: impl Into<String>, seen: impl ToString, held: bool) {
+    pub(crate) fn check(&mut self, bound: impl Into<String>, seen: impl Display, held: bool) {
         let (bound, seen) = (bound.into(), seen.to_string());
         self.checks.push(Check { bound, seen, held, noisy: false });
     }
 
     /// Adds a bound that a busy machine can break.
-    pub(crate) fn noisy(&mut self, bound: impl Into<String>, seen: impl ToString, held: bool) {
+    pub(crate) fn noisy(&mut self, bound: impl Into<String>, seen: impl Display, held: bool) {
         self.check(bound, seen, held);
         if let Some(check) = self.checks.last_mut() {
             check.noisy = true;
