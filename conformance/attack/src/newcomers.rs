@@ -66,7 +66,7 @@ async fn lock_out(
         silents.extend(fall_silent(address, from(n), silence).await);
     }
     let begun = Instant::now();
-    let long = stage.long(2.5);
+    let long = stage.long(2.0);
     let more: JoinHandle<Vec<TcpStream>> = tokio::spawn(async move {
         let mut more = Vec::new();
         for n in 0.. {

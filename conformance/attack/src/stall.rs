@@ -70,7 +70,7 @@ pub(crate) async fn stall(stage: Stage) -> Result<Outcome, Fault> {
     let mut welcome = 0;
     let mut seen = String::new();
     for client in &mut late {
-        match client.next(Duration::from_secs(2)).await {
+        match client.text_where(Duration::from_secs(2), |_| true).await {
             Got::Text(text) if text.contains("\"welcome\"") => welcome += 1,
             other => seen = format!("; {other:?}"),
         }
