@@ -122,7 +122,7 @@ impl Client {
             if let Some(end) = this.buffer.windows(4).position(|end| end == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&this.buffer[..end]).into_owned();
                 if !head.starts_with("HTTP/1.1 101") {
-                    return Err(Fault(head.lines().next().unwrap_or_default().into()));
+                    return Err(Fault(head.replace("\r\n", " | ")));
                 }
                 this.read = end + 4;
                 return Ok(this);
