@@ -136,6 +136,10 @@ fn zero() {
                 "invalid value '0' for max-message-size (flag): must be a number, 1 or more"
             ),
             refused(
+                "max-head-size",
+                "invalid value '0' for max-head-size (flag): must be a number of bytes from 1024 to 1048576"
+            ),
+            refused(
                 "outbound-limit",
                 "invalid value '0' for outbound-limit (flag): must be a number, 1 or more"
             ),
@@ -189,7 +193,7 @@ fn times() {
             assert!(read(name, value).is_ok(), "{name} {value}");
         }
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
     let ttl = |value| read("session-ttl", value).map(|read| read.config.engine.sessions.ttl);
     assert_eq!(ttl("0.5"), Ok(Some(Duration::from_secs(30))));
     assert_eq!(ttl("-1"), Ok(None));
