@@ -22,6 +22,10 @@ impl Backlog {
     }
 
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        // It grows by a quarter, not by as much again: there may be many that are large.
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            self.bytes.reserve_exact(bytes.len().max(self.bytes.len() / 4));
+        }
         self.bytes.extend_from_slice(bytes);
     }
 

@@ -32,8 +32,7 @@ impl<R: Runtime> Hub<R> {
         link.poll(cx, conns.now);
         self.warnings.settle(conns.now);
         self.session_faults.settle(conns.now);
-        while !conns.is_blocked()
-            && !conns.is_spent()
+        while conns.has_room()
             && let Some(event) = self.redis.as_mut().and_then(Link::next_event)
         {
             self.redis_event(conns, &event);

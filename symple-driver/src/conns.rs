@@ -38,13 +38,16 @@ const UNFLUSHED: usize = 8 * 1024 * 1024;
 /// What goes to so few connections is written before what goes to many: it costs the many little,
 /// and nobody has to wait for a crowd that it has nothing to do with.
 const FEW: usize = 8;
-/// How much work is done in one turn before what was queued is written and others have theirs.
-const TURN: usize = 20_000;
+/// How much work is done in one turn for one kind of inputs, before others have theirs and what was
+/// queued is written.
+pub(crate) const SHARE: usize = 4_000;
 /// How much work a write is, and a frame to be handled; a delivery is 1.
 const WRITE: usize = 40;
 const FRAME: usize = 8;
 /// For so many bytes a frame is one more.
 const BYTES: usize = 256;
+/// And so many bytes that are read and only looked through.
+const INPUT: usize = 64;
 /// When no more than so many bytes are queued for a connection, it has taken what it was sent.
 const DRAINED: usize = 32 * 1024;
 /// How many frames that were not delivered are told of at once.
@@ -70,6 +73,8 @@ pub(crate) struct Conns<S> {
     express: VecDeque<ConnId>,
     /// How much work has been done in this turn.
     spent: usize,
+    /// How much may have been done before others have their turn.
+    allowed: usize,
     /// How many bytes of input are kept.
     pub(crate) held: usize,
     /// What this thread has added to the total of what waits.
@@ -122,6 +127,7 @@ impl<S: Socket> Conns<S> {
             dirty: VecDeque::new(),
             express: VecDeque::new(),
             spent: 0,
+            allowed: 0,
             held: 0,
             reported: 0,
             total: waiting.own,
@@ -286,11 +292,28 @@ impl<S: Socket> Conns<S> {
     pub(crate) fn begin_turn(&mut self, now: Timestamp) {
         self.now = now;
         self.spent = 0;
+        self.allowed = SHARE;
     }
 
-    /// Enough has been done in this turn: what was queued is to be written, and others have theirs.
+    /// Inputs of another kind have their turn, and may cause so much work. So none of them can
+    /// keep others waiting.
+    pub(crate) fn allow(&mut self, work: usize) {
+        self.allowed = self.spent + work;
+    }
+
+    /// Enough has been done for these inputs: others have their turn.
     pub(crate) fn is_spent(&self) -> bool {
-        self.spent > TURN
+        self.spent >= self.allowed
+    }
+
+    /// More can be done for these inputs, and what comes of it can be written soon.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_spent() && !self.is_full()
+    }
+
+    /// So many bytes have been read and looked through.
+    pub(crate) fn spend_input(&mut self, bytes: usize) {
+        self.spent += bytes / INPUT;
     }
 
     /// So much work has been done, in deliveries.

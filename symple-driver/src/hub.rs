@@ -322,8 +322,7 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn poll_workers(&mut self, conns: &mut Conns<R::Socket>) {
         for index in 0..conns.workers.len() {
             conns.workers[index].begin();
-            while !conns.is_blocked()
-                && !conns.is_spent()
+            while conns.has_room()
                 && let Some(fact) = conns.workers[index].next_fact()
             {
                 let texts = std::mem::take(&mut conns.workers[index].texts);
@@ -337,8 +336,7 @@ impl<R: Runtime> Hub<R> {
 
     /// Handles what was kept of connections from which may be read again.
     pub(crate) fn poll_held(&mut self, conns: &mut Conns<R::Socket>) {
-        while !conns.is_blocked()
-            && !conns.is_spent()
+        while conns.has_room()
             && let Some((fact, text)) = conns.next_held()
         {
             let fact = match fact {

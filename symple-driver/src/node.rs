@@ -15,6 +15,7 @@ use symple_engine::{Timestamp, server::Input};
 
 use crate::{
     command::Command,
+    conns::SHARE,
     hub::Hub,
     link::Downlink,
     redis::Link,
@@ -25,6 +26,8 @@ use crate::{
 
 /// How many connections are accepted before others have their turn.
 const ACCEPTS: usize = 64;
+/// How much work that is, in deliveries.
+const ACCEPT: usize = 300;
 /// How many commands are carried out before others have their turn.
 const COMMANDS: usize = 256;
 /// How long nothing is accepted when the system has no descriptors left.
@@ -56,17 +59,22 @@ impl<R: Runtime> Future for Node<R> {
             node.ends_at = Some(Timestamp::ZERO);
         }
         node.hub.look_for_watchers();
+        node.shard.conns.allow(SHARE);
         node.hub.poll_workers(&mut node.shard.conns);
         // What the host and Redis have to say waits, too, while a worker has too much to do.
         let mut waits = node.shard.conns.is_blocked();
+        node.shard.conns.allow(SHARE);
         let mut again = !waits && node.poll_commands(cx);
-        node.shard.poll_ready(&mut node.hub);
+        node.shard.conns.allow(SHARE);
         node.shard.poll_outcomes(&mut node.hub);
+        node.shard.conns.allow(2 * SHARE);
+        node.shard.poll_ready(&mut node.hub);
         // What has arrived is read before more is accepted, and before anybody is judged.
-        let reads = node.shard.has_ready();
-        again |= reads || node.poll_accept(cx);
+        node.shard.conns.allow(SHARE);
+        again |= node.shard.has_ready() || node.poll_accept(cx);
         let due = node.hub.engine.poll_timeout();
         if node.shard.judges(due) {
+            node.shard.conns.allow(SHARE);
             node.shard.poll_deadlines(&mut node.hub);
             if due.is_some_and(|at| at <= node.shard.conns.now) {
                 let _ = node.hub.input(&mut node.shard.conns, Input::Timeout);
@@ -74,11 +82,13 @@ impl<R: Runtime> Future for Node<R> {
         } else {
             again = true;
         }
+        node.shard.conns.allow(SHARE);
         waits |= node.hub.poll_redis(&mut node.shard.conns, cx);
+        node.shard.conns.allow(SHARE);
         node.hub.poll_held(&mut node.shard.conns);
         // Other threads have something to do while this one writes.
         node.shard.conns.hand_over();
-        again |= node.shard.finish(&mut node.hub);
+        again |= node.shard.finish();
         node.shard.conns.hand_over();
         let conns = &node.shard.conns;
         if conns.workers.iter().any(|worker| worker.dead) {
@@ -133,6 +143,7 @@ impl<R: Runtime> Node<R> {
                 match listener.poll_accept(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok((socket, address))) => {
+                        shard.conns.spend(ACCEPT);
                         let id = hub.new_connection(&mut shard.conns, address);
                         match shard.conns.place() {
                             None => shard.open(id, socket, address, tls.clone(), hub),
@@ -156,7 +167,7 @@ impl<R: Runtime> Node<R> {
     /// True if there are more.
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..COMMANDS {
-            if self.shard.conns.is_spent() {
+            if !self.shard.conns.has_room() {
                 return true;
             }
             match self.commands.as_mut().poll_next(cx) {

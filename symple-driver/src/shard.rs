@@ -34,11 +34,13 @@ const READS: usize = 4;
 /// a large room is written to is queued behind what waits, and shares the write of every receiver
 /// whose turn has not come.
 const WRITES: usize = 16;
-/// How much input is kept of a peer to which nobody listens for now, so that it is noticed when it
-/// leaves.
+/// How much input is kept at most of a peer to which nobody listens for now, so that it is noticed
+/// when it leaves.
 const AHEAD: usize = 4 * 1024 * 1024;
-/// How much input may be kept in all for that to be done.
-const AHEAD_IN_ALL: usize = 64 * 1024 * 1024;
+/// How much input may be kept in all for that to be done. Each may have a quarter of what is left
+/// of it, so that something is left for the next.
+const AHEAD_IN_ALL: usize = 12 * 1024 * 1024;
+const AHEAD_SHARE: usize = 4;
 /// How many frames without text are told of at once.
 const FRAMES: u32 = 32;
 /// When a deadline has passed by so much, this thread stood still or had too much to do: what has
@@ -163,8 +165,7 @@ impl<R: Runtime> Shard<R> {
         let mut woken = std::mem::take(&mut self.woken);
         self.ready.take(&mut woken);
         let mut done = 0;
-        while !self.conns.is_full()
-            && !self.conns.is_spent()
+        while self.conns.has_room()
             && !up.is_full()
             && let Some(slot) = woken.get(done)
         {
@@ -186,7 +187,7 @@ impl<R: Runtime> Shard<R> {
 
     /// Looks at the deadlines that have come.
     pub(crate) fn poll_deadlines(&mut self, up: &mut impl Upstream<R::Socket>) {
-        while !self.conns.is_spent()
+        while self.conns.has_room()
             && let Some(id) = self.conns.pop_due()
         {
             let (now, config) = (self.conns.now, Arc::clone(&self.conns.config));
@@ -214,20 +215,10 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    /// Writes some of what has been queued, and lets go of what has ended. True if more is to be
-    /// written.
-    pub(crate) fn finish(&mut self, up: &mut impl Upstream<R::Socket>) -> bool {
+    /// Writes some of what has been queued. True if there is more to be done.
+    pub(crate) fn finish(&mut self) -> bool {
         self.conns.shed();
         self.conns.flush_some(WRITES);
-        while !self.conns.is_spent()
-            && let Some(id) = self.conns.ended.pop_front()
-        {
-            let Some(conn) = self.conns.remove(id) else { continue };
-            if conn.known {
-                up.disconnected(&mut self.conns, id);
-            }
-            up.removed(id);
-        }
         let conns = &self.conns;
         conns.has_dirty()
             || !conns.ended.is_empty()
@@ -236,15 +227,24 @@ impl<R: Runtime> Shard<R> {
             || !conns.undelivered.is_empty()
     }
 
-    /// Tells what has come of what was sent.
+    /// Tells what has come of what was sent, and lets go of what has ended, as far as what comes of
+    /// that can be written soon.
     pub(crate) fn poll_outcomes(&mut self, up: &mut impl Upstream<R::Socket>) {
-        while !self.conns.is_spent()
+        while self.conns.has_room()
             && let Some(id) = self.conns.overflowed.pop_front()
         {
             up.fault(&mut self.conns, id, TransportFault::TooSlow);
         }
-        while !self.conns.is_spent()
-            && !self.conns.is_full()
+        while self.conns.has_room()
+            && let Some(id) = self.conns.ended.pop_front()
+        {
+            let Some(conn) = self.conns.remove(id) else { continue };
+            if conn.known {
+                up.disconnected(&mut self.conns, id);
+            }
+            up.removed(id);
+        }
+        while self.conns.has_room()
             && let Some(id) = self.conns.drained.pop_front()
         {
             up.drained(&mut self.conns, id);
@@ -286,10 +286,10 @@ impl<R: Runtime> Shard<R> {
             self.ingest(id, &mut [], up);
         }
         for _ in 0..READS {
-            if up.is_full() || self.conns.is_spent() {
+            if up.is_full() || !self.conns.has_room() {
                 break;
             }
-            let ahead_in_all = self.conns.held < AHEAD_IN_ALL;
+            let left = AHEAD_IN_ALL.saturating_sub(self.conns.held);
             let stranger = self.conns.config.engine.limits.message_unauthenticated;
             let Some(conn) = self.conns.get(id) else { return };
             if conn.gone {
@@ -297,8 +297,9 @@ impl<R: Runtime> Shard<R> {
                 return self.conns.end(id);
             }
             let limit = if conn.admitted { AHEAD } else { stranger };
+            let limit = limit.min((left + conn.held) / AHEAD_SHARE);
             let ahead = !conn.wants_input();
-            if ahead && !(ahead_in_all && conn.looks_ahead(limit)) {
+            if ahead && !conn.looks_ahead(limit) {
                 return;
             }
             let work = if conn.io.is_handshaking() { TLS_HANDSHAKE } else { 0 };
@@ -343,6 +344,7 @@ impl<R: Runtime> Shard<R> {
         let backlog = conn.backlog.get_or_insert_default();
         backlog.extend(bytes);
         let leaves = backlog.has_close();
+        self.conns.spend_input(bytes.len());
         self.conns.count_held(id);
         if leaves {
             self.depart(id, up);
@@ -423,7 +425,7 @@ impl<R: Runtime> Shard<R> {
         up: &mut impl Upstream<R::Socket>,
     ) -> usize {
         let mut at = 0;
-        while at < bytes.len() && !up.is_full() && !self.conns.is_spent() {
+        while at < bytes.len() && !up.is_full() && self.conns.has_room() {
             match self.message(id, &mut bytes[at..], up) {
                 ControlFlow::Continue(used) => at += used,
                 ControlFlow::Break(used) => {

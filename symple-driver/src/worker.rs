@@ -16,7 +16,7 @@ use crate::{
     command::Command,
     config::Config,
     conn::Phase,
-    conns::Conns,
+    conns::{Conns, SHARE},
     hook::Hooks,
     hub::ask_upgrade,
     link::{Fact, Order, Orders, Uplink},
@@ -110,21 +110,25 @@ impl<R: Runtime> Future for Worker<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = &mut *Pin::into_inner(self);
         worker.shard.begin(cx);
+        worker.shard.conns.allow(2 * SHARE);
         let mut again = worker.poll_orders();
         if worker.up.uplink.stopped {
             return Poll::Ready(());
         }
         let Self { shard, up, .. } = worker;
+        shard.conns.allow(SHARE);
+        shard.poll_outcomes(up);
+        shard.conns.allow(2 * SHARE);
         shard.poll_ready(up);
+        shard.conns.allow(SHARE);
         let judges = shard.judges(None);
         if judges {
             shard.poll_deadlines(up);
         }
         again |= !judges;
-        shard.poll_outcomes(up);
         // The engine has something to do while this thread writes.
         up.uplink.hand_over(shard.conns.stats);
-        again |= shard.finish(up);
+        again |= shard.finish();
         up.uplink.hand_over(shard.conns.stats);
         // Where the engine has too much to do, it wakes this thread when it has less.
         again |= shard.has_ready() && !up.uplink.is_full();
