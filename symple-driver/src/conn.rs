@@ -62,6 +62,20 @@ pub(crate) enum Due {
     Unfinished,
 }
 
+/// How many bytes are written to a connection before others have their turn.
+const FLUSH: usize = 128 * 1024;
+
+/// What comes after something has been written to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Its socket takes no more, or there is no more.
+    Waits,
+    /// The socket may take more, when others have had their turn.
+    More,
+    /// It is broken, or has nothing more to do.
+    Ended,
+}
+
 /// Whether a connection has something to be written, and how soon it is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dirty {
@@ -271,14 +285,18 @@ impl<S: Socket> Conn<S> {
         }
     }
 
-    /// Writes what is queued, as far as the socket takes it. True if the connection is broken, or
-    /// has nothing more to do.
+    /// Writes what is queued, as far as the socket takes it, and no more than so much at a time.
+    /// How many bytes that was, and what is next.
     #[must_use]
-    pub(crate) fn flush(&mut self, now: Timestamp, buffers: &mut Buffers) -> bool {
+    pub(crate) fn flush(&mut self, now: Timestamp, buffers: &mut Buffers) -> (usize, Flushed) {
         let mut cx = Context::from_waker(&self.task);
+        let mut sent = 0;
         while !self.out.is_empty() {
+            if sent >= FLUSH {
+                return (sent, Flushed::More);
+            }
             let written = if self.out.is_scattered() {
-                let (pieces, count) = self.out.pieces();
+                let (pieces, count) = self.out.pieces(FLUSH);
                 self.io.poll_write_vectored(&mut cx, &pieces[..count])
             } else {
                 self.io.poll_write(&mut cx, self.out.front())
@@ -287,15 +305,16 @@ impl<S: Socket> Conn<S> {
                 Poll::Ready(Ok(count @ 1..)) => {
                     self.out.advance(count, buffers);
                     self.moved = now;
+                    sent += count;
                 }
                 Poll::Ready(_) => {
                     self.out.clear(buffers);
-                    return true;
+                    return (sent, Flushed::Ended);
                 }
-                Poll::Pending => return false,
+                Poll::Pending => return (sent, Flushed::Waits),
             }
         }
-        match (self.io.poll_flush(&mut cx), &self.phase) {
+        let ended = match (self.io.poll_flush(&mut cx), &self.phase) {
             (Poll::Ready(Err(_)), _) => true,
             (Poll::Ready(Ok(())), Phase::Ending { linger }) => {
                 // Without waiting TCP says goodbye when the socket is dropped; TLS never does.
@@ -303,7 +322,8 @@ impl<S: Socket> Conn<S> {
                 !linger || matches!(shut, Some(Poll::Ready(Err(_))))
             }
             _ => false,
-        }
+        };
+        (sent, if ended { Flushed::Ended } else { Flushed::Waits })
     }
 
     /// How long this connection may be silent before it is pinged. Connections that were opened

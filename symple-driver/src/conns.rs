@@ -23,7 +23,7 @@ use remote::Remote;
 
 use crate::{
     config::Config,
-    conn::{Conn, Dirty, Phase},
+    conn::{Conn, Dirty, Flushed, Phase},
     hook::{Rejection, UpgradeDecision},
     link::{Downlink, Order},
     out::{Buffers, TextFrame},
@@ -40,7 +40,7 @@ const UNFLUSHED: usize = 8 * 1024 * 1024;
 const FEW: usize = 8;
 /// How much work is done in one turn for one kind of inputs, before others have theirs and what was
 /// queued is written.
-pub(crate) const SHARE: usize = 4_000;
+pub(crate) const SHARE: usize = 2_000;
 /// How much work a write is, and a frame to be handled; a delivery is 1.
 const WRITE: usize = 40;
 const FRAME: usize = 8;
@@ -48,6 +48,8 @@ const FRAME: usize = 8;
 const BYTES: usize = 256;
 /// And so many bytes that are read and only looked through.
 const INPUT: usize = 64;
+/// A write is one more for so many bytes.
+const WRITTEN: usize = 128;
 /// When no more than so many bytes are queued for a connection, it has taken what it was sent.
 const DRAINED: usize = 32 * 1024;
 /// How many frames that were not delivered are told of at once.
@@ -326,26 +328,31 @@ impl<S: Socket> Conns<S> {
         self.spent += FRAME + bytes / BYTES;
     }
 
-    /// Writes to the connections that have waited longest for it: at least so many, and more
-    /// where much has been done, so that writing keeps up. Each is written to once; those to whom
-    /// little goes come first, but for every fourth.
-    pub(crate) fn flush_some(&mut self, least: usize) {
-        for turn in 0..least.max(self.spent / WRITE) {
-            let express = if turn % 4 == 3 && !self.dirty.is_empty() {
+    /// Writes to the connections that have waited longest for it: to so many, and more where much
+    /// has been done, so that writing keeps up; to fewer where there is much to be written. Those
+    /// to whom little goes come first, but for every fourth.
+    pub(crate) fn flush_some(&mut self, most: usize) {
+        let enough = (most * WRITE).max(self.spent);
+        let (mut work, mut turn) = (0, 0_usize);
+        while work < enough {
+            turn += 1;
+            let express = if turn.is_multiple_of(4) && !self.dirty.is_empty() {
                 None
             } else {
                 self.express.pop_front()
             };
-            if let Some(id) = express {
-                self.flush(id);
+            work += if let Some(id) = express {
+                self.flush(id)
             } else if let Some(id) = self.dirty.pop_front() {
                 // It may have been written to already, or will be as one of the others.
                 if self.get(id).is_some_and(|conn| conn.dirty == Dirty::Queued) {
-                    self.flush(id);
+                    self.flush(id)
+                } else {
+                    1
                 }
             } else {
                 break;
-            }
+            };
         }
         if self.dirty.is_empty() {
             self.unflushed = 0;
@@ -362,17 +369,28 @@ impl<S: Socket> Conns<S> {
         self.unflushed > UNFLUSHED || self.is_blocked()
     }
 
-    /// Writes what is queued for a connection.
-    pub(crate) fn flush(&mut self, id: ConnId) {
+    /// Writes what is queued for a connection; how much work that was.
+    fn flush(&mut self, id: ConnId) -> usize {
         let Self { entries, buffers, now, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return 1 };
         if conn.id != id || conn.ended {
-            return;
+            return 1;
         }
         conn.dirty = Dirty::No;
         self.unflushed = self.unflushed.saturating_sub(conn.out.len());
-        if conn.flush(*now, buffers) {
-            return self.end(id);
+        let (sent, flushed) = conn.flush(*now, buffers);
+        let work = WRITE + sent / WRITTEN;
+        match flushed {
+            Flushed::Ended => {
+                self.end(id);
+                return work;
+            }
+            Flushed::More => {
+                // What is left has been tried: it does not count as what has not.
+                conn.dirty = Dirty::Queued;
+                self.dirty.push_back(id);
+            }
+            Flushed::Waits => {}
         }
         if conn.awaits_drain && conn.out.len() <= DRAINED {
             conn.awaits_drain = false;
@@ -381,6 +399,7 @@ impl<S: Socket> Conns<S> {
         if !conn.out.is_empty() {
             self.schedule(id);
         }
+        work
     }
 
     /// The engine wants to know when a connection has taken what it was sent.
@@ -483,7 +502,9 @@ impl<S: Socket> Conns<S> {
                     if conn.out.len() > limit && conn.over_limit_since != self.input {
                         // R-L4: what one input causes may go over the limit; the next may not add
                         // to it, unless the socket has room by now.
-                        if conn.flush(self.now, &mut self.buffers) {
+                        let (sent, flushed) = conn.flush(self.now, &mut self.buffers);
+                        self.spent += WRITE + sent / WRITTEN;
+                        if flushed == Flushed::Ended {
                             conn.ended = true;
                             self.ended.push_back(*id);
                             continue;

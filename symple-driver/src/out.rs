@@ -309,15 +309,19 @@ impl OutQueue {
         !self.parts.is_empty()
     }
 
-    /// The pieces that are to be written next.
-    pub(crate) fn pieces(&self) -> ([IoSlice<'_>; PARTS], usize) {
+    /// The pieces that are to be written next, of at most so many bytes together.
+    pub(crate) fn pieces(&self, most: usize) -> ([IoSlice<'_>; PARTS], usize) {
         let mut pieces = [IoSlice::new(&[]); PARTS];
         let buffer = &self.buffer[self.written..];
-        let mut count = 0;
+        let (mut count, mut left) = (0, most);
         let all = self.parts.iter().map(|part| &*part.bytes).chain([buffer]);
         for (slot, piece) in pieces.iter_mut().zip(all) {
-            *slot = IoSlice::new(piece);
+            *slot = IoSlice::new(&piece[..piece.len().min(left)]);
             count += 1;
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
         }
         (pieces, count)
     }
@@ -442,7 +446,7 @@ mod tests {
     use super::*;
 
     fn all(queue: &OutQueue) -> Vec<u8> {
-        let (pieces, count) = queue.pieces();
+        let (pieces, count) = queue.pieces(usize::MAX);
         pieces[..count].iter().flat_map(|piece| piece.to_vec()).collect()
     }
 
@@ -570,7 +574,7 @@ mod tests {
             prop_assert_eq!(queue.len(), expected.len());
             let mut at = 0;
             for step in steps {
-                let (pieces, count) = queue.pieces();
+                let (pieces, count) = queue.pieces(usize::MAX);
                 let offered: usize = pieces[..count].iter().map(|piece| piece.len()).sum();
                 let step = step.min(offered);
                 let sent: Vec<u8> =
