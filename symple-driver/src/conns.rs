@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use http::HeaderMap;
@@ -50,6 +51,12 @@ const BYTES: usize = 256;
 const INPUT: usize = 64;
 /// A write is one more for so many bytes.
 const WRITTEN: usize = 128;
+/// And deliveries are for so many bytes that are copied.
+const COPIED: usize = 512;
+/// Of what waits for a client that has taken something within this time, only a part counts when
+/// it is decided who is closed: it may just have been kept waiting itself.
+const READS: Duration = Duration::from_millis(500);
+const READS_PART: usize = 4;
 /// When no more than so many bytes are queued for a connection, it has taken what it was sent.
 const DRAINED: usize = 32 * 1024;
 /// How many frames that were not delivered are told of at once.
@@ -455,7 +462,9 @@ impl<S: Socket> Conns<S> {
         let mut most: Vec<(usize, ConnId)> = (self.entries.iter().flatten())
             .filter_map(|entry| match entry {
                 Entry::Conn(conn) if conn.takes_texts() => {
-                    Some((conn.out.len() + conn.held, conn.id))
+                    let reads = self.now.since(conn.moved) < READS;
+                    let part = if reads { READS_PART } else { 1 };
+                    Some(((conn.out.len() + conn.held) / part, conn.id))
                 }
                 _ => None,
             })
@@ -493,6 +502,7 @@ impl<S: Socket> Conns<S> {
         let few = to.len() <= FEW;
         let mut refused = false;
         self.spent += to.len();
+        let copied = self.buffers.waiting;
         for id in to {
             match self.entries.get_mut(id.slot as usize) {
                 Some(Some(Entry::Conn(conn))) if conn.id == *id => {
@@ -555,6 +565,7 @@ impl<S: Socket> Conns<S> {
                 _ => {}
             }
         }
+        self.spent += self.buffers.waiting.saturating_sub(copied) / COPIED;
         for worker in &mut self.workers {
             worker.send(text, self.input, sender);
         }

@@ -45,6 +45,7 @@ mod server;
 mod shard;
 mod stats;
 mod status;
+mod tail;
 pub mod tls;
 mod upgrade;
 mod worker;

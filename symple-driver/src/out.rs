@@ -16,13 +16,15 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-/// From this size on a payload is shared with other receivers instead of copied behind what waits
+use crate::tail::Tail;
+
+/// From this size on a frame is shared with other receivers instead of copied behind what waits
 /// already: copying less is cheaper than keeping it apart.
 const SHARE: usize = 16 * 1024;
-
-/// Small frames are gathered in pieces of at most so many bytes, so that memory is let go of as
-/// they are written.
-const PIECE: usize = 64 * 1024;
+/// Where so much waits, frames of this size are shared: the receiver is slow, and there may be many
+/// like it.
+const BEHIND: usize = 16 * 1024;
+const SHARE_BEHIND: usize = 1024;
 
 /// How many parts are written at once.
 const PARTS: usize = 16;
@@ -33,7 +35,7 @@ pub(crate) struct TextFrame<'a> {
     header: [u8; 10],
     header_len: usize,
     payload: &'a Bytes,
-    /// The payload as its receivers share it, once one does.
+    /// The frame as its receivers share it, once one does.
     shared: Option<Bytes>,
 }
 
@@ -54,19 +56,21 @@ impl<'a> TextFrame<'a> {
         self.header_len + self.payload.len()
     }
 
-    /// The payload, counted once for all its receivers and as long as one of them has it.
+    /// The frame, counted once for all its receivers and as long as one of them has it.
     fn share(&mut self, total: &Arc<AtomicUsize>) -> Bytes {
-        let shared = self.shared.get_or_insert_with(|| {
-            total.fetch_add(self.payload.len(), Ordering::Relaxed);
-            Bytes::from_owner(Counted { bytes: self.payload.clone(), total: Arc::clone(total) })
+        let Self { header, header_len, payload, shared } = self;
+        let shared = shared.get_or_insert_with(|| {
+            let bytes = [&header[..*header_len], payload].concat();
+            total.fetch_add(bytes.len(), Ordering::Relaxed);
+            Bytes::from_owner(Counted { bytes, total: Arc::clone(total) })
         });
         shared.clone()
     }
 }
 
-/// A payload that is counted as long as it is there.
+/// A frame that is counted as long as it is there.
 struct Counted {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     total: Arc<AtomicUsize>,
 }
 
@@ -89,9 +93,9 @@ impl Drop for Counted {
 pub(crate) struct Buffers {
     /// Those that no connection has use for.
     unused: Vec<Vec<u8>>,
-    /// How many bytes wait in the queues of a thread, shared payloads not counted.
+    /// How many bytes wait in the queues of a thread, shared frames not counted.
     pub(crate) waiting: usize,
-    /// How many bytes of shared payloads there are, for all threads.
+    /// How many bytes of shared frames there are, for all threads.
     pub(crate) shared: Arc<AtomicUsize>,
 }
 
@@ -100,7 +104,7 @@ impl Buffers {
     const KEPT: usize = 256;
     const LARGEST: usize = 16 * 1024;
 
-    /// None yet; shared payloads are counted there.
+    /// None yet; shared frames are counted there.
     pub(crate) fn new(shared: Arc<AtomicUsize>) -> Self {
         Self { shared, ..Self::default() }
     }
@@ -128,15 +132,15 @@ struct Part {
 /// Bytes on their way to a client, frame behind frame.
 #[derive(Debug, Default)]
 pub(crate) struct OutQueue {
-    /// Parts in front of the buffer: large payloads, and what was gathered before them.
+    /// Parts in front of the tail: shared frames, and what was gathered before them.
     parts: VecDeque<Part>,
     /// Small frames, gathered so that they can be written at once.
-    buffer: Vec<u8>,
-    /// How much of the buffer has been written.
+    tail: Tail,
+    /// How much of the tail has been written.
     written: usize,
     /// How many bytes wait.
     len: usize,
-    /// How many of them are in shared payloads.
+    /// How many of them are in shared frames.
     shared: usize,
     /// How many bytes of the frame in front are left, if a part of it has been written.
     frame_left: usize,
@@ -191,19 +195,17 @@ impl OutQueue {
 
     /// Queues a text frame.
     pub(crate) fn push_text(&mut self, frame: &mut TextFrame<'_>, buffers: &mut Buffers) {
-        let size = frame.payload.len();
-        if size < SHARE {
-            self.prepare(frame.len(), buffers);
-            self.extend(&frame.header[..frame.header_len], buffers);
-            self.extend(frame.payload, buffers);
-        } else {
-            self.prepare(frame.header_len, buffers);
-            self.extend(&frame.header[..frame.header_len], buffers);
+        let size = frame.len();
+        if size >= SHARE || size >= SHARE_BEHIND && self.len >= BEHIND {
             self.gather();
             let bytes = frame.share(&buffers.shared);
             self.parts.push_back(Part { bytes, shared: true });
             self.len += size;
             self.shared += size;
+        } else {
+            self.prepare(size, buffers);
+            self.extend(&frame.header[..frame.header_len], buffers);
+            self.extend(frame.payload, buffers);
         }
     }
 
@@ -262,46 +264,45 @@ impl OutQueue {
     pub(crate) fn push_control(&mut self, code: Control, payload: &[u8], buffers: &mut Buffers) {
         debug_assert!(payload.len() <= 125, "control frames are short");
         self.prepare(2 + payload.len(), buffers);
-        let header = FrameHeader { opcode: OpCode::Control(code), ..FrameHeader::default() };
-        let before = self.buffer.len();
-        header
-            .format(payload.len() as u64, &mut self.buffer)
-            .expect("writing to memory cannot fail");
-        let added = self.buffer.len() - before;
-        self.len += added;
-        buffers.waiting += added;
+        let mut header = [0; 2];
+        FrameHeader { opcode: OpCode::Control(code), ..FrameHeader::default() }
+            .format(payload.len() as u64, &mut &mut header[..])
+            .expect("the header of a short frame without a mask has two bytes");
+        self.extend(&header, buffers);
         self.extend(payload, buffers);
     }
 
     /// Makes room for a frame of so many bytes.
     fn prepare(&mut self, len: usize, buffers: &mut Buffers) {
-        if self.buffer.len() + len > PIECE {
+        if !self.tail.has_room(len) {
             self.gather();
+            self.tail = Tail::large();
         }
-        if self.buffer.capacity() == 0 {
-            self.buffer = buffers.take();
+        if let Tail::Small(buffer) = &mut self.tail
+            && buffer.capacity() == 0
+        {
+            *buffer = buffers.take();
         }
     }
 
-    /// Makes a part of what is in the buffer.
+    /// Makes a part of what is in the tail.
     fn gather(&mut self) {
-        if self.written < self.buffer.len() {
-            let mut bytes = Bytes::from(std::mem::take(&mut self.buffer));
-            bytes.advance(self.written);
+        if self.written < self.tail.len() {
+            let bytes = std::mem::take(&mut self.tail).into_bytes(self.written);
             self.parts.push_back(Part { bytes, shared: false });
             self.written = 0;
         }
     }
 
     fn extend(&mut self, bytes: &[u8], buffers: &mut Buffers) {
-        self.buffer.extend_from_slice(bytes);
+        self.tail.extend(bytes);
         self.len += bytes.len();
         buffers.waiting += bytes.len();
     }
 
     /// What is to be written next, in one piece: if there are no parts, all of it.
     pub(crate) fn front(&self) -> &[u8] {
-        self.parts.front().map_or(&self.buffer[self.written..], |part| &part.bytes)
+        self.parts.front().map_or(&self.tail.as_slice()[self.written..], |part| &part.bytes)
     }
 
     /// True if what waits is not in one piece.
@@ -312,7 +313,7 @@ impl OutQueue {
     /// The pieces that are to be written next, of at most so many bytes together.
     pub(crate) fn pieces(&self, most: usize) -> ([IoSlice<'_>; PARTS], usize) {
         let mut pieces = [IoSlice::new(&[]); PARTS];
-        let buffer = &self.buffer[self.written..];
+        let buffer = &self.tail.as_slice()[self.written..];
         let (mut count, mut left) = (0, most);
         let all = self.parts.iter().map(|part| &*part.bytes).chain([buffer]);
         for (slot, piece) in pieces.iter_mut().zip(all) {
@@ -371,7 +372,7 @@ impl OutQueue {
 
     /// The length of the frame at whose start the front stands.
     fn front_frame_len(&self) -> usize {
-        // A header is never divided: parts begin with a header or are a payload.
+        // A frame is never divided: every part begins with a header.
         let front = self.front();
         let mut cursor = std::io::Cursor::new(front);
         match FrameHeader::parse(&mut cursor) {
@@ -410,14 +411,14 @@ impl OutQueue {
         }
         let mut rest = Vec::with_capacity(self.frame_left);
         let parts = self.parts.iter().map(|part| &*part.bytes);
-        for part in parts.chain([&self.buffer[self.written..]]) {
+        for part in parts.chain([&self.tail.as_slice()[self.written..]]) {
             let wanted = self.frame_left - rest.len();
             rest.extend_from_slice(&part[..wanted.min(part.len())]);
         }
         let frame_left = self.frame_left;
         self.clear(buffers);
-        self.buffer = rest;
-        self.len = self.buffer.len();
+        self.len = rest.len();
+        self.tail = Tail::Small(rest);
         buffers.waiting += self.len;
         self.frame_left = frame_left;
     }
@@ -428,7 +429,9 @@ impl OutQueue {
         self.shared = 0;
         self.notes = None;
         self.parts = VecDeque::new();
-        buffers.give(std::mem::take(&mut self.buffer));
+        if let Tail::Small(buffer) = std::mem::take(&mut self.tail) {
+            buffers.give(buffer);
+        }
         self.written = 0;
         self.len = 0;
         self.frame_left = 0;
@@ -459,7 +462,8 @@ mod tests {
         assert!(!queue.is_scattered());
         queue.advance(queue.len(), &mut buffers);
         assert!(queue.is_empty());
-        assert_eq!(queue.buffer.capacity(), 0, "an empty queue holds no memory");
+        let Tail::Small(buffer) = &queue.tail else { panic!() };
+        assert_eq!(buffer.capacity(), 0, "an empty queue holds no memory");
         assert_eq!((buffers.unused.len(), buffers.waiting), (1, 0));
     }
 
@@ -471,7 +475,6 @@ mod tests {
         queue.push_text(&mut TextFrame::new(&large), &mut buffers);
         queue.push_text(&mut TextFrame::new(&Bytes::from_static(b"b")), &mut buffers);
         assert!(queue.is_scattered());
-        assert_eq!(queue.parts[1].bytes.as_ptr(), large.as_ptr());
         assert_eq!(queue.len(), 3 + 10 + 100_000 + 3);
         assert_eq!(all(&queue).len(), queue.len());
         // They are counted once, however many have them, and as long as one has.
@@ -480,9 +483,10 @@ mod tests {
         other.push_text(&mut frame, &mut buffers);
         queue.push_text(&mut frame, &mut buffers);
         drop(frame);
-        assert_eq!(buffers.shared.load(Ordering::Relaxed), 200_000);
+        assert_eq!(queue.parts.back().unwrap().bytes, other.parts[0].bytes);
+        assert_eq!(buffers.shared.load(Ordering::Relaxed), 200_020);
         queue.clear(&mut buffers);
-        assert_eq!(buffers.shared.load(Ordering::Relaxed), 100_000);
+        assert_eq!(buffers.shared.load(Ordering::Relaxed), 100_010);
         other.clear(&mut buffers);
         assert_eq!((buffers.shared.load(Ordering::Relaxed), buffers.waiting), (0, 0));
     }
