@@ -170,8 +170,9 @@ impl<'a> FrameView<'a> {
                     let before = known[name as usize].replace(Known { value, kind });
                     repeated |= u8::from(before.is_some()) << name as usize;
                 }
+                // The server enforces no room in a frame that it relays.
+                Some((Name::Room, Spelling::Other)) | None => {}
                 Some((name, Spelling::Other)) => misspelt = Some(name),
-                None => {}
             }
         })?;
         let end = scanner.position();
@@ -201,7 +202,7 @@ impl<'a> FrameView<'a> {
     /// be relayed (R-F2): that receiver would read another value than the server has enforced.
     #[must_use]
     pub fn misspelt(&self) -> Option<&'static str> {
-        self.misspelt.filter(|name| *name != Name::Room).map(|name| Name::NAMES[name as usize])
+        self.misspelt.map(|name| Name::NAMES[name as usize])
     }
 
     /// The type of the frame.
@@ -509,8 +510,12 @@ mod tests {
             // No receiver takes it for what the server has enforced.
             ("ROOM", None),
         ] {
-            let text = format!(r#"{{"type":"message","{key}":1}}"#);
-            assert_eq!(view(&text).misspelt(), expected, "{key}");
+            for text in [
+                format!(r#"{{"type":"message","{key}":1}}"#),
+                format!(r#"{{"{key}":1,"ROOM":2,"type":"message"}}"#),
+            ] {
+                assert_eq!(view(&text).misspelt(), expected, "{text}");
+            }
         }
     }
 
@@ -529,6 +534,7 @@ mod tests {
                 "\"DATA\"",
                 "\"from\\u0000\"",
                 "\"\\u0054o\\u0000x\"",
+                "\"Room\"",
                 "\"x\"",
             ][..],
         );
