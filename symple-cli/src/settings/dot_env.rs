@@ -157,4 +157,5 @@ fn last_at_end_of_line(text: &str, quote: char) -> Option<usize> {
 }
 
 #[cfg(test)]
+#[path = "dot_env/tests.rs"]
 mod tests;
