@@ -3,7 +3,10 @@
 //! The server makes ids anew each time. A recorded id stands for the one that takes its place when
 //! it is first seen; from then on only for that one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::Value;
 
@@ -84,6 +87,7 @@ impl Bindings {
             let end = expected.find(VARIABLE).map_or(0, |at| at + VARIABLE.len());
             return seen.starts_with(&expected[..end]);
         }
+        let seen = &at_once(seen);
         // The address of a client depends on the socket that the server listens on.
         let elsewhere = expected.replace(RECORDED_HOST, "127.0.0.1");
         for expected in [expected, &elsewhere] {
@@ -119,6 +123,19 @@ impl Bindings {
     }
 }
 
+/// A text that was seen, with a hint when to come back as it stands in transcripts: servers spread
+/// it at random (R-L2).
+fn at_once(seen: &str) -> Cow<'_, str> {
+    const HINT: &str = r#""retry_after":"#;
+    let Some(start) = seen.find(HINT).map(|at| at + HINT.len()) else { return seen.into() };
+    let rest = &seen[start..];
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    match rest[..end].parse() {
+        Ok(1..=60) => format!("{}1{}", &seen[..start], &rest[end..]).into(),
+        _ => seen.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +153,15 @@ mod tests {
         assert!(!ids.accept(r#"{"id":"xyz"}"#, r#"{"id":"1"}"#));
         assert!(!ids.accept(r#"{"id":"xyz"}"#, r#"{"id":"3"}"#));
         assert_eq!(ids.resolve("a|abc xyz abc"), "a|1 2 1");
+    }
+
+    #[test]
+    fn hints_differ() {
+        let hint = |seconds: &str| format!(r#"{{"status":503,"retry_after":{seconds}}}"#);
+        assert!(bindings().accept(&hint("1"), &hint("9")));
+        for other in ["0", "61", "-1", "\"1\"", "1.5"] {
+            assert!(!bindings().accept(&hint("1"), &hint(other)), "{other}");
+        }
     }
 
     #[test]

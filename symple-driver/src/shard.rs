@@ -130,10 +130,10 @@ impl<R: Runtime> Shard<R> {
             return true;
         }
         let (turns, since) = self.late.unwrap_or((0, now));
+        // Other threads read, too.
         let elsewhere = !self.conns.workers.is_empty() && now.since(since) < GRACE;
-        let waits = turns < GRACE_TURNS
-            || (elsewhere || self.has_ready()) && turns < MOST_GRACE_TURNS
-            || elsewhere;
+        let reads = turns < GRACE_TURNS || self.has_ready() && turns < MOST_GRACE_TURNS;
+        let waits = reads || elsewhere;
         self.late = waits.then_some((turns + 1, since));
         !waits
     }

@@ -243,7 +243,10 @@ impl Server {
             if over(self.unauthenticated, limits.unauthenticated) {
                 match self.newcomers.first_to_go(limits.unauthenticated) {
                     Some((_, oldest)) => self.refuse_at_capacity(oldest),
-                    None => return Ok(self.refuse_at_capacity(conn)),
+                    None => {
+                        self.refuse_at_capacity(conn);
+                        return Ok(());
+                    }
                 }
             }
             let place = self.newcomers.add(conn, Some(address), self.now);
