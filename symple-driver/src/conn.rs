@@ -44,6 +44,8 @@ pub(crate) enum Phase {
     Ending {
         /// Then the client's end is awaited, so that nothing that is under way to it is lost.
         linger: bool,
+        /// How many bytes have been read meanwhile and thrown away.
+        discarded: usize,
     },
 }
 
@@ -118,6 +120,8 @@ pub(crate) struct Conn<S> {
     pub(crate) leaving: bool,
     /// Nothing more will arrive.
     pub(crate) gone: bool,
+    /// It has caused that too much waits to be written.
+    pub(crate) heavy: bool,
     /// It did not take what it was sent, and is about to be closed.
     pub(crate) overflowed: bool,
     /// The engine wants to know when little is queued for it.
@@ -168,6 +172,7 @@ impl<S: Socket> Conn<S> {
             stuck: false,
             leaving: false,
             gone: false,
+            heavy: false,
             overflowed: false,
             awaits_drain: false,
             dirty: Dirty::No,
@@ -225,7 +230,7 @@ impl<S: Socket> Conn<S> {
             _ if self.ended => false,
             Phase::Handshake | Phase::Closing => true,
             Phase::Open => self.leaving || !self.paused && !self.stuck,
-            Phase::Ending { linger } => linger,
+            Phase::Ending { linger, .. } => linger,
             Phase::Deciding(_) => false,
         }
     }
@@ -316,7 +321,7 @@ impl<S: Socket> Conn<S> {
         }
         let ended = match (self.io.poll_flush(&mut cx), &self.phase) {
             (Poll::Ready(Err(_)), _) => true,
-            (Poll::Ready(Ok(())), Phase::Ending { linger }) => {
+            (Poll::Ready(Ok(())), Phase::Ending { linger, .. }) => {
                 // Without waiting TCP says goodbye when the socket is dropped; TLS never does.
                 let shut = (*linger || self.io.is_tls()).then(|| self.io.poll_shutdown(&mut cx));
                 !linger || matches!(shut, Some(Poll::Ready(Err(_))))

@@ -35,7 +35,9 @@ use crate::{
 
 /// How many bytes may wait for connections that have not been written to since they were queued,
 /// before nothing more is read.
-const UNFLUSHED: usize = 8 * 1024 * 1024;
+const UNFLUSHED: usize = 4 * 1024 * 1024;
+/// And how many more a connection may add that has not caused that.
+const LITTLE: usize = 256 * 1024;
 /// What goes to so few connections is written before what goes to many: it costs the many little,
 /// and nobody has to wait for a crowd that it has nothing to do with.
 const FEW: usize = 8;
@@ -92,6 +94,8 @@ pub(crate) struct Conns<S> {
     total: Arc<AtomicUsize>,
     /// How many bytes wait for those: approximately, and exactly when there are none.
     unflushed: usize,
+    /// How many of them are too many.
+    full_at: usize,
     /// Those that did not take what they were sent.
     pub(crate) overflowed: VecDeque<ConnId>,
     /// Those that have taken what they were sent, where the engine wants to know.
@@ -141,6 +145,7 @@ impl<S: Socket> Conns<S> {
             reported: 0,
             total: waiting.own,
             unflushed: 0,
+            full_at: UNFLUSHED,
             overflowed: VecDeque::new(),
             drained: VecDeque::new(),
             undelivered: Vec::new(),
@@ -339,7 +344,7 @@ impl<S: Socket> Conns<S> {
     /// has been done, so that writing keeps up; to fewer where there is much to be written. Those
     /// to whom little goes come first, but for every fourth.
     pub(crate) fn flush_some(&mut self, most: usize) {
-        let enough = (most * WRITE).max(self.spent);
+        let enough = (self.unflushed / WRITTEN).min(4 * SHARE).max(most * WRITE).max(self.spent);
         let (mut work, mut turn) = (0, 0_usize);
         while work < enough {
             turn += 1;
@@ -373,7 +378,30 @@ impl<S: Socket> Conns<S> {
 
     /// So much waits to be written that nothing more should be read before it is.
     pub(crate) fn is_full(&self) -> bool {
-        self.unflushed > UNFLUSHED || self.is_blocked()
+        self.unflushed > self.full_at || self.is_blocked()
+    }
+
+    /// Whether a connection may be heard although so much waits to be written: those may that have
+    /// not caused it, for a little each. [`hears_no_more`](Self::hears_no_more) must follow.
+    pub(crate) fn hears(&mut self, id: ConnId) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let hears = !self.is_blocked() && self.get(id).is_some_and(|conn| !conn.heavy);
+        if hears {
+            self.full_at = self.unflushed + LITTLE;
+        }
+        hears
+    }
+
+    /// A connection has been heard. Where too much waits to be written now, it has caused some of
+    /// it.
+    pub(crate) fn hears_no_more(&mut self, id: ConnId) {
+        let heavy = self.unflushed > self.full_at;
+        self.full_at = UNFLUSHED;
+        if let Some(conn) = self.get(id) {
+            conn.heavy = heavy;
+        }
     }
 
     /// Writes what is queued for a connection; how much work that was.
@@ -393,8 +421,8 @@ impl<S: Socket> Conns<S> {
                 return work;
             }
             Flushed::More => {
-                // What is left has been tried: it does not count as what has not.
                 conn.dirty = Dirty::Queued;
+                self.unflushed += conn.out.len();
                 self.dirty.push_back(id);
             }
             Flushed::Waits => {}
@@ -591,7 +619,7 @@ impl<S: Socket> Conns<S> {
     pub(crate) fn answer_close(&mut self, id: ConnId, code: Option<CloseCode>) {
         let code = code.map(|code| code.0.to_be_bytes());
         self.control(id, Control::Close, code.as_ref().map_or(&[], |code| code));
-        self.enter(id, Phase::Ending { linger: false });
+        self.enter(id, Phase::Ending { linger: false, discarded: 0 });
     }
 
     /// Sends a close frame behind what is queued (SPEC §7).
@@ -629,7 +657,10 @@ impl<S: Socket> Conns<S> {
         if lost {
             conn.forget_input();
         }
-        self.enter(id, if lost { Phase::Ending { linger: true } } else { Phase::Closing });
+        self.enter(
+            id,
+            if lost { Phase::Ending { linger: true, discarded: 0 } } else { Phase::Closing },
+        );
         self.count_held(id);
         self.mark_dirty(id);
     }
@@ -732,7 +763,7 @@ impl<S: Socket> Conns<S> {
         conn.forget_input();
         conn.out.push_raw(response, buffers);
         self.stats.answered += 1;
-        self.enter(id, Phase::Ending { linger: true });
+        self.enter(id, Phase::Ending { linger: true, discarded: 0 });
         self.mark_dirty(id);
     }
 }

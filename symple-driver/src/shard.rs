@@ -39,8 +39,10 @@ const WRITES: usize = 16;
 const AHEAD: usize = 4 * 1024 * 1024;
 /// How much input may be kept in all for that to be done. Each may have a quarter of what is left
 /// of it, so that something is left for the next.
-const AHEAD_IN_ALL: usize = 12 * 1024 * 1024;
+const AHEAD_IN_ALL: usize = 8 * 1024 * 1024;
 const AHEAD_SHARE: usize = 4;
+/// How much a client may still send that has its answer, before it is dropped.
+const LINGER: usize = 4 * 1024 * 1024;
 /// How many frames without text are told of at once.
 const FRAMES: u32 = 32;
 /// When a deadline has passed by so much, this thread stood still or had too much to do: what has
@@ -164,19 +166,26 @@ impl<R: Runtime> Shard<R> {
     pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) {
         let mut woken = std::mem::take(&mut self.woken);
         self.ready.take(&mut woken);
-        let mut done = 0;
-        while self.conns.has_room()
+        let (mut done, mut kept) = (0, 0);
+        while !self.conns.is_spent()
             && !up.is_full()
-            && let Some(slot) = woken.get(done)
+            && let Some(slot) = woken.get(done).copied()
         {
             done += 1;
-            if let Some(conn) = self.conns.in_slot(*slot) {
-                conn.waker.taken();
-                let id = conn.id;
+            let Some(id) = self.conns.in_slot(slot).map(|conn| conn.id) else { continue };
+            if self.conns.hears(id) {
+                if let Some(conn) = self.conns.get(id) {
+                    conn.waker.taken();
+                }
                 self.drive(id, up);
+                self.conns.hears_no_more(id);
+            } else {
+                // Its turn comes when what it has caused is written.
+                woken[kept] = slot;
+                kept += 1;
             }
         }
-        woken.drain(..done);
+        woken.drain(kept..done);
         self.woken = woken;
     }
 
@@ -313,7 +322,15 @@ impl<R: Runtime> Shard<R> {
                     if let Some(conn) = self.conns.get(id) {
                         conn.heard = now;
                         conn.pinged = None;
+                        if let Phase::Ending { discarded, .. } = &mut conn.phase {
+                            // Nobody reads it; who goes on and on is not waited for.
+                            *discarded += count;
+                            if *discarded > LINGER {
+                                return self.conns.end(id);
+                            }
+                        }
                     }
+                    self.conns.spend_input(count);
                     if ahead {
                         self.look_ahead(id, &scratch[..count], up);
                     } else {
@@ -322,7 +339,7 @@ impl<R: Runtime> Shard<R> {
                 }
                 // A half-closed client still gets its response.
                 Poll::Ready(Ok(_)) if conn.is_answered() => {
-                    conn.phase = Phase::Ending { linger: false };
+                    conn.phase = Phase::Ending { linger: false, discarded: 0 };
                     return;
                 }
                 Poll::Ready(_) if ahead && conn.backlog.is_some() => {
@@ -344,7 +361,6 @@ impl<R: Runtime> Shard<R> {
         let backlog = conn.backlog.get_or_insert_default();
         backlog.extend(bytes);
         let leaves = backlog.has_close();
-        self.conns.spend_input(bytes.len());
         self.conns.count_held(id);
         if leaves {
             self.depart(id, up);
@@ -499,7 +515,7 @@ impl<R: Runtime> Shard<R> {
             }
             // Both have said goodbye, but this side's may still be on its way.
             Decoded::Close(_) | Decoded::Fault(_) => {
-                self.conns.enter(id, Phase::Ending { linger: false });
+                self.conns.enter(id, Phase::Ending { linger: false, discarded: 0 });
                 return ControlFlow::Break(used);
             }
             Decoded::Fragment | Decoded::Pong => self.frames += 1,

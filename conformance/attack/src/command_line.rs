@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use symple_attack::{ATTACKS, Options, Outcome, run as attack};
+use symple_attack::{ATTACKS, Options, run as attack};
 
 /// What was asked for cannot be done as it was asked for.
 const USAGE: u8 = 2;
@@ -65,6 +65,10 @@ fn command() -> Command {
                 .help("No attacks whose name contains this"),
         )
         .arg(flag("list", "Say which attacks there are"))
+        .arg(flag(
+            "lenient",
+            "Fail for no bound that a busy machine can break: times, and what follows from them",
+        ))
         .arg(flag("quick", "Smaller crowds, shorter attacks"))
         .arg(
             Arg::new("json")
@@ -120,5 +124,6 @@ fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     if let Some(path) = flags.get_one::<PathBuf>("json") {
         std::fs::write(path, serde_json::to_string_pretty(&outcomes)?)?;
     }
-    Ok(outcomes.iter().all(Outcome::held))
+    let lenient = flags.get_flag("lenient");
+    Ok(outcomes.iter().all(|outcome| outcome.held() || lenient && outcome.held_but_for_noise()))
 }

@@ -1,6 +1,11 @@
 //! The program `symple-attack`.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is a program for people, and may end when nobody reads what it says"
+)]
 
 #[cfg(target_os = "linux")]
 mod command_line;

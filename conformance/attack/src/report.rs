@@ -71,9 +71,15 @@ impl Outcome {
         self.checks.iter().all(|check| check.held)
     }
 
+    /// Whether all bounds held but those that a busy machine can break.
+    #[must_use]
+    pub fn held_but_for_noise(&self) -> bool {
+        self.checks.iter().all(|check| check.held || check.noisy)
+    }
+
     /// Whether another try may end otherwise.
     pub(crate) fn is_worth_another_try(&self) -> bool {
-        !self.held() && self.checks.iter().all(|check| check.held || check.noisy)
+        !self.held() && self.held_but_for_noise()
     }
 
     /// How many bounds did not hold.

@@ -1,6 +1,8 @@
 //! The attacks from outside: the program that carries them out must itself be able to fail, and
 //! to end.
 
+#![allow(clippy::print_stderr, reason = "what is not run is to be seen")]
+
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 

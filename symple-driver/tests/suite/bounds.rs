@@ -195,7 +195,7 @@ fn too_much_waits_in_all() {
     let mut sleepers: Vec<_> =
         (0..8).map(|n| Client::join(&server, &format!("sleeper{n}"), &["r"])).collect();
     let mut sender = Client::join(&server, "sender", &["r"]);
-    let text = json!({ "type": "message", "to": "r", "x": "x".repeat(10_000) }).to_string();
+    let text = json!({ "type": "message", "to": "r", "x": "x".repeat(800) }).to_string();
     let mut sent = 0;
     loop {
         sender.send_text(&text);
@@ -207,7 +207,7 @@ fn too_much_waits_in_all() {
             break;
         }
         assert_eq!(stats.engine.too_slow, 0, "nobody is over the limit of one");
-        assert!(sent < 5_000, "nobody is closed");
+        assert!(sent < 50_000, "nobody is closed");
     }
     reader.hears_presence_and_nothing_else();
     let shed = block_on(server.handle().stats()).unwrap().transport.shed;
