@@ -325,6 +325,12 @@ impl<R: Runtime> Hub<R> {
             while conns.has_room()
                 && let Some(fact) = conns.workers[index].next_fact()
             {
+                // It had gone when its thread was told not to read from it.
+                if let Fact::Disconnected(id) = fact
+                    && conns.is_holding(id)
+                {
+                    self.departed(conns, id);
+                }
                 let texts = std::mem::take(&mut conns.workers[index].texts);
                 if let Some(fact) = conns.hold(fact.id(), fact, &texts) {
                     self.remote_fact(conns, fact, &texts);
@@ -521,6 +527,8 @@ where
 
     fn departed(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
         self.fact(conns, Input::Departed { conn });
+        // What was kept is handled, also where it comes to nothing.
+        conns.release(conn);
     }
 
     fn drained(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {

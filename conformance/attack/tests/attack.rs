@@ -2,7 +2,6 @@
 //! to end.
 
 #![allow(clippy::print_stderr, reason = "what is not run is to be seen")]
-
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 

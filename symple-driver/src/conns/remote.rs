@@ -151,12 +151,12 @@ impl<S: Socket> Conns<S> {
     }
 
     /// Facts are kept of the connection.
-    pub(super) fn is_holding(&mut self, id: ConnId) -> bool {
+    pub(crate) fn is_holding(&mut self, id: ConnId) -> bool {
         self.remote(id).is_some_and(|remote| !remote.held.is_empty())
     }
 
     /// Facts that were kept may be handled.
-    pub(super) fn release(&mut self, id: ConnId) {
+    pub(crate) fn release(&mut self, id: ConnId) {
         if let Some(remote) = self.remote(id)
             && std::mem::take(&mut remote.paused)
             && !remote.held.is_empty()
