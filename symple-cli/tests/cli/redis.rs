@@ -235,7 +235,7 @@ fn sessions_and_emission() {
     let address = redis.url();
     assert!(
         server.greeting.contains(&format!(
-            "sessions, dynamic rooms, 200 frames/s per peer, cluster on {address}"
+            "sessions, dynamic rooms, 200 units/s per peer, cluster on {address}"
         )),
         "{}",
         server.greeting
