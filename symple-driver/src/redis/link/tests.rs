@@ -206,7 +206,7 @@ fn outside_of_tokio() {
         panic!("nothing happens");
     };
     assert_eq!(next(), LinkEvent::Up);
-    redis.ask::<()>("CLIENT KILL TYPE normal");
+    redis.ask::<()>("CLIENT KILL TYPE pubsub");
     assert_eq!(next(), LinkEvent::Down);
     assert_eq!(next(), LinkEvent::Up);
 }
