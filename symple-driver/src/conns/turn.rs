@@ -1,0 +1,241 @@
+//! How much is done in one turn, what is written in it, and what is dropped when too much waits.
+
+use std::sync::atomic::Ordering;
+
+use symple_engine::{Timestamp, server::ConnId};
+
+use super::*;
+
+impl<S: Socket> Conns<S> {
+    /// To be flushed when everything that is ready has been handled.
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id)
+            && conn.dirty == Dirty::No
+        {
+            conn.dirty = Dirty::Queued;
+            let waits = conn.out.len();
+            self.dirty.push_back(id);
+            self.unflushed += waits;
+        }
+    }
+
+    /// A new turn begins.
+    pub(crate) fn begin_turn(&mut self, now: Timestamp) {
+        self.now = now;
+        self.spent = 0;
+        self.allowed = SHARE;
+    }
+
+    /// Inputs of another kind have their turn, and may cause so much work. So none of them can
+    /// keep others waiting.
+    pub(crate) fn allow(&mut self, work: usize) {
+        self.allowed = self.spent + work;
+    }
+
+    /// Enough has been done for these inputs: others have their turn.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent >= self.allowed
+    }
+
+    /// More can be done for these inputs, and what comes of it can be written soon.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_spent() && !self.is_full()
+    }
+
+    /// So many bytes have been read and looked through.
+    pub(crate) fn spend_input(&mut self, bytes: usize) {
+        self.spent += bytes / INPUT;
+    }
+
+    /// So much work has been done, in deliveries.
+    pub(crate) fn spend(&mut self, work: usize) {
+        self.spent += work;
+    }
+
+    /// A frame of so many bytes has been handled.
+    pub(crate) fn spend_frame(&mut self, bytes: usize) {
+        self.spent += FRAME + bytes / BYTES;
+    }
+
+    /// Writes to the connections that have waited longest for it: to so many, and more where much
+    /// has been done, so that writing keeps up; to fewer where there is much to be written. Those
+    /// to whom little goes come first, but for every fourth.
+    pub(crate) fn flush_some(&mut self, most: usize) {
+        let enough = (self.unflushed / WRITTEN).min(4 * SHARE).max(most * WRITE).max(self.spent);
+        let (mut work, mut turn) = (0, 0_usize);
+        while work < enough {
+            turn += 1;
+            let express = if turn.is_multiple_of(4) && !self.dirty.is_empty() {
+                None
+            } else {
+                self.express.pop_front()
+            };
+            work += if let Some(id) = express {
+                self.flush(id)
+            } else if let Some(id) = self.dirty.pop_front() {
+                // It may have been written to already, or will be as one of the others.
+                if self.get(id).is_some_and(|conn| conn.dirty == Dirty::Queued) {
+                    self.flush(id)
+                } else {
+                    1
+                }
+            } else {
+                break;
+            };
+        }
+        if self.dirty.is_empty() {
+            self.unflushed = 0;
+        }
+    }
+
+    /// There are connections that have something to be written.
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty() || !self.express.is_empty()
+    }
+
+    /// So much waits to be written that nothing more should be read before it is.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unflushed > self.full_at || self.is_blocked()
+    }
+
+    /// Whether a connection may be heard although so much waits to be written: those may that have
+    /// not caused it, for a little each. [`hears_no_more`](Self::hears_no_more) must follow.
+    pub(crate) fn hears(&mut self, id: ConnId) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let hears = !self.is_blocked() && self.get(id).is_some_and(|conn| !conn.heavy);
+        if hears {
+            self.full_at = self.unflushed + LITTLE;
+        }
+        hears
+    }
+
+    /// A connection has been heard. Where too much waits to be written now, it has caused some of
+    /// it.
+    pub(crate) fn hears_no_more(&mut self, id: ConnId) {
+        let heavy = self.unflushed > self.full_at;
+        self.full_at = UNFLUSHED;
+        if let Some(conn) = self.get(id) {
+            conn.heavy = heavy;
+        }
+    }
+
+    /// Writes what is queued for a connection; how much work that was.
+    fn flush(&mut self, id: ConnId) -> usize {
+        let Self { entries, buffers, now, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return 1 };
+        if conn.id != id || conn.ended {
+            return 1;
+        }
+        conn.dirty = Dirty::No;
+        self.unflushed = self.unflushed.saturating_sub(conn.out.len());
+        let (sent, flushed) = conn.flush(*now, buffers);
+        let work = WRITE + sent / WRITTEN;
+        match flushed {
+            Flushed::Ended => {
+                self.end(id);
+                return work;
+            }
+            Flushed::More => {
+                conn.dirty = Dirty::Queued;
+                self.unflushed += conn.out.len();
+                self.dirty.push_back(id);
+            }
+            Flushed::Waits => {}
+        }
+        if conn.awaits_drain && conn.out.len() <= DRAINED {
+            conn.awaits_drain = false;
+            self.drained.push_back(id);
+        }
+        if !conn.out.is_empty() {
+            self.schedule(id);
+        }
+        work
+    }
+
+    /// The engine wants to know when a connection has taken what it was sent.
+    pub(crate) fn await_drain(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            if conn.out.len() <= DRAINED {
+                self.drained.push_back(id);
+            } else {
+                conn.awaits_drain = true;
+            }
+        } else if self.remote(id).is_some() {
+            self.order(id, Order::AwaitDrain(id));
+        } else {
+            // The host's own peers have memory enough, or are closed.
+            self.drained.push_back(id);
+        }
+    }
+
+    /// Counts what is kept of a connection's input.
+    pub(crate) fn count_held(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            let (before, held) = (conn.held, conn.held_bytes());
+            conn.held = held;
+            self.held = self.held - before + held;
+        }
+    }
+
+    /// Closes those for which most waits, if too much waits in all (R-L7).
+    pub(crate) fn shed(&mut self) {
+        let limit = self.config.outbound_total;
+        let own = self.buffers.waiting + self.held;
+        let others = match own.checked_sub(self.reported) {
+            Some(more) => self.total.fetch_add(more, Ordering::Relaxed) + more,
+            None => {
+                let less = self.reported - own;
+                self.total.fetch_sub(less, Ordering::Relaxed) - less
+            }
+        } - own;
+        self.reported = own;
+        let waiting = |conns: &Self| {
+            others
+                + conns.buffers.waiting
+                + conns.held
+                + conns.buffers.shared.load(Ordering::Relaxed)
+        };
+        if limit == 0 || waiting(self) <= limit {
+            return;
+        }
+        // Where others have more, it is for them to do.
+        if own * self.config.threads.get() < others + own {
+            return;
+        }
+        let mut most: Vec<(usize, ConnId)> = (self.entries.iter().flatten())
+            .filter_map(|entry| match entry {
+                Entry::Conn(conn) if conn.takes_texts() => {
+                    let reads = self.now.since(conn.moved) < READS;
+                    let part = if reads { READS_PART } else { 1 };
+                    Some(((conn.out.len() + conn.held) / part, conn.id))
+                }
+                _ => None,
+            })
+            .filter(|(waits, _)| *waits > 0)
+            .collect();
+        most.sort_unstable();
+        while waiting(self) > limit / 4 * 3
+            && let Some((_, id)) = most.pop()
+        {
+            self.stats.shed += 1;
+            self.overflow(id);
+        }
+    }
+
+    /// A connection does not take what it is sent: what waits for it is dropped, and it is to be
+    /// closed (R-L4).
+    pub(super) fn overflow(&mut self, id: ConnId) {
+        let Self { entries, buffers, .. } = self;
+        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        if conn.id == id && !std::mem::replace(&mut conn.overflowed, true) {
+            conn.out.discard(buffers);
+            conn.forget_input();
+            // In the middle of a frame there is no next one.
+            conn.stuck = true;
+            self.overflowed.push_back(id);
+            self.count_held(id);
+        }
+    }
+}
