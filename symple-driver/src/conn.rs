@@ -137,8 +137,8 @@ pub(crate) struct Conn<S> {
     pub(crate) since: Timestamp,
     /// When anything was last read.
     pub(crate) heard: Timestamp,
-    /// When it was pinged, if it has not been heard since.
-    pub(crate) pinged: Option<Timestamp>,
+    /// When it was pinged; [`Timestamp::MAX`] if it has been heard since.
+    pub(crate) pinged: Timestamp,
     /// When something was last written, or the queue began to fill.
     pub(crate) moved: Timestamp,
     /// When its deadlines will be looked at.
@@ -180,7 +180,7 @@ impl<S: Socket> Conn<S> {
             ended: false,
             since: now,
             heard: now,
-            pinged: None,
+            pinged: Timestamp::MAX,
             moved: now,
             scheduled: Timestamp::MAX,
         }
@@ -353,8 +353,8 @@ impl<S: Socket> Conn<S> {
             Phase::Open => {
                 let alive = match self.pinged {
                     _ if config.ping_interval.is_zero() => Timestamp::MAX,
-                    Some(pinged) => after(pinged, config.pong_timeout),
-                    None => self.heard + self.ping_interval(config),
+                    Timestamp::MAX => self.heard + self.ping_interval(config),
+                    pinged => after(pinged, config.pong_timeout),
                 };
                 let unfinished = match self.since {
                     Timestamp::MAX => Timestamp::MAX,
@@ -376,7 +376,7 @@ impl<S: Socket> Conn<S> {
         if self.paused {
             // Who is not listened to cannot be heard.
             self.heard = now;
-            self.pinged = None;
+            self.pinged = Timestamp::MAX;
         }
         if self.deadline(config) > now {
             return Due::Nothing;
@@ -394,8 +394,8 @@ impl<S: Socket> Conn<S> {
                 self.moved = now;
                 Due::TooSlow
             }
-            Phase::Open if self.pinged.is_none() => {
-                self.pinged = Some(now);
+            Phase::Open if self.pinged == Timestamp::MAX => {
+                self.pinged = now;
                 Due::Ping
             }
             _ => Due::Drop,

@@ -129,19 +129,70 @@ struct Part {
     shared: bool,
 }
 
+/// Parts of what waits, in order. Most connections never have any, and pay for a pointer.
+#[derive(Debug, Default)]
+struct Parts(Option<Box<PartList>>);
+
+#[derive(Debug, Default)]
+struct PartList {
+    parts: VecDeque<Part>,
+    /// How many bytes are in shared parts.
+    shared: usize,
+}
+
+impl Parts {
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn front(&self) -> Option<&Part> {
+        self.0.as_ref()?.parts.front()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Part> {
+        self.0.iter().flat_map(|list| &list.parts)
+    }
+
+    /// How many bytes are in shared parts.
+    fn shared(&self) -> usize {
+        self.0.as_ref().map_or(0, |list| list.shared)
+    }
+
+    fn push_back(&mut self, part: Part) {
+        let list = self.0.get_or_insert_default();
+        list.shared += if part.shared { part.bytes.len() } else { 0 };
+        list.parts.push_back(part);
+    }
+
+    /// Drops at most so many bytes of the first part. How many that were, and whether the part is
+    /// shared; none if there is no part.
+    fn drop_front(&mut self, count: usize) -> Option<(usize, bool)> {
+        let list = self.0.as_mut()?;
+        let part = list.parts.front_mut()?;
+        let (step, shared) = (count.min(part.bytes.len()), part.shared);
+        part.bytes.advance(step);
+        list.shared -= if shared { step } else { 0 };
+        if part.bytes.is_empty() {
+            list.parts.pop_front();
+            if list.parts.is_empty() {
+                self.0 = None;
+            }
+        }
+        Some((step, shared))
+    }
+}
+
 /// Bytes on their way to a client, frame behind frame.
 #[derive(Debug, Default)]
 pub(crate) struct OutQueue {
     /// Parts in front of the tail: shared frames, and what was gathered before them.
-    parts: VecDeque<Part>,
+    parts: Parts,
     /// Small frames, gathered so that they can be written at once.
     tail: Tail,
     /// How much of the tail has been written.
     written: usize,
     /// How many bytes wait.
     len: usize,
-    /// How many of them are in shared frames.
-    shared: usize,
     /// How many bytes of the frame in front are left, if a part of it has been written.
     frame_left: usize,
     /// What is remembered of some of the frames, while they wait.
@@ -201,7 +252,6 @@ impl OutQueue {
             let bytes = frame.share(&buffers.shared);
             self.parts.push_back(Part { bytes, shared: true });
             self.len += size;
-            self.shared += size;
         } else {
             self.prepare(size, buffers);
             self.extend(&frame.header[..frame.header_len], buffers);
@@ -385,21 +435,12 @@ impl OutQueue {
 
     fn drop_front(&mut self, mut count: usize, buffers: &mut Buffers) {
         while count > 0 {
-            let Some(part) = self.parts.front_mut() else {
+            let Some((step, shared)) = self.parts.drop_front(count) else {
                 self.written += count;
                 buffers.waiting -= count;
                 return;
             };
-            let step = count.min(part.bytes.len());
-            part.bytes.advance(step);
-            if part.shared {
-                self.shared -= step;
-            } else {
-                buffers.waiting -= step;
-            }
-            if part.bytes.is_empty() {
-                self.parts.pop_front();
-            }
+            buffers.waiting -= if shared { 0 } else { step };
             count -= step;
         }
     }
@@ -425,10 +466,9 @@ impl OutQueue {
 
     /// Drops everything.
     pub(crate) fn clear(&mut self, buffers: &mut Buffers) {
-        buffers.waiting -= self.len - self.shared;
-        self.shared = 0;
+        buffers.waiting -= self.len - self.parts.shared();
         self.notes = None;
-        self.parts = VecDeque::new();
+        self.parts = Parts::default();
         if let Tail::Small(buffer) = std::mem::take(&mut self.tail) {
             buffers.give(buffer);
         }
@@ -483,7 +523,8 @@ mod tests {
         other.push_text(&mut frame, &mut buffers);
         queue.push_text(&mut frame, &mut buffers);
         drop(frame);
-        assert_eq!(queue.parts.back().unwrap().bytes, other.parts[0].bytes);
+        let last = queue.parts.iter().last().unwrap();
+        assert_eq!(last.bytes, other.parts.front().unwrap().bytes);
         assert_eq!(buffers.shared.load(Ordering::Relaxed), 200_020);
         queue.clear(&mut buffers);
         assert_eq!(buffers.shared.load(Ordering::Relaxed), 100_010);

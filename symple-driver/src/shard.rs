@@ -321,7 +321,7 @@ impl<R: Runtime> Shard<R> {
                     let now = self.conns.now;
                     if let Some(conn) = self.conns.get(id) {
                         conn.heard = now;
-                        conn.pinged = None;
+                        conn.pinged = Timestamp::MAX;
                         if let Phase::Ending { discarded, .. } = &mut conn.phase {
                             // Nobody reads it; who goes on and on is not waited for.
                             *discarded += count;

@@ -16,7 +16,7 @@ const LARGE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) enum Tail {
     Small(Vec<u8>),
-    Large(Piece),
+    Large(Box<Piece>),
 }
 
 /// A piece of memory of the system's.
@@ -42,7 +42,7 @@ impl Tail {
     /// An empty one for many frames; a small one where the system has no memory to give.
     pub(crate) fn large() -> Self {
         match MmapMut::map_anon(LARGE) {
-            Ok(memory) => Self::Large(Piece { memory, len: 0 }),
+            Ok(memory) => Self::Large(Box::new(Piece { memory, len: 0 })),
             Err(_) => Self::default(),
         }
     }
@@ -50,7 +50,7 @@ impl Tail {
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Small(bytes) => bytes,
-            Self::Large(piece) => piece.as_ref(),
+            Self::Large(piece) => piece.as_ref().as_ref(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Tail {
                 return Bytes::copy_from_slice(&buffer[written..]);
             }
             Self::Small(buffer) => Bytes::from(buffer),
-            Self::Large(piece) => Bytes::from_owner(piece),
+            Self::Large(piece) => Bytes::from_owner(*piece),
         };
         bytes.advance(written);
         bytes

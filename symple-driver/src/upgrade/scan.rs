@@ -7,12 +7,13 @@
 /// byte by byte costs no more than one that arrives whole.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScan {
-    /// How many bytes have been looked at.
-    at: usize,
+    /// How many bytes have been looked at. A connection has this as long as it is there, so it is
+    /// kept small: a head has less than 4 GiB.
+    at: u32,
     /// Where the request line begins: behind empty lines, which are passed over (RFC 9112 §2.2).
-    start: usize,
+    start: u32,
     /// Where the line begins that is being looked at.
-    line: usize,
+    line: u32,
     /// The request line has ended.
     in_headers: bool,
 }
@@ -38,8 +39,10 @@ impl HeadScan {
     /// way (RFC 9112 §2.2 leaves it open). Nor may there be other control characters, which text
     /// has none of and TLS many, or a first line that is no request.
     pub(super) fn scan(&mut self, bytes: &[u8], limit: usize) -> Scanned {
-        while let Some(&byte) = bytes.get(self.at).filter(|_| self.at < limit) {
-            let after_cr = self.at.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'\r');
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        while let Some(&byte) = bytes.get(self.at as usize).filter(|_| self.at < limit) {
+            let before = self.at.checked_sub(1).and_then(|at| bytes.get(at as usize));
+            let after_cr = before == Some(&b'\r');
             match byte {
                 b'\n' if after_cr => {}
                 b'\n' => return Scanned::Malformed,
@@ -55,11 +58,11 @@ impl HeadScan {
             self.line = self.at;
             if self.in_headers {
                 if is_empty {
-                    return Scanned::Complete(self.at);
+                    return Scanned::Complete(self.at as usize);
                 }
             } else if is_empty {
                 self.start = self.at;
-            } else if is_request_line(&bytes[self.start..self.at]) {
+            } else if is_request_line(&bytes[self.start as usize..self.at as usize]) {
                 self.in_headers = true;
             } else {
                 return Scanned::Malformed;
@@ -70,7 +73,7 @@ impl HeadScan {
 
     /// The request is of the method HEAD, as far as it can be told: its answer has no body.
     pub(super) fn is_head(&self, bytes: &[u8]) -> bool {
-        bytes.get(self.start..).is_some_and(|request| request.starts_with(b"HEAD "))
+        bytes.get(self.start as usize..).is_some_and(|request| request.starts_with(b"HEAD "))
     }
 }
 
