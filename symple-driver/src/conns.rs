@@ -51,6 +51,8 @@ const BYTES: usize = 256;
 const INPUT: usize = 64;
 /// A write is one more for so many bytes.
 const WRITTEN: usize = 128;
+/// For so many bytes that wait, a turn's writing is one more.
+const BEHIND: usize = 512;
 /// And deliveries are for so many bytes that are copied.
 const COPIED: usize = 512;
 /// Of what waits for a client that has taken something within this time, only a part counts when

@@ -58,10 +58,14 @@ impl<S: Socket> Conns<S> {
     }
 
     /// Writes to the connections that have waited longest for it: to so many, and more where much
-    /// has been done, so that writing keeps up; to fewer where there is much to be written. Those
-    /// to whom little goes come first, but for every fourth.
+    /// has been done or much waits, so that writing keeps up; to fewer where there is much to be
+    /// written to each. Those to whom little goes come first, but for every fourth.
+    ///
+    /// As long as little waits, few are written to: what arrives next shares the writes of those
+    /// whose turn has not come.
     pub(crate) fn flush_some(&mut self, most: usize) {
-        let enough = (self.unflushed / WRITTEN).min(4 * SHARE).max(most * WRITE).max(self.spent);
+        let behind = (self.unflushed / BEHIND).min(4 * SHARE);
+        let enough = behind.max(most * WRITE).max(self.spent / 2);
         let (mut work, mut turn) = (0, 0_usize);
         while work < enough {
             turn += 1;
