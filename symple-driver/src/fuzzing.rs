@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use http::HeaderMap;
 
 use crate::{
-    config::Config,
-    origin::OriginPattern,
-    proxy::TrustedProxy,
-    upgrade::{Answer, HeadScan, Policy},
+    http::origin::OriginPattern,
+    http::proxy::TrustedProxy,
+    http::{Answer, HeadScan, Policy},
+    server::config::Config,
 };
 
 /// What comes of the bytes that a connection began with.

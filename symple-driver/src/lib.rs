@@ -16,48 +16,30 @@
 
 #![forbid(unsafe_code)]
 
-mod authority;
-mod backlog;
-mod bus;
-mod command;
-mod config;
-mod conn;
-mod conns;
-mod decode;
-mod event;
+mod core;
 #[doc(hidden)]
 pub mod fuzzing;
-mod handle;
-mod hook;
-
-mod hub;
-mod io;
-mod link;
-mod memory;
-mod node;
-mod origin;
-mod out;
-mod proxy;
-mod ready;
+mod http;
+mod net;
 mod redis;
 pub mod runtime;
 mod server;
-mod shard;
-mod stats;
-mod status;
-mod tail;
-pub mod tls;
-mod upgrade;
 mod worker;
+mod ws;
 
-pub use config::{Config, ConfigError};
-pub use event::Events;
-pub use handle::{Handle, HandleError, VirtualPeer};
-pub use hook::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision};
-pub use origin::{OriginError, OriginPattern};
-pub use proxy::{ProxyError, TrustedProxy};
+pub use http::{
+    Request,
+    origin::{OriginError, OriginPattern},
+    proxy::{ProxyError, TrustedProxy},
+};
+pub use net::tls;
 pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};
 pub use rustls;
-pub use server::{Crashed, Server, ServerBuilder, StartError};
-pub use stats::{ServerStats, TransportStats};
-pub use upgrade::Request;
+pub use server::{
+    builder::{Crashed, Server, ServerBuilder, StartError},
+    config::{Config, ConfigError},
+    events::Events,
+    handle::{Handle, HandleError, VirtualPeer},
+    hooks::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision},
+    stats::{ServerStats, TransportStats},
+};

@@ -1,5 +1,7 @@
 //! A thread that has sockets and no engine.
 
+pub(crate) mod mailbox;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -13,17 +15,17 @@ use http::HeaderMap;
 use symple_engine::server::{ConnId, Text, TransportFault};
 
 use crate::{
-    command::Command,
-    config::Config,
-    conn::Phase,
-    conns::{Conns, SHARE},
-    hook::Hooks,
-    hub::ask_upgrade,
-    link::{Fact, Order, Orders, Uplink},
+    core::ask_upgrade,
+    core::request::Command,
+    http::{Policy, Upgrade},
+    net::connection::Phase,
+    net::shard::{Shard, Upstream},
+    net::table::{Conns, SHARE},
     runtime::Runtime,
-    shard::{Shard, Upstream},
-    status::Status,
-    upgrade::{Policy, Upgrade},
+    server::config::Config,
+    server::hooks::Hooks,
+    server::status::Status,
+    worker::mailbox::{Fact, Order, Orders, Uplink},
 };
 
 /// What a worker knows of its surroundings.

@@ -21,14 +21,14 @@ use tungstenite::protocol::frame::coding::Control;
 use remote::Remote;
 
 use crate::{
-    config::Config,
-    conn::{Conn, Dirty, Flushed, Phase},
-    hook::{Rejection, UpgradeDecision},
-    link::{Downlink, Order},
-    out::{Buffers, TextFrame},
+    http::{Upgrade, refusal},
+    net::connection::{Conn, Dirty, Flushed, Phase},
     runtime::Socket,
-    stats::TransportStats,
-    upgrade::{Upgrade, refusal},
+    server::config::Config,
+    server::hooks::{Rejection, UpgradeDecision},
+    server::stats::TransportStats,
+    worker::mailbox::{Downlink, Order},
+    ws::queue::{Buffers, TextFrame},
 };
 
 /// How many bytes may wait for connections that have not been written to since they were queued,

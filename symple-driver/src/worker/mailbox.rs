@@ -15,7 +15,9 @@ use rustls::ServerConfig;
 use symple_engine::server::{ConnId, Text, TransportFault};
 use symple_proto::CloseCode;
 
-use crate::{hook::UpgradeDecision, ready::Ready, stats::TransportStats, upgrade::Request};
+use crate::{
+    http::Request, net::ready::Ready, server::hooks::UpgradeDecision, server::stats::TransportStats,
+};
 
 /// How many bytes of texts and what goes with them may wait for the engine's thread, before
 /// nothing more is read.

@@ -16,7 +16,7 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use crate::tail::Tail;
+use crate::ws::tail::Tail;
 
 /// From this size on a frame is shared with other receivers instead of copied behind what waits
 /// already: copying less is cheaper than keeping it apart.

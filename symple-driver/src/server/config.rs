@@ -5,7 +5,9 @@ use std::{num::NonZeroUsize, time::Duration};
 use http::uri::PathAndQuery;
 use thiserror::Error;
 
-use crate::{memory, origin::OriginPattern, proxy::TrustedProxy, redis::RedisConfig};
+use crate::{
+    http::origin::OriginPattern, http::proxy::TrustedProxy, redis::RedisConfig, server::memory,
+};
 
 /// How a server behaves. [`Config::default`] has the values of the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]

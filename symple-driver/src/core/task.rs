@@ -14,14 +14,14 @@ use rustls::ServerConfig;
 use symple_engine::{Timestamp, server::Input};
 
 use crate::{
-    command::Command,
-    conns::SHARE,
-    hub::Hub,
-    link::Downlink,
+    core::Hub,
+    core::request::Command,
+    net::shard::Shard,
+    net::table::SHARE,
     redis::Link,
     runtime::{Listener, Runtime},
-    shard::Shard,
-    stats::{ServerStats, TransportStats},
+    server::stats::{ServerStats, TransportStats},
+    worker::mailbox::Downlink,
 };
 
 /// How many connections are accepted before others have their turn.

@@ -7,8 +7,8 @@ use symple_engine::server::{ConnId, TransportFault};
 
 use super::{Conns, Entry};
 use crate::{
-    link::{Downlink, Fact, Order},
     runtime::Socket,
+    worker::mailbox::{Downlink, Fact, Order},
 };
 
 /// What the engine's thread knows of another thread's connection.

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use symple_engine::server::{AllowedUser, Verdict};
 use symple_proto::{Fields, Json, UserName, json::MAX_DEPTH};
 
-use crate::upgrade::Request;
+use crate::http::Request;
 
 /// A client that wants to come in (R-A5).
 #[derive(Clone, Debug)]

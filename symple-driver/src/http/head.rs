@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::authority;
+use crate::http::authority;
 
 /// The subprotocols that are answered, the first that the client offers (R-T4).
 const SUBPROTOCOLS: [&str; 2] = ["symple.v4", "symple"];

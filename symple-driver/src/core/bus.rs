@@ -11,9 +11,9 @@ use symple_engine::{
 };
 
 use crate::{
-    conns::Conns,
-    hub::Hub,
-    node::Node,
+    core::Hub,
+    core::task::Node,
+    net::table::Conns,
     redis::{Link, LinkEvent, RedisError, SessionUse},
     runtime::Runtime,
 };

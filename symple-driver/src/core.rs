@@ -1,4 +1,8 @@
-//! The engine and its surroundings: inputs in, actions carried out.
+//! The engine's thread: inputs go in, actions are carried out.
+
+mod bus;
+pub(crate) mod request;
+pub(crate) mod task;
 
 use std::{
     collections::BTreeMap,
@@ -20,17 +24,17 @@ use symple_engine::{
 use symple_proto::{Fields, SessionError, UserName};
 
 use crate::{
-    command::Command,
-    config::Config,
-    conn::Phase,
-    conns::{Conns, Entry},
-    hook::{AuthRequest, Hooks, UpgradeDecision},
-    link::{Fact, Order},
+    core::request::Command,
+    http::{Policy, Request, Upgrade},
+    net::connection::Phase,
+    net::shard::Upstream,
+    net::table::{Conns, Entry},
     redis::{Link, Lookup, Warnings, one_line},
     runtime::{Runtime, Socket},
-    shard::Upstream,
-    status::Status,
-    upgrade::{Policy, Request, Upgrade},
+    server::config::Config,
+    server::hooks::{AuthRequest, Hooks, UpgradeDecision},
+    server::status::Status,
+    worker::mailbox::{Fact, Order},
 };
 
 /// The slots that connections are named by.

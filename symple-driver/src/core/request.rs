@@ -9,7 +9,7 @@ use symple_engine::server::{
 };
 use symple_proto::{Address, Fields, UserName};
 
-use crate::{hook::UpgradeDecision, stats::ServerStats};
+use crate::{server::hooks::UpgradeDecision, server::stats::ServerStats};
 
 /// Where an answer goes; a channel for one.
 pub(crate) type Reply<T> = Sender<T>;

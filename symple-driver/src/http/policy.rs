@@ -13,8 +13,8 @@ use super::{
     target::Target,
 };
 use crate::{
-    origin::{Origin, OriginPattern},
-    proxy::TrustedProxy,
+    http::origin::{Origin, OriginPattern},
+    http::proxy::TrustedProxy,
 };
 
 /// The most headers that a request may have.

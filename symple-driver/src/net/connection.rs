@@ -11,14 +11,14 @@ use symple_engine::{Timestamp, server::ConnId};
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
-    backlog::Backlog,
-    config::Config,
-    decode::Decoder,
-    io::Io,
-    out::{Buffers, OutQueue, TextFrame, TooMuch},
-    ready::SlotWaker,
+    http::{HeadScan, Upgrade},
+    net::backlog::Backlog,
+    net::io::Io,
+    net::ready::SlotWaker,
     runtime::Socket,
-    upgrade::{HeadScan, Upgrade},
+    server::config::Config,
+    ws::decode::Decoder,
+    ws::queue::{Buffers, OutQueue, TextFrame, TooMuch},
 };
 
 /// What a connection is at.

@@ -1,8 +1,11 @@
-//! The HTTP that comes before WebSocket: upgrades, health checks, and no for an answer.
+//! The HTTP that comes before WebSocket: upgrades, health checks, refusals.
 
 mod address;
+mod authority;
 mod head;
+pub(crate) mod origin;
 mod policy;
+pub(crate) mod proxy;
 mod request;
 mod response;
 mod scan;

@@ -13,10 +13,10 @@ use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
 use thiserror::Error;
 
 use crate::{
-    command::{Call, Command, Reply},
-    event::Events,
-    stats::ServerStats,
-    status::Status,
+    core::request::{Call, Command, Reply},
+    server::events::Events,
+    server::stats::ServerStats,
+    server::status::Status,
 };
 
 /// How many frames may wait for the host to take them from a peer of its own.

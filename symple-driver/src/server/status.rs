@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{config::Config, hook::Hooks, upgrade::Policy};
+use crate::{http::Policy, server::config::Config, server::hooks::Hooks};
 
 /// What is known of the server on every thread.
 #[derive(Debug, Default)]

@@ -16,14 +16,14 @@ use symple_engine::{
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
-    backlog::Backlog,
-    conn::{Conn, Due, Phase},
-    conns::{Conns, Entry},
-    decode::Decoded,
-    io::Io,
-    ready::Ready,
+    http::{Answer, Policy, Upgrade},
+    net::backlog::Backlog,
+    net::connection::{Conn, Due, Phase},
+    net::io::Io,
+    net::ready::Ready,
+    net::table::{Conns, Entry},
     runtime::{Runtime, Timer},
-    upgrade::{Answer, Policy, Upgrade},
+    ws::decode::Decoded,
 };
 
 /// How much is read at once. All connections of a thread share this memory.

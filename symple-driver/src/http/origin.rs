@@ -5,7 +5,7 @@ use std::{fmt, net::Ipv4Addr, str::FromStr};
 use idna::AsciiDenyList;
 use thiserror::Error;
 
-use crate::authority;
+use crate::http::authority;
 
 /// The most bytes that the name of a host has (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;

@@ -1,6 +1,6 @@
 //! Bytes that have been read from a connection and not handled yet.
 
-use crate::decode::find_close;
+use crate::ws::decode::find_close;
 
 /// How much of what has been handled is kept at most before the rest is moved to the front.
 const SLACK: usize = 64 * 1024;

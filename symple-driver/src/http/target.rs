@@ -2,7 +2,7 @@
 
 use http::uri::PathAndQuery;
 
-use crate::authority;
+use crate::http::authority;
 
 /// The target of a request (RFC 9112 §3.2): in origin form (`/path?query`), or in absolute form
 /// (`http://host/path?query`), which servers must take, too.

@@ -1,0 +1,9 @@
+//! The sockets of one thread: connections, the table that they stand in, TLS, wakers.
+
+mod backlog;
+pub(crate) mod connection;
+mod io;
+pub(crate) mod ready;
+pub(crate) mod shard;
+pub(crate) mod table;
+pub mod tls;

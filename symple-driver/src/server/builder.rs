@@ -1,0 +1,432 @@
+//! A server: how it is made, how it ends.
+
+use std::{
+    any::Any,
+    future::Future,
+    io,
+    marker::PhantomData,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering, mpsc::SyncSender},
+    thread,
+    time::Duration,
+};
+
+use async_channel::Receiver;
+use rand::{
+    Rng as _, SeedableRng as _,
+    rngs::{StdRng, SysRng},
+};
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use symple_engine::{Timestamp, server::Server as Engine};
+use thiserror::Error;
+
+use crate::{
+    core::Hub,
+    core::request::Command,
+    core::task::Node,
+    http::Request,
+    net::ready::Ready,
+    net::shard::Shard,
+    net::table::{Conns, Waiting},
+    redis::{self, RedisConfig, RedisError},
+    runtime::Runtime,
+    server::config::{Config, ConfigError},
+    server::events::Events,
+    server::handle::Handle,
+    server::hooks::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
+    server::status::Status,
+    worker::mailbox::{Downlink, Link, Uplink},
+    worker::{Surroundings, Worker},
+};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How many commands may wait for the engine.
+const COMMANDS: usize = 1024;
+
+/// Why a server cannot be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// It is set up in a way that makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Which.
+        address: String,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// There is no address to listen on.
+    #[error("there is no address to listen on")]
+    NoAddress,
+    /// Redis is needed and cannot be used (R-S1).
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// The server's thread, its runtime or a listener cannot be started, or there is no
+    /// randomness.
+    #[error("cannot start: {0}")]
+    Start(#[source] io::Error),
+    /// A thread of the server's has panicked before it had begun.
+    #[error(transparent)]
+    Crashed(#[from] Crashed),
+}
+
+/// A server that is being set up.
+#[must_use = "a builder does nothing until it is started"]
+pub struct ServerBuilder<R> {
+    runtime: PhantomData<R>,
+    config: Config,
+    addresses: Vec<String>,
+    listeners: Vec<TcpListener>,
+    hooks: Hooks,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl<R: Runtime> Default for ServerBuilder<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Runtime> ServerBuilder<R> {
+    /// A server with the values of the specification, and nowhere to listen yet.
+    pub fn new() -> Self {
+        Self {
+            runtime: PhantomData,
+            config: Config::default(),
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            hooks: Hooks::default(),
+            tls: None,
+        }
+    }
+
+    /// Sets everything that is no hook.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes what has been set.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Listens on an address, `host:port`; port 0 is any that is free. May be called several
+    /// times. A name that has several addresses is listened on at all of them.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Listens on a socket that is bound already.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Asks the host about every client that wants to come in (R-A5). The function runs on the
+    /// host's runtime; it allows only by saying so.
+    pub fn authenticate<F, D>(
+        mut self,
+        hook: impl Fn(AuthRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoAuthDecision + 'static,
+    {
+        self.hooks.set_authenticate(hook);
+        self
+    }
+
+    /// Asks the host about every request to be upgraded to WebSocket. The function runs on the
+    /// host's runtime.
+    pub fn on_upgrade<F>(mut self, hook: impl Fn(Arc<Request>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = UpgradeDecision> + Send + 'static,
+    {
+        self.hooks.set_upgrade(hook);
+        self
+    }
+
+    /// Uses Redis: for sessions, for what backends emit, and with other nodes (SPEC §9, §10).
+    pub fn redis(mut self, redis: RedisConfig) -> Self {
+        self.config.redis = Some(redis);
+        self
+    }
+
+    /// Encrypts all connections. [`tls::load`](crate::net::tls::load) reads the usual files.
+    pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Starts the server, on threads of its own. To be called within the runtime that is to run
+    /// the hooks. With Redis it waits for the first attempt to connect.
+    ///
+    /// # Errors
+    /// [`StartError`]: then nothing has been started.
+    pub fn start(self) -> Result<Server, StartError> {
+        let Self { mut config, addresses, mut listeners, hooks, tls, .. } = self;
+        let runtime = R::current().map_err(StartError::Start)?;
+        config.engine.hook = hooks.authenticate.is_some();
+        config.check()?;
+        match &config.redis {
+            // The engine has a bus to other nodes, or none.
+            Some(redis) if redis.cluster => {
+                config.engine.cluster.get_or_insert_default();
+            }
+            Some(_) => config.engine.cluster = None,
+            None => {
+                config.engine.cluster = None;
+                // Without a store the hook alone decides (R-S1).
+                config.engine.authentication = false;
+            }
+        }
+        let redis = config.redis.clone().map(redis::Link::new);
+        for address in addresses {
+            let bound = listen(&address);
+            listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);
+        }
+        if listeners.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let local_addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(StartError::Start)?;
+
+        let mut random = StdRng::try_from_rng(&mut SysRng)
+            .map_err(|error| StartError::Start(io::Error::other(error)))?;
+        let engine =
+            Engine::new(config.engine.clone(), move |bytes: &mut [u8]| random.fill_bytes(bytes));
+        let (commands, received) = async_channel::bounded(COMMANDS);
+        let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
+        events.set_overflow(true);
+        let inactive = inactive.deactivate();
+        let status = Arc::new(Status::default());
+        let required = config.redis.as_ref().is_some_and(|redis| redis.required);
+        status.ready.store(!required, Ordering::Relaxed);
+
+        let (config, hub_status) = (Arc::new(config), Arc::clone(&status));
+        let hub_commands = commands.clone();
+        let handle =
+            Handle { commands: commands.clone(), events: inactive, status: Arc::clone(&status) };
+        let threads = config.threads.get();
+        let (started, start) = std::sync::mpsc::sync_channel(threads);
+        let (ended, end) = async_channel::bounded::<()>(1);
+        let ready: Arc<Ready> = Arc::default();
+        let waiting = Waiting::default();
+        let mut workers = Vec::new();
+        for number in 1..threads {
+            let worker_ready: Arc<Ready> = Arc::default();
+            let link = Link::new(Arc::clone(&ready), Arc::clone(&worker_ready));
+            workers.push(Downlink::new(Arc::clone(&link)));
+            let surroundings = Surroundings {
+                runtime: runtime.clone(),
+                config: Arc::clone(&config),
+                hooks: hooks.clone(),
+                commands: commands.clone(),
+                status: Arc::clone(&status),
+                uplink: Uplink::new(link),
+            };
+            let (told, started, ended) = (started.clone(), started.clone(), ended.clone());
+            let waiting = waiting.clone();
+            let worker = async move {
+                let conns = Conns::new(Arc::clone(&surroundings.config), Vec::new(), waiting);
+                let shard = Shard::new(&surroundings.runtime, conns, worker_ready);
+                let worker = Worker::new(shard, surroundings);
+                let _ = started.send(Ok(()));
+                drop(started);
+                worker.await;
+                // The server has ended when all its threads have.
+                drop(ended);
+            };
+            spawn(&runtime, format!("symple-{number}"), told, worker)?;
+        }
+        let (future_runtime, finished) = (runtime.clone(), Arc::clone(&status));
+        let told = started.clone();
+        let node = async move {
+            let runtime = future_runtime;
+            let listeners = listeners
+                .into_iter()
+                .map(|listener| {
+                    listener.set_nonblocking(true)?;
+                    runtime.listener(listener)
+                })
+                .collect::<io::Result<Vec<_>>>();
+            let listeners = match listeners {
+                Ok(listeners) => listeners,
+                Err(error) => return drop(started.send(Err(StartError::Start(error)))),
+            };
+            let mut node = Node {
+                shard: Shard::new(
+                    &runtime,
+                    Conns::new(Arc::clone(&config), workers, waiting),
+                    ready,
+                ),
+                hub: Hub::new(runtime, config, hooks, engine, hub_commands, events, hub_status),
+                listeners,
+                commands: Box::pin(received),
+                tls,
+                accept_after: Timestamp::ZERO,
+                ends_at: None,
+            };
+            if let Err(error) = node.connect_redis(redis).await {
+                return drop(started.send(Err(StartError::Redis(error))));
+            }
+            let _ = started.send(Ok(()));
+            drop(started);
+            let as_it_should = node.await;
+            finished.finished.store(as_it_should, Ordering::Relaxed);
+            drop(ended);
+        };
+        spawn(&runtime, "symple".into(), told, node)?;
+        let server = Server { handle, local_addresses, end };
+        for _ in 0..threads {
+            // The threads that have been started end with the server.
+            start.recv().unwrap_or(Err(StartError::Crashed(Crashed)))?;
+        }
+        Ok(server)
+    }
+}
+
+/// Runs a future on a thread of its own. Whoever waits for it to begin is told if it never does;
+/// the log, if it does not end as it should.
+fn spawn<R: Runtime>(
+    runtime: &R,
+    name: String,
+    started: SyncSender<Result<(), StartError>>,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), StartError> {
+    let runtime = runtime.clone();
+    let run = move || {
+        // Nothing is used any more that a panic has left half done.
+        let failure = match catch_unwind(AssertUnwindSafe(|| runtime.run(future))) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the runtime cannot be started");
+                StartError::Start(error)
+            }
+            Err(panic) => {
+                let name = thread::current().name().unwrap_or_default().to_owned();
+                let message = message(&*panic);
+                tracing::error!(thread = name, "the server has crashed: {message}");
+                StartError::Crashed(Crashed)
+            }
+        };
+        // Where it had begun there is nobody to be told.
+        let _ = started.try_send(Err(failure));
+    };
+    thread::Builder::new().name(name).spawn(run).map(drop).map_err(StartError::Start)
+}
+
+/// What a panic says, in one line.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("for an unknown reason").chars().take(300).flat_map(char::escape_debug).collect()
+}
+
+/// A thread of the server's has panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the server has crashed")]
+pub struct Crashed;
+
+/// Listens at all addresses of a name.
+fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in address.to_socket_addrs()? {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A server that is restarted does not wait for the connections of the one before.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        if let SocketAddr::V6(address) = address {
+            // All addresses are those of IPv4, too.
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        // Accepted sockets have it from the listener: what is written is written for a reason.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        listeners.push(socket.into());
+    }
+    Ok(listeners)
+}
+
+/// A server that runs. It ends when it is dropped, at once and without goodbye; see
+/// [`shutdown`](Self::shutdown).
+#[derive(Debug)]
+#[must_use = "a server ends when it is dropped"]
+pub struct Server {
+    handle: Handle,
+    local_addresses: Vec<SocketAddr>,
+    end: Receiver<()>,
+}
+
+impl Server {
+    /// The addresses that it listens on.
+    #[must_use]
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.local_addresses
+    }
+
+    /// The first address that it listens on.
+    ///
+    /// # Panics
+    /// Never: a server without an address does not start.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_addresses[0]
+    }
+
+    /// Access from anywhere.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.handle.events()
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// [`Crashed`]: not by a shutdown.
+    pub async fn wait(&self) -> Result<(), Crashed> {
+        let _ = self.end.recv().await;
+        let finished = self.handle.status.finished.load(Ordering::Relaxed);
+        if finished { Ok(()) } else { Err(Crashed) }
+    }
+
+    /// Tells every peer, closes every connection, all at once or spread over `drain`, and waits
+    /// until they are gone (SPEC §12): not longer than the drain and the time for closing
+    /// handshakes.
+    ///
+    /// # Errors
+    /// [`Crashed`]: it had ended before.
+    pub async fn shutdown(&self, drain: Duration) -> Result<(), Crashed> {
+        // One that has ended already need not be told.
+        let _ = self.handle.shutdown(drain).await;
+        self.wait().await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.status.stopped.store(true, Ordering::Relaxed);
+        // One that has no room for it is awake.
+        let _ = self.handle.commands.try_send(Command::Wake);
+    }
+}

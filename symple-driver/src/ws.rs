@@ -1,0 +1,5 @@
+//! WebSocket frames (RFC 6455): decoding what arrives, and queueing what is to be written.
+
+pub(crate) mod decode;
+pub(crate) mod queue;
+mod tail;
