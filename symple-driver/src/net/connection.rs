@@ -145,6 +145,11 @@ pub(crate) struct Conn<S> {
     pub(crate) scheduled: Timestamp,
 }
 
+/// The name of a connection as one number.
+fn number(id: ConnId) -> u64 {
+    u64::from(id.slot) << 32 | u64::from(id.generation)
+}
+
 impl<S: Socket> Conn<S> {
     pub(crate) fn new(
         id: ConnId,
@@ -270,7 +275,7 @@ impl<S: Socket> Conn<S> {
         if self.out.is_empty() {
             self.moved = now;
         }
-        self.out.push_addressed(sender, text, limit, buffers)
+        self.out.push_addressed(number(sender), text, limit, buffers)
     }
 
     /// Queues a control frame.
@@ -334,7 +339,7 @@ impl<S: Socket> Conn<S> {
     /// How long this connection may be silent before it is pinged. Connections that were opened
     /// at the same time are not pinged at the same time.
     fn ping_interval(&self, config: &Config) -> Duration {
-        let id = u64::from(self.id.slot) << 32 | u64::from(self.id.generation);
+        let id = number(self.id);
         // The golden ratio spreads what is near.
         let spread = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         let less = config.ping_interval / 5;

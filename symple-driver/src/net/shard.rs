@@ -13,6 +13,7 @@ use symple_engine::{
     Timestamp,
     server::{ConnId, Text, TransportFault},
 };
+use symple_proto::CloseCode;
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     net::ready::Ready,
     net::table::{Conns, Entry},
     runtime::{Runtime, Timer},
-    ws::decode::Decoded,
+    ws::decode::{Decoded, Violation},
 };
 
 /// How much is read at once. All connections of a thread share this memory.
@@ -498,18 +499,18 @@ impl<R: Runtime> Shard<R> {
                 self.frames += 1;
                 self.conns.control(id, Control::Pong, &bytes[range]);
             }
-            Decoded::Fault(fault) if open => {
+            Decoded::Fault(violation) if open => {
                 if let Some(conn) = self.conns.get(id) {
                     conn.stuck = true;
                 }
-                up.fault(&mut self.conns, id, fault);
+                up.fault(&mut self.conns, id, fault(violation));
                 return ControlFlow::Break(used);
             }
             Decoded::Close(code) if open => {
                 if let Some(conn) = self.conns.get(id) {
                     conn.known = false;
                 }
-                self.conns.answer_close(id, code);
+                self.conns.answer_close(id, code.map(CloseCode));
                 up.disconnected(&mut self.conns, id);
                 return ControlFlow::Break(used);
             }
@@ -529,5 +530,15 @@ impl<R: Runtime> Shard<R> {
             Ok(text) => up.text(&mut self.conns, id, text),
             Err(_) => up.fault(&mut self.conns, id, TransportFault::InvalidUtf8),
         }
+    }
+}
+
+/// What the engine calls it.
+fn fault(violation: Violation) -> TransportFault {
+    match violation {
+        Violation::TooBig { size } => TransportFault::TooBig { size },
+        Violation::Protocol => TransportFault::Protocol,
+        Violation::TooManyFragments => TransportFault::TooManyFragments,
+        Violation::InvalidUtf8 => TransportFault::InvalidUtf8,
     }
 }

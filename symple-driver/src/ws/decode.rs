@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use symple_engine::server::TransportFault;
-use symple_proto::CloseCode;
 use tungstenite::protocol::frame::{
     FrameHeader,
     coding::{Control, Data, OpCode},
@@ -20,6 +18,19 @@ const MAX_FRAGMENTS: u32 = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     fragments: Option<Box<Fragments>>,
+}
+
+/// How the other side has broken the rules of WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violation {
+    /// A message over the limit, noticed at its header: so many bytes, as far as is known.
+    TooBig { size: u64 },
+    /// The bytes are no frames, or not those that may stand there.
+    Protocol,
+    /// A message in more fragments than a message may have.
+    TooManyFragments,
+    /// The reason of a close frame is not UTF-8.
+    InvalidUtf8,
 }
 
 #[derive(Debug)]
@@ -44,9 +55,9 @@ pub(crate) enum Decoded {
     /// A pong.
     Pong,
     /// A close frame; the code that it has.
-    Close(Option<CloseCode>),
-    /// What no client may send.
-    Fault(TransportFault),
+    Close(Option<u16>),
+    /// What may not be sent.
+    Fault(Violation),
 }
 
 impl Decoder {
@@ -63,7 +74,7 @@ impl Decoder {
     /// Reads the frame at the start of `bytes` and unmasks its payload there. A message may have
     /// `limit` bytes. The number of bytes that are done with.
     pub(crate) fn decode(&mut self, bytes: &mut [u8], limit: usize) -> (usize, Decoded) {
-        const FAULT: (usize, Decoded) = (0, Decoded::Fault(TransportFault::Protocol));
+        const FAULT: (usize, Decoded) = (0, Decoded::Fault(Violation::Protocol));
         let mut cursor = std::io::Cursor::new(&*bytes);
         let (header, length) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(found)) => found,
@@ -82,7 +93,7 @@ impl Decoder {
                 let before = self.held() as u64;
                 let size = before.saturating_add(length);
                 if size > limit as u64 {
-                    return (0, Decoded::Fault(TransportFault::TooBig { size }));
+                    return (0, Decoded::Fault(Violation::TooBig { size }));
                 }
             }
             OpCode::Control(_) => {}
@@ -110,7 +121,7 @@ impl Decoder {
                         Decoded::Fragment
                     }
                 }
-                _ => Decoded::Fault(TransportFault::TooManyFragments),
+                _ => Decoded::Fault(Violation::TooManyFragments),
             },
             OpCode::Data(_) if is_final => Decoded::Message(start..end),
             OpCode::Data(_) => {
@@ -147,16 +158,16 @@ fn close(payload: &[u8]) -> Decoded {
         return if payload.is_empty() {
             Decoded::Close(None)
         } else {
-            Decoded::Fault(TransportFault::Protocol)
+            Decoded::Fault(Violation::Protocol)
         };
     };
     let code = u16::from_be_bytes(*code);
     if !may_be_sent(code) {
-        Decoded::Fault(TransportFault::Protocol)
+        Decoded::Fault(Violation::Protocol)
     } else if std::str::from_utf8(reason).is_err() {
-        Decoded::Fault(TransportFault::InvalidUtf8)
+        Decoded::Fault(Violation::InvalidUtf8)
     } else {
-        Decoded::Close(Some(CloseCode(code)))
+        Decoded::Close(Some(code))
     }
 }
 
@@ -223,7 +234,7 @@ mod tests {
         assert_eq!(decode(&frame(0x89, b"ping")), Decoded::Ping(6..10));
         assert_eq!(decode(&frame(0x8a, b"pong")), Decoded::Pong);
         assert_eq!(decode(&frame(0x88, b"")), Decoded::Close(None));
-        assert_eq!(decode(&frame(0x88, b"\x03\xe8bye")), Decoded::Close(Some(CloseCode::NORMAL)));
+        assert_eq!(decode(&frame(0x88, b"\x03\xe8bye")), Decoded::Close(Some(1000)));
         let mut bytes = frame(0x81, b"hello");
         Decoder::default().decode(&mut bytes, 1000);
         assert_eq!(&bytes[6..], b"hello");
@@ -232,7 +243,7 @@ mod tests {
     /// RFC 6455 §5.2, §5.4, §5.5, §7.4
     #[test]
     fn what_no_client_may_send() {
-        let protocol = Decoded::Fault(TransportFault::Protocol);
+        let protocol = Decoded::Fault(Violation::Protocol);
         for (what, bytes) in [
             ("unmasked", b"\x81\x05hello".to_vec()),
             ("reserved bit 1", frame(0xc1, b"x")),
@@ -247,10 +258,7 @@ mod tests {
         ] {
             assert_eq!(decode(&bytes), protocol, "{what}");
         }
-        assert_eq!(
-            decode(&frame(0x88, b"\x03\xe8\xff")),
-            Decoded::Fault(TransportFault::InvalidUtf8)
-        );
+        assert_eq!(decode(&frame(0x88, b"\x03\xe8\xff")), Decoded::Fault(Violation::InvalidUtf8));
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&mut frame(0x01, b"a"), 10).1, Decoded::Fragment);
         assert_eq!(decoder.decode(&mut frame(0x81, b"b"), 10).1, protocol);
@@ -260,19 +268,19 @@ mod tests {
     /// may get one.
     #[test]
     fn close_codes() {
-        let protocol = Decoded::Fault(TransportFault::Protocol);
+        let protocol = Decoded::Fault(Violation::Protocol);
         let refused = [0..=999, 1004..=1006, 1015..=1015, 5000..=u16::MAX];
         for code in 0..=u16::MAX {
             let decoded = decode(&frame(0x88, &code.to_be_bytes()));
             if refused.iter().any(|codes| codes.contains(&code)) {
                 assert_eq!(decoded, protocol, "{code}");
             } else {
-                assert_eq!(decoded, Decoded::Close(Some(CloseCode(code))), "{code}");
+                assert_eq!(decoded, Decoded::Close(Some(code)), "{code}");
             }
         }
         for code in [1000, 1003, 1007, 1011, 1012, 1013, 1014, 1016, 2999, 3000, 4000, 4999_u16] {
             let decoded = decode(&frame(0x88, &code.to_be_bytes()));
-            assert_eq!(decoded, Decoded::Close(Some(CloseCode(code))));
+            assert_eq!(decoded, Decoded::Close(Some(code)));
         }
     }
 
@@ -286,14 +294,14 @@ mod tests {
             Decoder::default().decode(&mut bytes, 1000)
         };
         for size in [1001, 1 << 62, u64::MAX] {
-            assert_eq!(claim(size), (0, Decoded::Fault(TransportFault::TooBig { size })));
+            assert_eq!(claim(size), (0, Decoded::Fault(Violation::TooBig { size })));
         }
         assert_eq!(claim(1000), (0, Decoded::Incomplete));
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&mut frame(0x01, &[b'x'; 600]), 1000).1, Decoded::Fragment);
         assert_eq!(
             decoder.decode(&mut frame(0x80, &[b'x'; 401]), 1000).1,
-            Decoded::Fault(TransportFault::TooBig { size: 1001 })
+            Decoded::Fault(Violation::TooBig { size: 1001 })
         );
     }
 
@@ -307,7 +315,7 @@ mod tests {
                 assert_eq!(decoder.decode(&mut frame(0x00, b"a"), 10_000).1, Decoded::Fragment);
             }
             let last = decoder.decode(&mut frame(0x80, b"a"), 10_000).1;
-            let fault = Decoded::Fault(TransportFault::TooManyFragments);
+            let fault = Decoded::Fault(Violation::TooManyFragments);
             assert_eq!(last == fault, too_many, "{last:?}");
             assert_eq!(matches!(last, Decoded::Assembled(_)), !too_many);
         }
@@ -401,7 +409,7 @@ mod tests {
             let expected: Vec<_> =
                 messages.into_iter().map(|message| message.into_data().to_vec()).collect();
             prop_assert_eq!(seen, expected);
-            prop_assert_eq!(code, Some(CloseCode::NORMAL));
+            prop_assert_eq!(code, Some(1000));
             prop_assert!(buffer.is_empty());
         }
 

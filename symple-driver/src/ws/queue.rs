@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use symple_engine::server::ConnId;
 use tungstenite::protocol::frame::{
     FrameHeader,
     coding::{Control, Data, OpCode},
@@ -212,10 +211,13 @@ struct Notes {
     addressed: VecDeque<Addressed>,
 }
 
+/// A number that names a sender.
+pub(crate) type SenderId = u64;
+
 /// Frames in a row that one sender has addressed to the receiver.
 #[derive(Debug)]
 struct Addressed {
-    sender: ConnId,
+    sender: SenderId,
     /// Where they end.
     end: u64,
     /// How many bytes they have.
@@ -264,7 +266,7 @@ impl OutQueue {
     /// is refused leaves the queue as it was.
     pub(crate) fn push_addressed(
         &mut self,
-        sender: ConnId,
+        sender: SenderId,
         frame: &mut TextFrame<'_>,
         limit: usize,
         buffers: &mut Buffers,
@@ -558,12 +560,12 @@ mod tests {
         let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
         let payload = Bytes::from(vec![b'x'; 996]);
         let mut frame = TextFrame::new(&payload);
-        let (limit, sender) = (100_000, |n| ConnId::new(n, 1));
-        let mut push = |queue: &mut OutQueue, from: u32| {
-            queue.push_addressed(sender(from), &mut frame, limit, &mut buffers).is_ok()
+        let limit = 100_000;
+        let mut push = |queue: &mut OutQueue, from: u64| {
+            queue.push_addressed(from, &mut frame, limit, &mut buffers).is_ok()
         };
         let count = |queue: &mut OutQueue,
-                     push: &mut dyn FnMut(&mut OutQueue, u32) -> bool,
+                     push: &mut dyn FnMut(&mut OutQueue, u64) -> bool,
                      from| { (0..100).filter(|_| push(queue, from)).count() };
         // The first few are not counted.
         assert_eq!(count(&mut queue, &mut push, 1), 6 + 25);
@@ -580,11 +582,11 @@ mod tests {
     fn a_large_frame_is_addressed() {
         let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
         let payload = Bytes::from(vec![b'x'; 60_000]);
-        let sender = ConnId::new(1, 1);
+        let sender = 1;
         let mut frame = TextFrame::new(&payload);
         assert_eq!(queue.push_addressed(sender, &mut frame, 100_000, &mut buffers), Ok(()));
         assert_eq!(queue.push_addressed(sender, &mut frame, 100_000, &mut buffers), Err(TooMuch));
-        let other = ConnId::new(2, 1);
+        let other = 2;
         assert_eq!(queue.push_addressed(other, &mut frame, 100_000, &mut buffers), Err(TooMuch));
     }
 
