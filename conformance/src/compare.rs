@@ -10,7 +10,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::transcript::{Event, Transcript};
+use crate::{
+    deviation::Step,
+    transcript::{Event, Transcript},
+    world::Seen,
+};
 
 /// The address of clients, as Node sees it on a socket for IPv4 and IPv6.
 const RECORDED_HOST: &str = "::ffff:127.0.0.1";
@@ -29,8 +33,18 @@ impl Bindings {
     /// The ids of a transcript: those of welcomes, and of presence whose peer was never welcome.
     #[must_use]
     pub fn of(transcript: &Transcript) -> Self {
+        Self::of_events(transcript.events.iter())
+    }
+
+    /// The ids of a transcript, and those that only what is expected gives: where a peer is welcome
+    /// that the original server refused.
+    pub(crate) fn of_steps(transcript: &Transcript, steps: &[Step]) -> Self {
+        Self::of_events(transcript.events.iter().chain(steps.iter().map(|step| &step.event)))
+    }
+
+    fn of_events<'a>(events: impl Iterator<Item = &'a Event>) -> Self {
         let mut recorded = BTreeSet::new();
-        for event in &transcript.events {
+        for event in events {
             let Event::Recv(_, text) = event else { continue };
             let Ok(frame) = serde_json::from_str::<Value>(text) else { continue };
             if let Some(id) = frame["peer"]["id"].as_str() {
@@ -64,6 +78,33 @@ impl Bindings {
         self.bound.insert(recorded.into(), seen.into());
     }
 
+    /// Binds the ids of an expected frame, in its peer and its author, to those of the frame that
+    /// takes its place, whatever else differs.
+    pub(crate) fn learn(&mut self, expected: &Event, seen: &Seen) {
+        let (Event::Recv(_, expected), Seen::Text(_, seen)) = (expected, seen) else { return };
+        if self.accept(expected, seen) {
+            return;
+        }
+        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+        let (expected, seen) = (parse(expected), parse(seen));
+        let author = |frame: &Value| {
+            let (_, id) = frame["from"].as_str()?.split_once('|')?;
+            Some(id.to_owned())
+        };
+        let peer = |frame: &Value| frame["peer"]["id"].as_str().map(str::to_owned);
+        for (recorded, other) in
+            [(author(&expected), author(&seen)), (peer(&expected), peer(&seen))]
+        {
+            if let (Some(recorded), Some(other)) = (recorded, other)
+                && self.recorded.contains(&recorded)
+                && !self.bound.contains_key(&recorded)
+                && !self.bound.values().any(|known| *known == other)
+            {
+                self.bind(&recorded, &other);
+            }
+        }
+    }
+
     /// A text that was seen with the ids that were recorded.
     pub(crate) fn as_recorded(&self, text: &str) -> String {
         let mut out = text.to_owned();
@@ -77,7 +118,8 @@ impl Bindings {
     fn next_id(&self, text: &str) -> Option<(usize, &str)> {
         let found =
             self.recorded.iter().filter_map(|id| Some((text.find(id.as_str())?, id.as_str())));
-        found.min()
+        // Of two ids one of which begins with the other, the whole one.
+        found.min_by_key(|(at, id)| (*at, std::cmp::Reverse(id.len())))
     }
 
     /// True if the text that was seen is the one that was expected. Ids that were not known before

@@ -157,6 +157,21 @@ pub fn find(id: &str) -> Option<&'static Deviation> {
     DEVIATIONS.iter().find(|deviation| deviation.id == id)
 }
 
+/// The reason of a difference that nobody has explained yet, as `draft` writes it.
+pub const OPEN: &str = "?";
+
+/// True for what can be a reason: a deviation, a rule of the specification, or [`OPEN`].
+fn is_known(id: &str) -> bool {
+    id == OPEN || find(id).is_some() || rules().any(|rule| rule == id)
+}
+
+/// The rules of the specification, by the lines that begin with them.
+fn rules() -> impl Iterator<Item = &'static str> {
+    const SPECIFICATION: &str = include_str!("../../symple-proto/docs/specification.md");
+    let rule = |line: &'static str| line.strip_prefix("- ")?.split([' ', ',']).next();
+    SPECIFICATION.lines().filter_map(rule).filter(|id| id.starts_with("R-"))
+}
+
 /// A declaration that cannot be used.
 #[derive(Debug, Error)]
 pub enum DeclarationError {
@@ -191,9 +206,9 @@ pub struct Difference {
     /// The recorded event behind which something more happens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<usize>,
-    /// The deviations that it is due to.
+    /// The deviations (`D-…`) and rules (`R-…`) that it is due to, or [`OPEN`].
     pub because: Vec<String>,
-    /// On which connection something more happens.
+    /// On which connection something more happens; none for the end of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conn: Option<String>,
     /// What happens: this text is received,
@@ -202,7 +217,11 @@ pub struct Difference {
     /// or the server closes with this code,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close: Option<u16>,
-    /// or nothing: a recorded event does not happen, or cannot be done any more.
+    /// or the server process ends by itself with this code,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// or nothing: a recorded event does not happen. What a client did cannot be done any more,
+    /// because its connection is closed; that it still can be done is a failure.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
     /// The server does not start.
@@ -219,10 +238,21 @@ pub struct Declarations(BTreeMap<String, Vec<Difference>>);
 pub struct Expectation {
     /// It does not start.
     pub no_start: bool,
-    /// What happens, each event with the `seq` that it belongs to.
-    pub steps: Vec<(usize, Event)>,
-    /// The deviations that make a difference.
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+    /// The deviations and rules that make a difference.
     pub because: Vec<String>,
+}
+
+/// One thing that is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The `seq` of the recorded event that it is, or comes after.
+    pub seq: usize,
+    /// What happens.
+    pub event: Event,
+    /// False if a client cannot do it, because its connection is closed.
+    pub possible: bool,
 }
 
 impl Declarations {
@@ -257,9 +287,21 @@ impl Declarations {
         Ok(declarations)
     }
 
+    /// What is declared of one transcript, by name.
+    ///
+    /// # Errors
+    /// A difference that a file could not declare either.
+    pub fn of_one(name: &str, differences: Vec<Difference>) -> Result<Self, String> {
+        differences.iter().try_for_each(Difference::check)?;
+        Ok(Self([(name.to_owned(), differences)].into()))
+    }
+
     fn add(&mut self, path: &Path, text: &str) -> Result<(), DeclarationError> {
         let mut differences = Vec::new();
         for (index, line) in text.lines().enumerate() {
+            if line.trim().is_empty() {
+                continue;
+            }
             let checked = serde_json::from_str::<Difference>(line)
                 .map_err(|error| error.to_string())
                 .and_then(|difference| difference.check().map(|()| difference));
@@ -340,11 +382,8 @@ impl Expectation {
     #[must_use]
     pub fn as_recorded(transcript: &Transcript) -> Self {
         let steps = transcript.events.iter().cloned().enumerate();
-        Self {
-            no_start: false,
-            steps: steps.map(|(index, event)| (index + 1, event)).collect(),
-            because: Vec::new(),
-        }
+        let step = |(index, event)| Step { seq: index + 1, event, possible: true };
+        Self { no_start: false, steps: steps.map(step).collect(), because: Vec::new() }
     }
 }
 
@@ -353,28 +392,42 @@ impl Difference {
         if self.because.is_empty() {
             return Err("a difference needs a reason".into());
         }
-        if let Some(id) = self.because.iter().find(|id| find(id).is_none()) {
-            return Err(format!("there is no deviation {id}"));
+        if let Some(id) = self.because.iter().find(|id| !is_known(id)) {
+            return Err(match id.starts_with("R-") {
+                true => format!("there is no rule {id} in the specification"),
+                false => format!("there is no deviation {id}; a rule begins with R-"),
+            });
         }
-        let whats = [self.recv.is_some(), self.close.is_some(), self.absent, self.no_start];
+        let whats = [
+            self.recv.is_some(),
+            self.close.is_some(),
+            self.exit.is_some(),
+            self.absent,
+            self.no_start,
+        ];
         if whats.iter().filter(|what| **what).count() != 1 {
-            return Err("one of recv, close, absent, no_start says what happens".into());
+            return Err("one of recv, close, exit, absent, no_start says what happens".into());
         }
-        match (self.seq, self.after, &self.conn, self.no_start, self.absent) {
-            (None, None, None, true, _)
-            | (Some(_), None, None, false, _)
-            | (None, Some(_), Some(_), false, false) => Ok(()),
-            _ => Err("either seq, or after with conn, says where".into()),
+        let more = self.recv.is_some() || self.close.is_some();
+        match (self.seq, self.after, &self.conn) {
+            (None, None, None) if self.no_start => Ok(()),
+            (Some(_), None, None) if !self.no_start => Ok(()),
+            (None, Some(_), Some(_)) if more => Ok(()),
+            (None, Some(_), None) if self.exit.is_some() => Ok(()),
+            (None, Some(_), None) if more => Err("'conn' says on which connection".into()),
+            _ if self.no_start => Err("no_start stands alone".into()),
+            _ if self.absent => Err("'seq' says which event is absent".into()),
+            _ => Err("either 'seq', or 'after' (and 'conn'), says where".into()),
         }
     }
 
-    /// What happens, on this connection.
+    /// What happens, on this connection; nothing if an event is absent.
     fn event(&self, conn: &str) -> Option<Event> {
-        match (&self.recv, self.close) {
-            (Some(text), _) => Some(Event::Recv(conn.into(), text.clone())),
-            (_, Some(code)) => Some(Event::ServerClose(conn.into(), code)),
-            _ => None,
+        if let Some(text) = &self.recv {
+            return Some(Event::Recv(conn.into(), text.clone()));
         }
+        let close = self.close.map(|code| Event::ServerClose(conn.into(), code));
+        close.or(self.exit.map(Event::ServerExit))
     }
 
     fn apply(&self, expectation: &mut Expectation) -> Result<(), String> {
@@ -384,21 +437,31 @@ impl Difference {
         } else if let Some(seq) = self.seq {
             let at = steps
                 .iter()
-                .position(|(found, _)| *found == seq)
+                .position(|step| step.seq == seq && step.possible)
                 .ok_or_else(|| format!("there is no event {seq} to be different"))?;
-            let conn = steps[at].1.conn().unwrap_or_default().to_owned();
+            let step = &mut steps[at];
+            let conn = step.event.conn().unwrap_or_default().to_owned();
             match self.event(&conn) {
-                None => drop(steps.remove(at)),
-                Some(event) if event == steps[at].1 => {
+                None if step.event.is_of_server() || conn.is_empty() => drop(steps.remove(at)),
+                None => step.possible = false,
+                Some(_) if !step.event.is_of_server() => {
+                    return Err(format!("event {seq} is no event of the server's: use 'after'"));
+                }
+                Some(event) if event == step.event => {
                     return Err(format!("event {seq} is what was recorded: no difference"));
                 }
-                Some(event) => steps[at].1 = event,
+                Some(event) => step.event = event,
             }
-        } else if let (Some(after), Some(conn)) = (self.after, &self.conn) {
+        } else if let Some(after) = self.after {
+            let last = steps.last().map_or(0, |step| step.seq);
+            if after > last {
+                return Err(format!("there is no event {after} to come after"));
+            }
             // Behind the event and what has been put behind it; its place is open if it is absent.
-            let at = steps.iter().rposition(|(found, _)| *found <= after).map_or(0, |at| at + 1);
-            let event = self.event(conn).ok_or("nothing more does not happen")?;
-            steps.insert(at, (after, event));
+            let at = steps.iter().rposition(|step| step.seq <= after).map_or(0, |at| at + 1);
+            let event = self.event(self.conn.as_deref().unwrap_or_default());
+            let event = event.ok_or("nothing more does not happen")?;
+            steps.insert(at, Step { seq: after, event, possible: true });
         }
         Ok(())
     }
@@ -442,7 +505,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("x.jsonl"), lines.join("\n")).unwrap();
         let declarations = Declarations::read(folder.path()).map_err(|error| error.to_string())?;
-        declarations.apply(&transcript()).map(|expectation| expectation.steps)
+        let expectation = declarations.apply(&transcript())?;
+        Ok(expectation.steps.into_iter().map(|step| (step.seq, step.event)).collect())
     }
 
     #[test]
@@ -470,6 +534,10 @@ mod tests {
         for (line, problem) in [
             (r#"{"seq":2,"because":[],"recv":"x"}"#, "needs a reason"),
             (r#"{"seq":2,"because":["D-NONE"],"recv":"x"}"#, "there is no deviation D-NONE"),
+            (r#"{"seq":2,"because":["R-NONE"],"recv":"x"}"#, "there is no rule R-NONE"),
+            (r#"{"after":2,"because":["R-F1"],"recv":"x"}"#, "'conn' says on which connection"),
+            (r#"{"after":9,"because":["R-F1"],"exit":1}"#, "there is no event 9 to come after"),
+            (r#"{"seq":1,"because":["R-F1"],"recv":"x"}"#, "no event of the server's"),
             (r#"{"seq":2,"because":["D-400"]}"#, "says what happens"),
             (r#"{"because":["D-400"],"recv":"x"}"#, "says where"),
             (r#"{"seq":2,"because":["D-400"],"recv":"one"}"#, "no difference"),

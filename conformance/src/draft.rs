@@ -1,29 +1,85 @@
-//! Drafts of declarations: what the engine does where something else was recorded.
+//! Drafts of declarations: what a target does where something else was recorded.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::Value;
 
 use crate::{
+    align::{Pair, align},
     compare::Bindings,
-    deviation::Difference,
+    deviation::{Declarations, Difference},
+    redis::Redis,
+    runner::RunOptions,
+    target::{Target, Verdict},
     transcript::{Event, Frame, Transcript},
-    world::{EngineWorld, Seen, StartError, World},
+    world::{Seen, StartError},
 };
 
 /// By connection: what was recorded, and what was seen behind which event.
 type Segments = BTreeMap<String, (Vec<(usize, Event)>, Vec<(usize, Seen)>)>;
 
-/// What an expected and a seen event cost side by side, and what one of them costs alone.
-const ALONE: u32 = 3;
-
-/// Acts a transcript against the engine and lists the differences; the reasons are for people to
-/// fill in.
+/// Acts a transcript against a target and lists the differences, each due to `because`, so that they
+/// can be declared as they are: the target is held to them before they are returned. A Redis is
+/// started when one is needed.
 ///
 /// # Errors
-/// The engine cannot be set up like this.
-pub async fn draft(transcript: &Transcript) -> Result<Vec<Difference>, String> {
+/// The target cannot be set up like this, does something that cannot be declared, or does something
+/// else the second time.
+pub async fn draft(
+    transcript: &Transcript,
+    target: &Target,
+    because: &[String],
+    redis: &mut Option<Arc<Redis>>,
+) -> Result<Vec<Difference>, String> {
+    let mut differences = observe(transcript, target, redis).await?;
+    for difference in &mut differences {
+        difference.because = because.to_vec();
+    }
+    let declarations = Declarations::of_one(&transcript.header.name, differences.clone())?;
+    // What was recorded of the original server is all that is expected of it: nothing to hold it to.
+    if matches!(target, Target::Node(_)) {
+        return Ok(differences);
+    }
+    match target.run(transcript, &declarations, redis, RunOptions::default()).await {
+        Verdict::Failed(failures) => {
+            let first = failures.first().map(ToString::to_string).unwrap_or_default();
+            Err(format!("{target} does not do the same twice: {first}"))
+        }
+        _ => Ok(differences),
+    }
+}
+
+/// The ids that each connection is welcome with, in order.
+fn welcomes(transcript: &Transcript) -> BTreeMap<String, VecDeque<String>> {
+    let mut welcomes: BTreeMap<_, VecDeque<_>> = BTreeMap::new();
+    for event in &transcript.events {
+        if let Event::Recv(conn, text) = event
+            && let Some(id) = welcome(text)
+        {
+            welcomes.entry(conn.clone()).or_default().push_back(id);
+        }
+    }
+    welcomes
+}
+
+/// The id in a welcome.
+fn welcome(text: &str) -> Option<String> {
+    let frame: Value = serde_json::from_str(text).ok()?;
+    frame["peer"]["id"].as_str().map(Into::into)
+}
+
+async fn observe(
+    transcript: &Transcript,
+    target: &Target,
+    redis: &mut Option<Arc<Redis>>,
+) -> Result<Vec<Difference>, String> {
     let mut differences = Vec::new();
-    let mut world = match EngineWorld::new(&transcript.header) {
-        Ok(world) => World::Engine(Box::new(world)),
+    let mut world = match target.world(transcript, redis, true).await {
+        Ok(world) => world,
         Err(StartError::Refused(_)) => {
             differences.push(Difference { no_start: true, ..Difference::default() });
             return Ok(differences);
@@ -34,18 +90,35 @@ pub async fn draft(transcript: &Transcript) -> Result<Vec<Difference>, String> {
     // By connection, since the last barrier: what was recorded, what was seen, and the event
     // behind which it was seen.
     let mut segments: Segments = BTreeMap::new();
+    let mut welcomes = welcomes(transcript);
+    let mut answered = false;
     let last = transcript.events.len();
     let end = [Event::Quiet(2000)];
     for (index, event) in transcript.events.iter().chain(&end).enumerate() {
-        let seq = (index + 1).min(last);
+        let seq = (index + 1).min(last.max(1));
         if event.is_of_server() {
             let conn = event.conn().unwrap_or_default();
             segments.entry(conn.into()).or_default().0.push((seq, event.clone()));
-            // What it was in answer to has been seen already: ids are known from it.
-            learn(&mut bindings, event, &segments);
+            answered = true;
             continue;
         }
+        // A client acts when it has seen what came before.
+        if std::mem::take(&mut answered) {
+            world.settle(Duration::ZERO).await;
+            while let Some(seen) = world.next(Duration::ZERO).await {
+                note(&mut segments, &mut bindings, &mut welcomes, seq - 1, seen);
+            }
+        }
         let done = match event {
+            Event::ConnectFailed(conn) => match world.connect(conn, &[]).await {
+                Ok(()) => {
+                    world.finish().await;
+                    return Err(format!(
+                        "event {seq}: {conn} can connect, which cannot be declared"
+                    ));
+                }
+                Err(_) => Ok(()),
+            },
             Event::Connect(conn, headers) => world.connect(conn, headers).await,
             Event::Send(conn, Frame::Text(text)) => {
                 world.send(conn, Frame::Text(bindings.resolve(text))).await
@@ -69,143 +142,87 @@ pub async fn draft(transcript: &Transcript) -> Result<Vec<Difference>, String> {
             differences.push(Difference { seq: Some(seq), absent: true, ..Difference::default() });
         }
         while let Some(seen) = world.next(Duration::ZERO).await {
-            let conn = seen.conn().unwrap_or_default().to_owned();
             // What comes while nothing else happens is awaited before that is over.
             let after = if matches!(event, Event::Quiet(_)) { seq - 1 } else { seq };
-            segments.entry(conn).or_default().1.push((after, seen));
+            note(&mut segments, &mut bindings, &mut welcomes, after, seen);
         }
         if let Event::Quiet(_) = event {
             for (conn, (recorded, seen)) in std::mem::take(&mut segments) {
-                align(&conn, &recorded, &seen, &mut bindings, &mut differences);
+                compare(&conn, recorded, seen, &mut bindings, &mut differences)?;
             }
         }
     }
+    world.finish().await;
     differences.sort_by_key(|difference| difference.seq.or(difference.after));
     Ok(differences)
 }
 
-/// Binds the ids of a recorded welcome to those of the welcome that was seen.
-fn learn(bindings: &mut Bindings, event: &Event, segments: &Segments) {
-    let Event::Recv(conn, recorded) = event else { return };
-    let id = |text: &str| -> Option<String> {
-        let frame: serde_json::Value = serde_json::from_str(text).ok()?;
-        frame["peer"]["id"].as_str().map(Into::into)
-    };
-    let mut seen = segments.get(conn).into_iter().flat_map(|(_, seen)| seen.iter().rev());
-    let seen = seen.find_map(|(_, seen)| match seen {
-        Seen::Text(_, text) => id(text),
-        _ => None,
-    });
-    if let (Some(recorded), Some(seen)) = (id(recorded), seen) {
-        bindings.bind(&recorded, &seen);
+/// Notes what was seen behind an event. Whoever is welcome is known by then, whether or not others
+/// were told of it before.
+fn note(
+    segments: &mut Segments,
+    bindings: &mut Bindings,
+    welcomes: &mut BTreeMap<String, VecDeque<String>>,
+    after: usize,
+    seen: Seen,
+) {
+    let conn = seen.conn().unwrap_or_default().to_owned();
+    if let Seen::Text(_, text) = &seen
+        && let Some(id) = welcome(text)
+        && let Some(recorded) = welcomes.get_mut(&conn).and_then(VecDeque::pop_front)
+    {
+        bindings.bind(&recorded, &id);
     }
+    segments.entry(conn).or_default().1.push((after, seen));
 }
 
-/// The type of a frame, and of whom it tells.
-fn kind(text: &str) -> String {
-    let frame: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let (user, _) = author(&frame).unwrap_or_default();
-    format!("{} {} {user} {}", frame["type"], frame["id"], frame["data"]["online"])
-}
-
-/// The user and the id in `from`.
-fn author(frame: &serde_json::Value) -> Option<(&str, &str)> {
-    frame["from"].as_str()?.split_once('|')
-}
-
-/// Binds the author of a recorded frame to that of the frame that takes its place.
-fn learn_author(bindings: &mut Bindings, recorded: &str, seen: &str) {
-    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
-    let (recorded, seen) = (parse(recorded), parse(seen));
-    if let (Some((_, recorded)), Some((_, seen))) = (author(&recorded), author(&seen)) {
-        bindings.bind(recorded, seen);
-    }
-}
-
-/// Puts what was recorded and what was seen side by side, as cheaply as possible.
-fn align(
+/// Lists the differences of a connection since the last barrier.
+fn compare(
     conn: &str,
-    recorded: &[(usize, Event)],
-    seen: &[(usize, Seen)],
+    recorded: Vec<(usize, Event)>,
+    seen: Vec<(usize, Seen)>,
     bindings: &mut Bindings,
     differences: &mut Vec<Difference>,
-) {
-    let cost = |event: &Event, seen: &Seen, bindings: &Bindings| match (event, seen) {
-        (Event::Recv(_, expected), Seen::Text(_, text)) => {
-            if bindings.clone().accept(expected, text) {
-                0
-            } else if kind(expected) == kind(text) {
-                1
-            } else {
-                2 * ALONE + 1
-            }
-        }
-        (Event::ServerClose(_, one), Seen::Close(_, other)) => u32::from(one != other),
-        (Event::Pong(_, one), Seen::Pong(_, other)) if one == other => 0,
-        (Event::ServerExit(one), Seen::Exit(other)) if one == other => 0,
-        _ => 2 * ALONE + 1,
-    };
-    let (rows, columns) = (recorded.len(), seen.len());
-    let mut best = vec![vec![0; columns + 1]; rows + 1];
-    for row in (0..=rows).rev() {
-        for column in (0..=columns).rev() {
-            let mut options = Vec::new();
-            if row < rows {
-                options.push(best[row + 1][column] + ALONE);
-            }
-            if column < columns {
-                options.push(best[row][column + 1] + ALONE);
-            }
-            if row < rows && column < columns {
-                let both = cost(&recorded[row].1, &seen[column].1, bindings);
-                options.push(best[row + 1][column + 1] + both);
-            }
-            best[row][column] = options.into_iter().min().unwrap_or(0);
-        }
-    }
-    let (mut row, mut column) = (0, 0);
+) -> Result<(), String> {
     // What comes before all that was recorded stands before it.
     let mut behind = recorded.first().map(|(seq, _)| *seq - 1);
-    while row < rows || column < columns {
-        let here = best[row][column];
-        let both = (row < rows && column < columns)
-            .then(|| cost(&recorded[row].1, &seen[column].1, bindings));
-        if both.is_some_and(|both| here == best[row + 1][column + 1] + both) {
-            let (seq, expected) = &recorded[row];
-            let (_, found) = &seen[column];
-            if let (Event::Recv(_, expected), Seen::Text(_, text)) = (expected, found)
-                && !bindings.accept(expected, text)
-            {
-                learn_author(bindings, expected, text);
+    let (places, recorded): (Vec<_>, Vec<_>) = recorded.into_iter().unzip();
+    let (afters, seen): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
+    for pair in align(&recorded, &seen, bindings) {
+        match pair {
+            Pair::Same(row, _) => behind = Some(places[row]),
+            Pair::Changed(row, column) => {
+                behind = Some(places[row]);
+                let found = as_difference(&seen[column], bindings)?;
+                differences.push(Difference { seq: behind, ..found });
             }
-            if both != Some(0) {
-                let difference = Difference { seq: Some(*seq), ..as_difference(found, bindings) };
-                differences.push(difference);
+            Pair::Missing(row) => {
+                behind = Some(places[row]);
+                let absent = Difference { seq: behind, absent: true, ..Difference::default() };
+                differences.push(absent);
             }
-            behind = Some(*seq);
-            row += 1;
-            column += 1;
-        } else if column < columns && here == best[row][column + 1] + ALONE {
-            let (after, found) = &seen[column];
-            let conn = Some(conn.to_owned());
-            let after = Some(behind.map_or(*after, |behind| behind.max(*after)));
-            differences.push(Difference { after, conn, ..as_difference(found, bindings) });
-            column += 1;
-        } else {
-            let seq = Some(recorded[row].0);
-            differences.push(Difference { seq, absent: true, ..Difference::default() });
-            behind = seq;
-            row += 1;
+            Pair::More(column) => {
+                let found = as_difference(&seen[column], bindings)?;
+                let conn = found.exit.is_none().then(|| conn.to_owned());
+                let after = Some(behind.map_or(afters[column], |seq| seq.max(afters[column])));
+                differences.push(Difference { after, conn, ..found });
+            }
         }
     }
+    Ok(())
 }
 
-fn as_difference(seen: &Seen, bindings: &Bindings) -> Difference {
-    match seen {
-        Seen::Text(_, text) => {
-            Difference { recv: Some(bindings.as_recorded(text)), ..Difference::default() }
+fn as_difference(seen: &Seen, bindings: &Bindings) -> Result<Difference, String> {
+    let nothing = Difference::default();
+    Ok(match seen {
+        Seen::Text(_, text) => Difference { recv: Some(bindings.as_recorded(text)), ..nothing },
+        Seen::Close(_, code) => Difference { close: Some(*code), ..nothing },
+        Seen::Exit(code) => Difference { exit: Some(*code), ..nothing },
+        Seen::Binary(conn, _) => {
+            return Err(format!("{conn} receives a binary frame, which cannot be declared"));
         }
-        Seen::Close(_, code) => Difference { close: Some(*code), ..Difference::default() },
-        _ => Difference { absent: true, ..Difference::default() },
-    }
+        Seen::Pong(conn, _) => {
+            return Err(format!("{conn} receives another pong, which cannot be declared"));
+        }
+    })
 }

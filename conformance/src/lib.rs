@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod align;
 mod compare;
 pub mod deviation;
 mod draft;

@@ -7,13 +7,14 @@ use std::{
 };
 
 use crate::{
+    align::{Pair, align, is_of_kind},
     compare::Bindings,
-    deviation::Expectation,
+    deviation::{Expectation, Step},
     transcript::{Event, Frame, Transcript},
     world::{Seen, World, slowest_answer},
 };
 
-/// The first thing that is not as expected.
+/// Something that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The event of the transcript that it is about; 0 for the start.
@@ -52,31 +53,48 @@ struct Replay<'a> {
     patience: Duration,
     /// How much longer the next event may take.
     extra: Duration,
+    /// What was not as expected so far.
+    failures: Vec<Failure>,
+    /// Something has not come: the rest is not waited for as long.
+    gave_up: bool,
 }
 
-/// Replays a transcript.
+/// How long anything is waited for, beyond the time that was recorded, when something has been
+/// amiss already.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
+/// Replays a transcript, to its end whatever happens.
 ///
 /// # Errors
-/// The first difference.
+/// All differences, in the order of the transcript.
 pub(crate) async fn replay(
     transcript: &Transcript,
     expectation: &Expectation,
     world: &mut World,
     patience: Duration,
-) -> Result<(), Failure> {
-    let bindings = Bindings::of(transcript);
-    let queues = BTreeMap::new();
-    let mut replay = Replay { world, bindings, queues, patience, extra: Duration::ZERO };
+) -> Result<(), Vec<Failure>> {
+    let mut replay = Replay {
+        world,
+        bindings: Bindings::of_steps(transcript, &expectation.steps),
+        queues: BTreeMap::new(),
+        patience,
+        extra: Duration::ZERO,
+        failures: Vec::new(),
+        gave_up: false,
+    };
     let mut last = 0;
-    for (seq, event) in &expectation.steps {
-        last = *seq;
-        replay.step(*seq, event).await?;
+    for step in &expectation.steps {
+        last = step.seq;
+        replay.step(step).await;
     }
     let late = slowest_answer(&transcript.header);
     if late > Duration::ZERO {
-        replay.barrier(last, late + Duration::from_millis(150)).await?;
+        replay.barrier(last, late + Duration::from_millis(150)).await;
     }
-    replay.barrier(last, Duration::from_millis(150)).await
+    replay.barrier(last, Duration::from_millis(150)).await;
+    let mut failures = replay.failures;
+    failures.sort_by_key(|failure| failure.seq);
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
 /// What an event is in words.
@@ -116,7 +134,8 @@ fn describe_seen(seen: &Seen) -> String {
 }
 
 impl Replay<'_> {
-    async fn step(&mut self, seq: usize, event: &Event) -> Result<(), Failure> {
+    async fn step(&mut self, Step { seq, event, possible }: &Step) {
+        let seq = *seq;
         if event.is_of_server() {
             let conn = event.conn().unwrap_or_default();
             let queue = self.queues.entry(conn.into()).or_default();
@@ -125,7 +144,10 @@ impl Replay<'_> {
         }
         // A client acts when it has seen what came before.
         if let Some(conn) = event.conn() {
-            self.expect_all(conn).await?;
+            self.expect_all(conn).await;
+            if !possible {
+                return self.expect_closed(seq, conn, event);
+            }
         }
         let done = match event {
             Event::Connect(conn, headers) => self.world.connect(conn, headers).await,
@@ -155,39 +177,53 @@ impl Replay<'_> {
             }
             _ => Ok(()),
         };
-        done.map_err(|seen| Failure { seq, expected: describe(event), seen })
-    }
-
-    /// Waits until everything has come that is expected on a connection.
-    async fn expect_all(&mut self, conn: &str) -> Result<(), Failure> {
-        while let Some((seq, event)) =
-            self.queues.get(conn).and_then(|queue| queue.expected.front()).cloned()
-        {
-            let patience = self.patience + std::mem::take(&mut self.extra);
-            let Some(seen) = self.world.next(patience).await else {
-                let seen = format!("nothing within {} s", patience.as_secs());
-                return Err(Failure { seq, expected: self.in_words(&event), seen });
-            };
-            self.take(seen)?;
+        if let Err(seen) = done {
+            self.fail(seq, describe(event), seen);
         }
-        Ok(())
     }
 
-    /// What is expected, with the ids that are known.
-    fn in_words(&self, event: &Event) -> String {
-        self.bindings.resolve(&describe(event))
+    fn fail(&mut self, seq: usize, expected: String, seen: String) {
+        let expected = self.bindings.resolve(&expected);
+        self.failures.push(Failure { seq, expected, seen });
     }
 
-    fn take(&mut self, seen: Seen) -> Result<(), Failure> {
+    /// A client cannot act any more.
+    fn expect_closed(&mut self, seq: usize, conn: &str, event: &Event) {
+        if self.world.is_open(conn) {
+            let expected = format!("the connection is closed, so not: {}", describe(event));
+            self.fail(seq, expected, format!("the connection of {conn} is open"));
+        }
+    }
+
+    /// Waits until as much has come as is expected on a connection.
+    async fn expect_all(&mut self, conn: &str) {
+        let mut patience = self.patience;
+        while let Some(queue) = self.queues.get(conn)
+            && queue.early.len() < queue.expected.len()
+        {
+            if self.gave_up || !queue.early.is_empty() {
+                patience = patience.min(IMPATIENCE);
+            }
+            let patience = patience + std::mem::take(&mut self.extra);
+            let Some(seen) = self.world.next(patience).await else {
+                self.gave_up = true;
+                return;
+            };
+            self.take(seen);
+        }
+    }
+
+    fn take(&mut self, seen: Seen) {
         let conn = seen.conn().unwrap_or_default().to_owned();
         self.queues.entry(conn.clone()).or_default().early.push_back(seen);
-        self.match_queue(&conn)
+        self.match_queue(&conn);
     }
 
-    /// Holds what has come against what is expected, as far as there is both.
-    fn match_queue(&mut self, conn: &str) -> Result<(), Failure> {
-        let Self { bindings, queues, .. } = self;
-        let Some(queue) = queues.get_mut(conn) else { return Ok(()) };
+    /// Holds what has come against what is expected, as far as there is both, up to something that
+    /// does not stand in the place of the other.
+    fn match_queue(&mut self, conn: &str) {
+        let Self { bindings, queues, failures, .. } = self;
+        let Some(queue) = queues.get_mut(conn) else { return };
         while let (Some((seq, expected)), Some(seen)) =
             (queue.expected.front(), queue.early.front())
         {
@@ -199,32 +235,55 @@ impl Replay<'_> {
                 _ => false,
             };
             if !same {
+                if !is_of_kind(expected, seen, bindings) {
+                    return;
+                }
+                bindings.learn(expected, seen);
                 let expected = bindings.resolve(&describe(expected));
-                return Err(Failure { seq: *seq, expected, seen: describe_seen(seen) });
+                failures.push(Failure { seq: *seq, expected, seen: describe_seen(seen) });
             }
             queue.expected.pop_front();
             queue.early.pop_front();
         }
-        Ok(())
     }
 
-    /// Everything that is expected has come, and nothing else.
-    async fn barrier(&mut self, seq: usize, quiet: Duration) -> Result<(), Failure> {
+    /// Everything that is expected has come, and nothing else; otherwise tells all differences, and
+    /// goes on as if there were none.
+    async fn barrier(&mut self, seq: usize, quiet: Duration) {
         let names: Vec<_> = self.queues.keys().cloned().collect();
         for name in names {
-            self.expect_all(&name).await?;
+            self.expect_all(&name).await;
         }
         self.world.settle(quiet).await;
         while let Some(seen) = self.world.next(Duration::ZERO).await {
-            self.take(seen)?;
+            self.take(seen);
         }
-        let unexpected = self.queues.values().find_map(|queue| queue.early.front());
-        match unexpected {
-            Some(seen) => {
-                let expected = "nothing more".into();
-                Err(Failure { seq, expected, seen: describe_seen(seen) })
+        for queue in std::mem::take(&mut self.queues).into_values() {
+            self.compare(seq, queue);
+        }
+    }
+
+    fn compare(&mut self, seq: usize, queue: Queue) {
+        let (places, expected): (Vec<_>, Vec<_>) = queue.expected.into_iter().unzip();
+        let seen: Vec<_> = queue.early.into();
+        for pair in align(&expected, &seen, &mut self.bindings) {
+            let nothing = || match self.gave_up {
+                true => format!("nothing within {} s", self.patience.as_secs()),
+                false => "nothing".into(),
+            };
+            match pair {
+                Pair::Same(..) => {}
+                Pair::Changed(row, column) => {
+                    self.fail(places[row], describe(&expected[row]), describe_seen(&seen[column]));
+                }
+                Pair::Missing(row) => {
+                    let seen = nothing();
+                    self.fail(places[row], describe(&expected[row]), seen);
+                }
+                Pair::More(column) => {
+                    self.fail(seq, "nothing more".into(), describe_seen(&seen[column]));
+                }
             }
-            None => Ok(()),
         }
     }
 }

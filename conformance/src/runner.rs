@@ -23,11 +23,14 @@ pub struct RunOptions {
     pub jobs: usize,
     /// How much longer something may take than it took when it was recorded.
     pub patience: Duration,
+    /// Whether silences on sockets are watched for as long as was recorded; otherwise see
+    /// [`Target::watched_silence`].
+    pub whole_silences: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { jobs: 8, patience: Duration::from_secs(10) }
+        Self { jobs: 8, patience: Duration::from_secs(10), whole_silences: false }
     }
 }
 
@@ -56,8 +59,7 @@ pub async fn run_all(
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(transcript) = transcripts.get(index) else { break };
-                let verdict =
-                    target.run(transcript, &declarations, &mut redis, options.patience).await;
+                let verdict = target.run(transcript, &declarations, &mut redis, options).await;
                 if done.send((index, verdict)).is_err() {
                     break;
                 }

@@ -6,6 +6,7 @@ use crate::{
     deviation::{Declarations, Expectation},
     redis::Redis,
     replay::{Failure, replay},
+    runner::RunOptions,
     transcript::{Event, Transcript},
     world::{EngineWorld, Kind, SocketWorld, StartError, World},
 };
@@ -21,7 +22,8 @@ pub enum Target {
     AsyncStd,
     /// A server that runs.
     Url(String),
-    /// A server that this command starts, with PORT and `SYMPLE_*` set.
+    /// A server that this command line starts: the word PORT in it is the port, and the variables PORT
+    /// and `SYMPLE_*` are set.
     Command(String),
     /// The original server in this folder.
     Node(PathBuf),
@@ -37,11 +39,11 @@ impl FromStr for Target {
             "async-std" => Ok(Self::AsyncStd),
             _ if text.starts_with("ws://") => Ok(Self::Url(text.into())),
             _ => match text.split_once(':') {
-                Some(("command", command)) => Ok(Self::Command(command.into())),
+                Some(("cmd" | "command", command)) => Ok(Self::Command(command.into())),
                 Some(("node", folder)) => Ok(Self::Node(folder.into())),
                 _ => Err(format!(
                     "there is no target '{text}': engine, tokio, async-std, ws://HOST:PORT, \
-                     command:CMD or node:DIR"
+                     cmd:COMMAND or node:DIR"
                 )),
             },
         }
@@ -55,7 +57,7 @@ impl fmt::Display for Target {
             Self::Tokio => f.write_str("tokio"),
             Self::AsyncStd => f.write_str("async-std"),
             Self::Url(url) => f.write_str(url),
-            Self::Command(command) => write!(f, "command:{command}"),
+            Self::Command(command) => write!(f, "cmd:{command}"),
             Self::Node(folder) => write!(f, "node:{}", folder.display()),
         }
     }
@@ -68,9 +70,11 @@ pub enum Verdict {
     Passed {
         /// Their names.
         because: Vec<String>,
+        /// How many silences were watched for less time than was recorded.
+        shortened: usize,
     },
-    /// Something was not.
-    Failed(Failure),
+    /// Something was not: all that was not, at least one.
+    Failed(Vec<Failure>),
     /// The target cannot do what the transcript needs.
     Skipped(String),
 }
@@ -92,9 +96,11 @@ impl Target {
         }
     }
 
-    /// How long it must be quiet until nothing more comes: the original server answers a ping
+    /// For how long a silence is watched on sockets, however long it was recorded, unless
+    /// [`RunOptions::whole_silences`] says otherwise. Afterwards nothing more comes: the original server answers a ping
     /// while it still waits for Redis, and strangers may do worse.
-    fn least_quiet(&self) -> Duration {
+    #[must_use]
+    pub fn watched_silence(&self) -> Duration {
         match self {
             Self::Engine | Self::Tokio | Self::AsyncStd => Duration::from_millis(20),
             Self::Url(_) | Self::Command(_) | Self::Node(_) => Duration::from_millis(150),
@@ -119,10 +125,11 @@ impl Target {
         })
     }
 
-    async fn world(
+    pub(crate) async fn world(
         &self,
         transcript: &Transcript,
         redis: &mut Option<Arc<Redis>>,
+        whole_silences: bool,
     ) -> Result<World, StartError> {
         let header = &transcript.header;
         if *self == Self::Engine {
@@ -140,50 +147,54 @@ impl Target {
         } else {
             None
         };
-        let world = SocketWorld::new(kind, header, redis, self.least_quiet()).await?;
+        let watched = (!whole_silences).then(|| self.watched_silence());
+        let world = SocketWorld::new(kind, header, redis, watched).await?;
         Ok(World::Sockets(Box::new(world)))
     }
 
-    /// Replays a transcript. The Redis is started when it is first needed. What is expected may
-    /// take so much longer than it took when it was recorded.
+    /// Replays a transcript. The Redis is started when it is first needed.
     pub async fn run(
         &self,
         transcript: &Transcript,
         declarations: &Declarations,
         redis: &mut Option<Arc<Redis>>,
-        patience: Duration,
+        options: RunOptions,
     ) -> Verdict {
         let failed = |expected: &str, seen: String| {
-            Verdict::Failed(Failure { seq: 0, expected: expected.into(), seen })
+            Verdict::Failed(vec![Failure { seq: 0, expected: expected.into(), seen }])
         };
         let expectation = match self.expectation(transcript, declarations) {
             Ok(expectation) => expectation,
             Err(problem) => return failed("a declaration that fits", problem),
         };
+        if matches!(self, Self::Node(_)) && !transcript.is_recorded() {
+            return Verdict::Skipped("was not recorded from the original server".into());
+        }
         let stops = |event: &Event| {
             matches!(event, Event::ServerShutdown | Event::ServerKill | Event::ServerStart)
         };
-        if matches!(self, Self::Url(_)) && expectation.steps.iter().any(|(_, event)| stops(event)) {
+        if matches!(self, Self::Url(_)) && expectation.steps.iter().any(|step| stops(&step.event)) {
             return Verdict::Skipped("needs a server that can be stopped from here".into());
         }
-        let mut world = match self.world(transcript, redis).await {
+        let mut world = match self.world(transcript, redis, options.whole_silences).await {
             Ok(world) => world,
             Err(StartError::Unsupported(reason)) => return Verdict::Skipped(reason),
             Err(StartError::Refused(_)) if expectation.no_start => {
-                return Verdict::Passed { because: expectation.because };
+                return Verdict::Passed { because: expectation.because, shortened: 0 };
             }
             Err(error) => return failed("a server", error.to_string()),
         };
         let result = if expectation.no_start {
             let (seq, expected, seen) = (0, "no server".into(), "it starts".into());
-            Err(Failure { seq, expected, seen })
+            Err(vec![Failure { seq, expected, seen }])
         } else {
-            replay(transcript, &expectation, &mut world, patience).await
+            replay(transcript, &expectation, &mut world, options.patience).await
         };
+        let shortened = world.shortened();
         world.finish().await;
         match result {
-            Ok(()) => Verdict::Passed { because: expectation.because },
-            Err(failure) => Verdict::Failed(failure),
+            Ok(()) => Verdict::Passed { because: expectation.because, shortened },
+            Err(failures) => Verdict::Failed(failures),
         }
     }
 }
@@ -199,7 +210,7 @@ mod tests {
             "tokio",
             "async-std",
             "ws://localhost:4500",
-            "command:symple serve --drain 1",
+            "cmd:symple serve --port PORT",
             "node:/some/where",
         ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);

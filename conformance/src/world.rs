@@ -106,6 +106,19 @@ impl World {
         both!(self, world => world.start(), world => world.start().await)
     }
 
+    /// True if a client can act on this connection.
+    pub(crate) fn is_open(&self, conn: &str) -> bool {
+        both!(self, world => world.is_open(conn), world => world.is_open(conn))
+    }
+
+    /// How many silences were watched for less time than was asked for.
+    pub(crate) fn shortened(&self) -> usize {
+        match self {
+            Self::Engine(_) => 0,
+            Self::Sockets(world) => world.shortened,
+        }
+    }
+
     /// What comes next from the server, if anything does within that time.
     pub(crate) async fn next(&mut self, patience: Duration) -> Option<Seen> {
         both!(self, world => world.next(patience), world => world.next(patience).await)

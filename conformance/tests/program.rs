@@ -165,13 +165,89 @@ fn a_server_that_dies() {
     let folder = folder_of(&["alice", "mallory", "zoe"]);
     let program = Path::new(env!("CARGO_BIN_EXE_symple-conformance"));
     let mortal = program.with_file_name("examples").join("mortal");
-    let target = format!("command:{}", mortal.display());
+    let target = format!("cmd:'{}'", mortal.display());
     let path = folder.path().to_str().unwrap();
     let (code, said) = run(&["replay", "--target", &target, "--timeout", "5", path]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("passed   alice") && said.contains("passed   zoe"), "{said}");
     assert!(said.contains("FAILED   mallory  at event 3"), "{said}");
     assert_eq!(last_line(&said), "2 passed, 1 failed");
+}
+
+/// All differences of a transcript are told, not the first one only.
+#[test]
+fn all_differences() {
+    let folder = folder_of(&["alice"]);
+    let path = folder.path().join("alice.jsonl");
+    let text = fs::read_to_string(&path).unwrap().replace("\\\"rooms\\\":[", "\\\"rooms\\\":[1,");
+    let more = [
+        r#"{"seq":5,"conn":"c","event":"send","text":"{\"type\":\"join\",\"room\":\"r\"}"}"#,
+        r#"{"seq":6,"conn":"c","event":"recv","text":"{\"type\":\"join:ok\",\"room\":\"s\"}"}"#,
+        r#"{"seq":7,"conn":"c","event":"close","code":1000,"by":"server"}"#,
+        r#"{"seq":8,"event":"quiet","ms":20}"#,
+    ];
+    fs::write(&path, format!("{}\n{}\n", text.trim_end(), more.join("\n"))).unwrap();
+    let (code, said) = run(&["replay", path.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    for expected in ["at event 3\n", "at event 6\n", "at event 7\n"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+/// Rules are reasons, too; a send that is declared absent must not be possible; the end of the
+/// server can be declared; ids may be given that the original server never gave.
+#[test]
+fn what_declarations_can_say() {
+    let replay = |lines: &[&str]| {
+        let folder = folder_of(&["alice"]);
+        let declared = tempdir().unwrap();
+        fs::write(declared.path().join("alice.jsonl"), lines.join("\n")).unwrap();
+        let transcript = folder.path().join("alice.jsonl");
+        let declared = declared.path().to_str().unwrap();
+        run(&["replay", "--deviations", declared, transcript.to_str().unwrap()])
+    };
+    let (code, said) = replay(&[r#"{"seq":2,"because":["R-A1"],"absent":true}"#]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("seen      the connection of c is open"), "{said}");
+    let (code, said) = replay(&[r#"{"after":3,"because":["R-F5"],"exit":1}"#]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("expected  the server ends with 1"), "{said}");
+    let (code, said) = replay(&[r#"{"seq":2,"because":["R-Z99"],"absent":true}"#]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("alice.jsonl:1: there is no rule R-Z99"), "{said}");
+    let welcome = r#"{"seq":3,"because":["R-A8"],"recv":"{\"type\":\"welcome\",\"protocol\":\"symple/4\",\"status\":200,\"peer\":{\"user\":\"alice\",\"id\":\"anotherid\",\"online\":true,\"name\":\"alice\",\"host\":\"127.0.0.1\"},\"rooms\":[\"alice\"]}"}"#;
+    let (code, said) = replay(&[welcome]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("passed   alice  (R-A8)"), "{said}");
+}
+
+/// What is drafted is accepted: of another server's transcript, with `--only` and `--target`.
+#[test]
+fn drafts_are_replayed() {
+    for target in ["engine", "tokio"] {
+        let out = tempdir().unwrap();
+        let out = out.path().to_str().unwrap();
+        let arguments = ["--target", target, "--only", "auth-pipelined"];
+        let (code, said) = run(&[&["draft", "--out", out][..], &arguments].concat());
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(fs::read_dir(out).unwrap().count(), 1);
+        let (code, said) = run(&[&["replay", "--deviations", out][..], &arguments].concat());
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("passed   auth-pipelined  (?)"), "{said}");
+        assert!(said.contains("1 passed with differences that nobody has explained"), "{said}");
+    }
+}
+
+/// Socket targets say what they shorten, and need not.
+#[test]
+fn silences() {
+    let run = |more: &[&str]| {
+        run(&[&["replay", "--target", "tokio", "--only", "auth-minimal"][..], more].concat())
+    };
+    let (_, said) = run(&[]);
+    assert!(said.contains(" silences were watched for 20 ms instead"), "{said}");
+    let (code, said) = run(&["--whole-silences"]);
+    assert!(code == Some(0) && !said.contains("silences"), "{said}");
 }
 
 /// The README carries the table: `UPDATE_README=1 cargo test -p symple-conformance` writes it.

@@ -40,7 +40,9 @@ async fn replay(target: &str, transcripts: Vec<Transcript>) {
         .iter()
         .filter_map(|(transcript, verdict)| match verdict {
             Verdict::Passed { .. } => None,
-            Verdict::Failed(failure) => Some(format!("{} {failure}", transcript.header.name)),
+            Verdict::Failed(failures) => {
+                Some(format!("{} {}", transcript.header.name, failures[0]))
+            }
             Verdict::Skipped(why) => Some(format!("{}: {why}", transcript.header.name)),
         })
         .collect();

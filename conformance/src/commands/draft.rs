@@ -3,15 +3,15 @@
 use std::{fs, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use symple_conformance::{Transcript, draft};
+use symple_conformance::{Target, deviation::OPEN, draft};
 
 use crate::Problem;
 
+use super::replay::{common_arguments, transcripts};
+
 pub(crate) fn command() -> Command {
     Command::new("draft")
-        .about(
-            "Writes what the engine does where something else was recorded; the reasons are yours",
-        )
+        .about("Writes what a target does where something else was recorded; the reasons are yours")
         .arg(
             Arg::new("out")
                 .long("out")
@@ -21,30 +21,50 @@ pub(crate) fn command() -> Command {
                 .help("Where the declarations are written"),
         )
         .arg(
-            Arg::new("paths")
-                .value_name("PATH")
-                .required(true)
+            Arg::new("because")
+                .long("because")
+                .value_name("ID")
                 .action(ArgAction::Append)
-                .value_parser(value_parser!(PathBuf))
-                .help("Transcripts, or folders of them"),
+                .default_value(OPEN)
+                .help("The reason of all differences: D-… or R-…, also several times"),
+        )
+        .args(
+            common_arguments().into_iter().filter(|argument| {
+                ["target", "only", "paths"].contains(&argument.get_id().as_str())
+            }),
         )
 }
 
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
-    let paths: Vec<_> = flags.get_many::<PathBuf>("paths").into_iter().flatten().cloned().collect();
+    let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
+    let because: Vec<_> =
+        flags.get_many::<String>("because").into_iter().flatten().cloned().collect();
     let out = flags.get_one::<PathBuf>("out").cloned().unwrap_or_default();
+    let transcripts = transcripts(flags)?;
     fs::create_dir_all(&out)?;
-    for transcript in Transcript::read_all(&paths)? {
-        let differences = draft(&transcript).await.map_err(Problem)?;
-        if differences.is_empty() {
-            continue;
+    let mut redis = None;
+    let mut all = true;
+    for transcript in transcripts {
+        let name = &transcript.header.name;
+        match draft(&transcript, &target, &because, &mut redis).await {
+            Ok(differences) => {
+                println!("{:>4} differences  {name}", differences.len());
+                if differences.is_empty() {
+                    continue;
+                }
+                let mut text = String::new();
+                for difference in &differences {
+                    text += &serde_json::to_string(difference)?;
+                    text.push('\n');
+                }
+                fs::write(out.join(format!("{name}.jsonl")), text)?;
+            }
+            Err(problem) => {
+                all = false;
+                println!("NOT DRAFTED       {name}: {problem}");
+            }
         }
-        let mut text = String::new();
-        for difference in &differences {
-            text += &serde_json::to_string(difference)?;
-            text.push('\n');
-        }
-        fs::write(out.join(format!("{}.jsonl", transcript.header.name)), text)?;
     }
-    Ok(true)
+    println!("replay with: --target '{target}' --deviations {}", out.display());
+    Ok(all)
 }

@@ -23,7 +23,7 @@ pub(crate) fn command() -> Command {
                 .value_name("TARGET")
                 .default_value("tokio")
                 .value_parser(value_parser!(Target))
-                .help("tokio, async-std, ws://HOST:PORT, command:CMD or node:DIR"),
+                .help("tokio, async-std, ws://HOST:PORT, cmd:COMMAND or node:DIR"),
         )
 }
 

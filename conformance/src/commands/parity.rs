@@ -7,7 +7,7 @@ use symple_conformance::{Target, Transcript, Verdict, run_all};
 
 use crate::Problem;
 
-use super::replay::{common_arguments, declarations, options, transcripts};
+use super::replay::{all, common_arguments, declarations, options, transcripts};
 
 pub(crate) fn command() -> Command {
     Command::new("parity")
@@ -37,23 +37,23 @@ pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     for ((transcript, there), (_, here)) in there.iter().zip(&here) {
         let name = &transcript.header.name;
         match (there, here) {
-            (Verdict::Failed(failure), _) => {
+            (Verdict::Failed(failures), _) => {
                 undeclared += 1;
-                println!("UNDECLARED  {name}  {node} is not as recorded {failure}");
+                println!("UNDECLARED  {name}  {node} is not as recorded {}", all(failures));
             }
-            (_, Verdict::Failed(failure)) => {
+            (_, Verdict::Failed(failures)) => {
                 undeclared += 1;
-                println!("UNDECLARED  {name}  {target} {failure}");
+                println!("UNDECLARED  {name}  {target} {}", all(failures));
             }
             (Verdict::Skipped(reason), _) | (_, Verdict::Skipped(reason)) => {
                 skipped += 1;
                 println!("skipped     {name}: {reason}");
             }
-            (_, Verdict::Passed { because }) if because.is_empty() => {
+            (_, Verdict::Passed { because, .. }) if because.is_empty() => {
                 same += 1;
                 println!("same        {name}");
             }
-            (_, Verdict::Passed { because }) => {
+            (_, Verdict::Passed { because, .. }) => {
                 declared += 1;
                 println!("declared    {name}  ({})", because.join(" "));
             }

@@ -5,7 +5,9 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Value, json};
 use symple_conformance::{
-    RunOptions, Target, Transcript, Verdict, deviation::Declarations, run_all,
+    Failure, RunOptions, Target, Transcript, Verdict,
+    deviation::{Declarations, OPEN},
+    run_all,
 };
 
 use crate::Problem;
@@ -24,14 +26,14 @@ pub(crate) fn command() -> Command {
 }
 
 /// What all commands that replay need to know.
-pub(crate) fn common_arguments() -> [Arg; 6] {
+pub(crate) fn common_arguments() -> [Arg; 7] {
     [
         Arg::new("target")
             .long("target")
             .value_name("TARGET")
             .default_value("engine")
             .value_parser(value_parser!(Target))
-            .help("engine, tokio, async-std, ws://HOST:PORT, command:CMD or node:DIR"),
+            .help("engine, tokio, async-std, ws://HOST:PORT, cmd:COMMAND or node:DIR"),
         Arg::new("only")
             .long("only")
             .value_name("PATTERN")
@@ -48,6 +50,10 @@ pub(crate) fn common_arguments() -> [Arg; 6] {
             .default_value("10")
             .value_parser(value_parser!(u16))
             .help("How much longer anything may take than it took when it was recorded"),
+        Arg::new("whole-silences")
+            .long("whole-silences")
+            .action(ArgAction::SetTrue)
+            .help("Watch silences on sockets for as long as was recorded"),
         Arg::new("deviations")
             .long("deviations")
             .value_name("DIR")
@@ -79,7 +85,11 @@ pub(crate) fn transcripts(flags: &ArgMatches) -> Result<Vec<Transcript>, Problem
 pub(crate) fn options(flags: &ArgMatches) -> RunOptions {
     let number = |name| flags.get_one::<u16>(name).copied().unwrap_or(1);
     let patience = Duration::from_secs(number("timeout").into());
-    RunOptions { jobs: number("jobs").into(), patience }
+    RunOptions {
+        jobs: number("jobs").into(),
+        patience,
+        whole_silences: flags.get_flag("whole-silences"),
+    }
 }
 
 /// The differences that are declared.
@@ -109,10 +119,14 @@ pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
         run_all(&target, transcripts, declarations, options(flags), |transcript, verdict| {
             let name = &transcript.header.name;
             match verdict {
-                Verdict::Passed { because } if because.is_empty() => println!("passed   {name}"),
-                Verdict::Passed { because } => println!("passed   {name}  ({})", because.join(" ")),
+                Verdict::Passed { because, .. } if because.is_empty() => {
+                    println!("passed   {name}")
+                }
+                Verdict::Passed { because, .. } => {
+                    println!("passed   {name}  ({})", because.join(" "))
+                }
                 Verdict::Skipped(reason) => println!("skipped  {name}: {reason}"),
-                Verdict::Failed(failure) => println!("FAILED   {name}  {failure}"),
+                Verdict::Failed(failures) => println!("FAILED   {name}  {}", all(failures)),
             }
         })
         .await;
@@ -132,6 +146,27 @@ pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
         });
         fs::write(path, format!("{report:#}\n"))?;
     }
+    let shortened: usize = results
+        .iter()
+        .map(|(_, verdict)| match verdict {
+            Verdict::Passed { shortened, .. } => *shortened,
+            _ => 0,
+        })
+        .sum();
+    if shortened > 0 {
+        println!(
+            "{shortened} silences were watched for {} ms instead of as long as recorded \
+             (--whole-silences)",
+            target.watched_silence().as_millis()
+        );
+    }
+    let open = results.iter().filter(|(_, verdict)| {
+        matches!(verdict, Verdict::Passed { because, .. } if because.iter().any(|id| id == OPEN))
+    });
+    let open = open.count();
+    if open > 0 {
+        println!("{open} passed with differences that nobody has explained: '{OPEN}'");
+    }
     if skipped > 0 {
         println!("{skipped} skipped");
     }
@@ -139,18 +174,32 @@ pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     Ok(failed == 0)
 }
 
+/// All differences of a transcript.
+pub(crate) fn all(failures: &[Failure]) -> String {
+    let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    failures.join("\n  ")
+}
+
 fn as_json(transcript: &Transcript, verdict: &Verdict) -> Value {
     let name = &transcript.header.name;
     match verdict {
-        Verdict::Passed { because } => {
-            json!({ "name": name, "verdict": "passed", "deviations": because })
+        Verdict::Passed { because, shortened } => {
+            json!({
+                "name": name, "verdict": "passed", "deviations": because,
+                "shortened": shortened,
+            })
         }
         Verdict::Skipped(reason) => {
             json!({ "name": name, "verdict": "skipped", "reason": reason })
         }
-        Verdict::Failed(failure) => json!({
-            "name": name, "verdict": "failed", "event": failure.seq,
-            "expected": failure.expected, "seen": failure.seen,
-        }),
+        Verdict::Failed(failures) => {
+            let failures: Vec<_> = failures
+                .iter()
+                .map(|Failure { seq, expected, seen }| {
+                    json!({ "event": seq, "expected": expected, "seen": seen })
+                })
+                .collect();
+            json!({ "name": name, "verdict": "failed", "failures": failures })
+        }
     }
 }

@@ -226,6 +226,10 @@ impl EngineWorld {
         self.clients.get_mut(conn).ok_or_else(|| format!("the connection of {conn} is closed"))
     }
 
+    pub(crate) fn is_open(&self, conn: &str) -> bool {
+        self.clients.contains_key(conn)
+    }
+
     pub(crate) fn send(&mut self, conn: &str, frame: Frame) -> Done {
         let client = self.client(conn)?;
         client.waiting.push_back(frame);

@@ -166,7 +166,11 @@ impl Host {
         if config.auth_hook.is_some() {
             return Err(StartError::Unsupported("needs a hook, which a command has not".into()));
         }
-        let mut words = command.split_whitespace();
+        let port = self.address.port().to_string();
+        let words = shlex::split(command).ok_or_else(|| {
+            StartError::Failed(format!("a quotation mark in '{command}' has no end"))
+        })?;
+        let mut words = words.into_iter().map(|word| with_port(&word, &port));
         let program =
             words.next().ok_or_else(|| StartError::Failed("the command is empty".into()))?;
         let mut command = Command::new(program);
@@ -336,8 +340,44 @@ async fn watch(
     }
 }
 
+/// A word of a command with the port in the place of PORT, where that is a word of its own:
+/// `--port=PORT` and `127.0.0.1:PORT`, not `SYMPLE_PORT`.
+fn with_port(word: &str, port: &str) -> String {
+    const NAME: &str = "PORT";
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut out = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find(NAME) {
+        let (before, after) = (&rest[..at], &rest[at + NAME.len()..]);
+        out.push_str(before);
+        let alone = !out.ends_with(is_of_name) && !after.starts_with(is_of_name);
+        out.push_str(if alone { port } else { NAME });
+        rest = after;
+    }
+    out + rest
+}
+
 /// An address where nobody listens.
 fn free_address() -> Result<SocketAddr, StartError> {
     let port = free_port().map_err(|error| StartError::Failed(error.to_string()))?;
     Ok((Ipv4Addr::LOCALHOST, port).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_takes_its_place() {
+        for (word, expected) in [
+            ("PORT", "9"),
+            ("--port=PORT", "--port=9"),
+            ("127.0.0.1:PORT/x", "127.0.0.1:9/x"),
+            ("SYMPLE_PORT=PORT", "SYMPLE_PORT=9"),
+            ("PORTS", "PORTS"),
+            ("PORT,PORT", "9,9"),
+        ] {
+            assert_eq!(with_port(word, "9"), expected);
+        }
+    }
 }

@@ -64,8 +64,10 @@ pub(crate) struct SocketWorld {
     early: std::collections::VecDeque<Seen>,
     tell: UnboundedSender<Seen>,
     barriers: u64,
-    /// The least time of quiet that tells that nothing more comes.
-    pub(crate) least_quiet: Duration,
+    /// For how long a silence is watched that is longer; the whole of it if none.
+    watched: Option<Duration>,
+    /// How many silences were watched for less than their time.
+    pub(crate) shortened: usize,
 }
 
 /// Reads what a client receives.
@@ -100,7 +102,7 @@ impl SocketWorld {
         kind: Kind,
         header: &Header,
         redis: Option<Arc<Redis>>,
-        least_quiet: Duration,
+        watched: Option<Duration>,
     ) -> Result<Self, StartError> {
         let (tell, seen) = unbounded_channel();
         let host = Host::start(kind, header, redis, tell.clone()).await?;
@@ -111,7 +113,8 @@ impl SocketWorld {
             early: std::collections::VecDeque::new(),
             tell,
             barriers: 0,
-            least_quiet,
+            watched,
+            shortened: 0,
         })
     }
 
@@ -136,6 +139,10 @@ impl SocketWorld {
         let reader = tokio::spawn(read(conn.into(), stream, self.tell.clone()));
         self.clients.insert(conn.into(), Client { sink, reader });
         Ok(())
+    }
+
+    pub(crate) fn is_open(&self, conn: &str) -> bool {
+        self.clients.contains_key(conn)
     }
 
     fn client(&mut self, conn: &str) -> Result<&mut Client, String> {
@@ -263,7 +270,9 @@ impl SocketWorld {
             }
             self.put_back(others);
         }
-        sleep(self.least_quiet.min(quiet)).await;
+        let watched = self.watched.map_or(quiet, |watched| watched.min(quiet));
+        self.shortened += usize::from(watched < quiet);
+        sleep(watched).await;
     }
 
     pub(crate) async fn finish(mut self) {
