@@ -178,12 +178,12 @@ impl Replay<'_> {
             _ => Ok(()),
         };
         if let Err(seen) = done {
-            self.fail(seq, describe(event), seen);
+            self.fail(seq, &describe(event), seen);
         }
     }
 
-    fn fail(&mut self, seq: usize, expected: String, seen: String) {
-        let expected = self.bindings.resolve(&expected);
+    fn fail(&mut self, seq: usize, expected: &str, seen: String) {
+        let expected = self.bindings.resolve(expected);
         self.failures.push(Failure { seq, expected, seen });
     }
 
@@ -191,7 +191,7 @@ impl Replay<'_> {
     fn expect_closed(&mut self, seq: usize, conn: &str, event: &Event) {
         if self.world.is_open(conn) {
             let expected = format!("the connection is closed, so not: {}", describe(event));
-            self.fail(seq, expected, format!("the connection of {conn} is open"));
+            self.fail(seq, &expected, format!("the connection of {conn} is open"));
         }
     }
 
@@ -274,14 +274,14 @@ impl Replay<'_> {
             match pair {
                 Pair::Same(..) => {}
                 Pair::Changed(row, column) => {
-                    self.fail(places[row], describe(&expected[row]), describe_seen(&seen[column]));
+                    self.fail(places[row], &describe(&expected[row]), describe_seen(&seen[column]));
                 }
                 Pair::Missing(row) => {
                     let seen = nothing();
-                    self.fail(places[row], describe(&expected[row]), seen);
+                    self.fail(places[row], &describe(&expected[row]), seen);
                 }
                 Pair::More(column) => {
-                    self.fail(seq, "nothing more".into(), describe_seen(&seen[column]));
+                    self.fail(seq, "nothing more", describe_seen(&seen[column]));
                 }
             }
         }
