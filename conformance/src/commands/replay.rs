@@ -120,10 +120,10 @@ pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
             let name = &transcript.header.name;
             match verdict {
                 Verdict::Passed { because, .. } if because.is_empty() => {
-                    println!("passed   {name}")
+                    println!("passed   {name}");
                 }
                 Verdict::Passed { because, .. } => {
-                    println!("passed   {name}  ({})", because.join(" "))
+                    println!("passed   {name}  ({})", because.join(" "));
                 }
                 Verdict::Skipped(reason) => println!("skipped  {name}: {reason}"),
                 Verdict::Failed(failures) => println!("FAILED   {name}  {}", all(failures)),
