@@ -153,6 +153,10 @@ async fn observe(
         }
     }
     world.finish().await;
+    // An id may have been learned on another connection than the one that was compared first.
+    for text in differences.iter_mut().filter_map(|difference| difference.recv.as_mut()) {
+        *text = bindings.as_recorded(text);
+    }
     differences.sort_by_key(|difference| difference.seq.or(difference.after));
     Ok(differences)
 }
