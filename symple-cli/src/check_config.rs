@@ -5,13 +5,14 @@ use crate::{
     input::print,
     serve::{addresses, check},
     settings::{SETTINGS, Settings, Source},
-    warn,
+    warn, warn_of,
 };
 
 /// Prints every setting, its value and where it came from.
 pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
     warn(source);
     check(settings)?;
+    source.without_effect().iter().for_each(|warning| warn_of(warning));
     let width = |text: fn(&'static str, &Source) -> usize| {
         SETTINGS.iter().map(|setting| text(setting.name, source)).max().unwrap_or(0)
     };

@@ -104,15 +104,21 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Says what does not count, where there is no log.
 fn warn(source: &Source) {
-    for warning in source.warnings() {
-        stderr::write(format!("symple: warning: {warning}\n"));
-    }
+    source.warnings().for_each(|warning| warn_of(&warning));
+}
+
+/// Says one thing that does not count, where there is no log.
+fn warn_of(problem: &str) {
+    stderr::write(format!("symple: warning: {problem}\n"));
 }
 
 /// Where the values of settings come from.
 fn source(flags: &ArgMatches) -> Result<Source, Failure> {
     let dot_env = read_dot_env(Path::new(".env")).map_err(Failure::usage)?;
-    Ok(Source::collect(flags, |name| std::env::var(name).ok(), &dot_env))
+    let mut source = Source::collect(flags, |name| std::env::var(name).ok(), &dot_env);
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    source.look_through(std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))));
+    Ok(source)
 }
 
 /// The settings, and where they come from.

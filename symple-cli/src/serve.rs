@@ -50,6 +50,9 @@ pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let tls = check(settings)?;
+    for warning in source.without_effect() {
+        tracing::warn!("{warning}");
+    }
     raise_descriptor_limit();
     settings.runtime.run(Serve { settings, tls }).map_err(Failure::crash)?
 }

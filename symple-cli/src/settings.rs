@@ -2,6 +2,7 @@
 
 mod dot_env;
 pub(crate) mod flags;
+mod ignored;
 mod source;
 mod table;
 mod typed;

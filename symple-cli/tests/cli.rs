@@ -280,6 +280,67 @@ fn values_that_mean_nothing() {
     assert!(code == 2 && stderr.starts_with(expected), "{stderr}");
 }
 
+/// SPEC §11: nothing is ignored silently: neither names that are none, nor settings that others
+/// switch off. Neither keeps a server from starting.
+#[test]
+fn what_is_ignored_is_said() {
+    let folder = folder("ignored");
+    std::fs::write(folder.join(".env"), "SYMPLE_REDIS_ULR=redis://:secret@localhost\n").unwrap();
+    let seen = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let (code, _, stderr) = run(&folder, &[&["check-config"], arguments].concat(), variables);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(!stderr.contains("secret"), "{stderr}");
+        stderr.replace("symple: warning: ", "")
+    };
+    let url = "SYMPLE_REDIS_ULR in .env is ignored: there is no such setting; \
+               did you mean SYMPLE_REDIS_URL?\n";
+    assert_eq!(seen(&[], &[]), url);
+    let port = "SYMPLE_PROT is ignored: there is no such setting; did you mean SYMPLE_PORT?\n";
+    assert_eq!(seen(&[], &[("SYMPLE_PROT", "1")]), format!("{url}{port}"));
+    let redis = ["--redis-url", "redis://localhost"];
+    for (arguments, variables, expected) in [
+        (
+            &["--ssl-cert", "x.crt"][..],
+            &[][..],
+            "ssl-cert (flag) has no effect: ssl-enabled is off",
+        ),
+        (
+            &["--session-ttl", "60"],
+            &[],
+            "session-ttl (flag) has no effect: there is no Redis (redis-url)",
+        ),
+        (
+            &[&redis[..], &["--session-ttl", "60"]].concat(),
+            &[],
+            "session-ttl (flag) has no effect: authentication is off",
+        ),
+        (
+            &redis,
+            &[("REDIS_PORT", "6380")],
+            "redis-port (REDIS_PORT) has no effect: redis-url says where Redis is",
+        ),
+        (&["--cluster=false"], &[], "cluster (flag) has no effect: there is no Redis (redis-url)"),
+        (
+            &["--rate-limit", "0", "--rate-burst", "9"],
+            &[],
+            "rate-burst (flag) has no effect: rate-limit is 0",
+        ),
+    ] {
+        assert_eq!(seen(arguments, variables), format!("{url}{expected}\n"));
+    }
+    // What has its default does nothing else without the other setting.
+    assert_eq!(seen(&["--session-ttl", "-1", "--cluster"], &[]), url);
+
+    let child = symple(&folder)
+        .args(["serve", "--host", "127.0.0.1", "--port", "0", "--ssl-key", "x.key"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let server = Server::of(child, |line| line.contains("listens on"));
+    server.signal("TERM");
+    assert_eq!(server.wait().0, 0);
+}
+
 /// SPEC §11, D-TLS: never unencrypted instead.
 #[test]
 fn tls_that_is_incomplete() {

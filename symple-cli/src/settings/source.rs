@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::text::one_line;
 
 use super::{
-    dot_env,
+    dot_env, ignored,
     table::{PORT, SETTINGS, Setting},
 };
 
@@ -65,6 +65,8 @@ pub(crate) struct Source {
     values: HashMap<&'static str, (String, Origin)>,
     /// Variables that are set and count for nothing.
     ignored: Vec<Origin>,
+    /// A line for each variable that is named as ours are and is none.
+    unknown: Vec<String>,
 }
 
 impl Source {
@@ -102,17 +104,30 @@ impl Source {
             (setting.default.into(), Origin::Default)
         };
         let values = SETTINGS.iter().map(|setting| (setting.name, find(setting))).collect();
-        Self { values, ignored }
+        let dot_env = dot_env.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let unknown = ignored::unknown(dot_env, " in .env");
+        Self { values, ignored, unknown }
     }
 
-    /// What is to be said about values that do not count.
+    /// Looks for variables of the process that are named as ours are and are none.
+    pub(crate) fn look_through(&mut self, environment: impl Iterator<Item = (String, String)>) {
+        self.unknown.extend(ignored::unknown(environment, ""));
+    }
+
+    /// A line for each setting of a server that differs from its default and does nothing.
+    pub(crate) fn without_effect(&self) -> Vec<String> {
+        ignored::without_effect(self)
+    }
+
+    /// A line for each variable that does not count.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.ignored.iter().map(|origin| {
+        let links = self.ignored.iter().map(|origin| {
             format!(
                 "{origin} is ignored: it is no port, but the link that Kubernetes sets where a \
                  service has this name (enableServiceLinks: false turns that off)"
             )
-        })
+        });
+        links.chain(self.unknown.iter().cloned())
     }
 
     /// The value of a setting and where it came from.
@@ -135,7 +150,7 @@ impl Source {
 }
 
 /// True for what Kubernetes sets where a service has the name that the variable begins with.
-fn is_link(value: &str) -> bool {
+pub(super) fn is_link(value: &str) -> bool {
     ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.trim_start().starts_with(scheme))
 }
 
