@@ -113,7 +113,10 @@ impl Swarm {
     /// Begins to connect a client; its number.
     pub(crate) fn connect(&mut self, identity: Identity) -> io::Result<usize> {
         let number = self.clients.len();
-        let mut socket = self.target.socket(number)?;
+        let mut socket = self.target.socket(number).map_err(|error| {
+            let why = format!("cannot connect to {}: {error}", self.target.url);
+            io::Error::new(error.kind(), why)
+        })?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(number), interest)?;
         self.clients.push(Client {
@@ -184,6 +187,13 @@ impl Swarm {
     fn writable(&mut self, number: usize) {
         let client = &mut self.clients[number];
         if client.state == State::Connecting {
+            let socket = client.socket.as_ref();
+            if let Some(Ok(Some(error))) = socket.map(TcpStream::take_error) {
+                self.cut(number);
+                let why = format!("cannot connect to {}: {error}", self.target.url);
+                self.broken.get_or_insert(why);
+                return;
+            }
             client.state = State::Upgrading;
             let request = self.target.request();
             self.out.push(number, |bytes| bytes.extend(request.as_bytes()));
