@@ -9,21 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use missing::is_installed;
+
+#[path = "../../../symple-driver/tests/suite/redis/missing.rs"]
+mod missing;
+
 /// Longer than anything takes; not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// True if a program is there. Where it is missing that is said visibly; with `CI` set it is a
-/// failure.
-fn is_installed(program: &str, version: &str) -> bool {
-    let quiet =
-        Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let installed = quiet.is_ok_and(|status| status.success());
-    if !installed {
-        assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
-        eprintln!("NOT RUN: {program} is not installed");
-    }
-    installed
-}
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -153,9 +145,15 @@ impl Drop for Ending {
 
 impl Node {
     pub(crate) fn start(redis: &Redis, runtime: &str) -> Self {
+        Self::start_at(redis, runtime, 0)
+    }
+
+    /// Starts one on a port; 0 is any that is free.
+    pub(crate) fn start_at(redis: &Redis, runtime: &str, port: u16) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_symple"))
             .env_clear()
-            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--rate-limit", "0"])
+            .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--rate-limit", "0"])
             .args(["--redis-url", &redis.url(), "--runtime", runtime])
             .stderr(Stdio::piped())
             .spawn()
@@ -224,12 +222,13 @@ impl Nginx {
         let mut configuration =
             std::fs::read_to_string(page).unwrap().replace("/tmp/symple-nginx.pid", &pid);
         for (node, written) in nodes.iter().zip([4501, 4502, 4503]) {
-            let written = format!("127.0.0.1:{written}");
+            // Whole words: the port of a node may begin with one that is still to be replaced.
+            let written = format!("server 127.0.0.1:{written} ");
             assert!(configuration.contains(&written));
-            configuration = configuration.replace(&written, &node.address.to_string());
+            configuration = configuration.replace(&written, &format!("server {} ", node.address));
         }
         let configuration =
-            configuration.replace("listen 127.0.0.1:4500", &format!("listen 127.0.0.1:{port}"));
+            configuration.replace("listen 127.0.0.1:4500;", &format!("listen 127.0.0.1:{port};"));
         let file = folder.join("nginx.conf");
         std::fs::write(&file, configuration).unwrap();
         let child = Command::new("nginx")
