@@ -38,6 +38,19 @@ impl From<&'static str> for Text {
     }
 }
 
+impl TryFrom<Bytes> for Text {
+    type Error = core::str::Utf8Error;
+
+    /// Takes bytes that have been received, without copying them.
+    ///
+    /// # Errors
+    /// They are not UTF-8.
+    fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
+        core::str::from_utf8(&bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
 impl Deref for Text {
     type Target = str;
 
