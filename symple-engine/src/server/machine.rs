@@ -71,6 +71,8 @@ pub struct Server {
     pub(super) jobs: VecDeque<Job>,
     /// The peers that are still to be told of others: of whom, in ascending order.
     pub(super) rosters: BTreeMap<ConnId, Vec<ConnId>>,
+    /// What these peers have sent to themselves; it comes back behind their rosters.
+    pub(super) echoes: BTreeMap<ConnId, Vec<Text>>,
     /// Clients that have left and are still heard: how much of what they had sent may be handled.
     pub(super) departed: BTreeMap<ConnId, u64>,
     /// Senders that were told that a receiver is too slow: when.
@@ -117,6 +119,7 @@ impl Server {
             newcomers: Newcomers::default(),
             jobs: VecDeque::new(),
             rosters: BTreeMap::new(),
+            echoes: BTreeMap::new(),
             departed: BTreeMap::new(),
             told_too_slow: BTreeMap::new(),
             deliveries_elsewhere: 0,

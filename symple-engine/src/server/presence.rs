@@ -137,6 +137,7 @@ impl Server {
             }
         }
         self.rosters.remove(&conn);
+        self.echoes.remove(&conn);
         self.announce_offline(conn);
         self.registry.leave_all(conn);
         self.follow_occupancy();

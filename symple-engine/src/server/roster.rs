@@ -4,10 +4,12 @@
 //! what fits at once, and of the rest as fast as it reads. Meanwhile the server remembers of whom
 //! it has not been told: nothing is said to it of such a peer, for what counts then is what is
 //! true when its turn comes; and before a frame of such a peer, it is told of the peer.
+//! What the newcomer sends to itself comes back behind all of it, so that it knows when it has been
+//! told of everyone.
 
 use alloc::vec::Vec;
 
-use super::{Action, ConnId, PresenceMode, Server, presence::presence};
+use super::{Action, ConnId, PresenceMode, Server, Text, presence::presence};
 
 impl Server {
     /// Tells a peer of others that it can see now: of some at once, of the rest as fast as it
@@ -55,7 +57,34 @@ impl Server {
         if !untold.is_empty() {
             self.rosters.insert(conn, untold);
             self.out.push(Action::AwaitDrain { conn });
+            return;
         }
+        for text in self.echoes.remove(&conn).into_iter().flatten() {
+            self.out.receivers().push(conn);
+            self.out.send_from(conn, 0, || text);
+        }
+    }
+
+    /// True if the pending receivers of a frame of a peer are the peer itself, which is still to
+    /// be told of others.
+    pub(super) fn is_early_echo(&mut self, conn: ConnId) -> bool {
+        self.rosters.contains_key(&conn)
+            && self.out.pending() == 1
+            && self.out.receivers().last() == Some(&conn)
+    }
+
+    /// Keeps back what a peer sends to itself until it has been told of everyone (R-P3). The
+    /// receivers that are pending are none any more.
+    pub(super) fn keep_echo(&mut self, conn: ConnId, text: Text) {
+        /// How many bytes are kept back; past it the peer is told that it is too slow (R-L8).
+        const MAX_BYTES: usize = 64 * 1024;
+        drop(self.out.take_pending());
+        let echoes = self.echoes.entry(conn).or_default();
+        let kept: usize = echoes.iter().map(|echo| echo.as_bytes().len()).sum();
+        if kept + text.as_bytes().len() > MAX_BYTES && !echoes.is_empty() {
+            return self.undelivered(conn, &text);
+        }
+        echoes.push(text);
     }
 
     /// Sends a peer the presence of another one; how many bytes that is.

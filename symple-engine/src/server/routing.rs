@@ -46,6 +46,12 @@ impl Server {
             None
         };
         let Selection { members, elsewhere } = self.select(conn, &recipient, kind);
+        if self.is_early_echo(conn)
+            && let Some(peer) = self.registry.peer(conn)
+        {
+            let text = Self::write(0, |text| frame.relay(peer.quoted(), text));
+            return self.keep_echo(conn, text);
+        }
         self.tell_of_sender(conn);
         let Self { registry, out, .. } = self;
         let Some(peer) = registry.peer(conn) else { return };

@@ -261,6 +261,10 @@ fn a_roster_bit_by_bit() {
     node.disconnect(peers[3]);
     assert_eq!(node.received(late).len(), 0);
     node.forget();
+    // What it sends to itself comes back behind all that it is told.
+    node.text(late, &format!(r#"{{"type":"event","to":"late|6{}"}}"#, "0".repeat(19)));
+    node.text(late, &format!(r#"{{"type":"event","to":"6{}","x":1}}"#, "0".repeat(19)));
+    assert_eq!(node.received(late).len(), 0);
     // One that it has not been told of speaks, and it is told first.
     node.text(peers[2], r#"{"type":"message","to":"room"}"#);
     let seen = node.received(late);
@@ -275,12 +279,36 @@ fn a_roster_bit_by_bit() {
         if seen.is_empty() {
             break;
         }
-        assert_eq!(seen.len(), 1);
         told.extend(seen);
         node.forget();
     }
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].contains(r#""user":"room1""#));
+    assert!(told[1].contains(r#""to":"late|6…""#) && told[2].contains(r#""x":1"#), "{told:?}");
+}
+
+/// R-P3, R-L8: what waits behind a roster has a limit, and goes with its peer.
+#[test]
+fn what_comes_back_behind_a_roster_is_bounded() {
+    let mut node = Node::new(config(|config| {
+        config.roster_burst = 1;
+        config.rate = None;
+    }));
+    crowd(&mut node, "room", 4);
+    let late = node.auth(r#"{"type":"auth","user":"late","rooms":["room"]}"#);
+    node.forget();
+    let (id, data) = (format!("6{}", "0".repeat(19)), "x".repeat(20_000));
+    for _ in 0..5 {
+        node.text(late, &format!(r#"{{"type":"message","to":"{id}","data":"{data}"}}"#));
+    }
+    let refused = r#"{"type":"error","status":429,"message":"Receiver too slow","to":"6…"}"#;
+    assert_eq!(node.received(late), [refused], "and once a second");
+    assert_eq!(node.server.stats().undelivered, 2);
+    node.forget();
+    node.disconnect(late);
+    node.input_without_drain(Input::Timeout);
+    node.drain();
+    assert_eq!(node.received(late).len(), 0);
 }
 
 /// SPEC §8: what concerns many is done in slices, and others are heard in between.

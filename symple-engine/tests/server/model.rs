@@ -111,6 +111,8 @@ struct World {
     time: u64,
     /// Who is still to be told of others, as soon as it has read.
     awaiting: BTreeSet<ConnId>,
+    /// What these have sent to themselves and is to come back behind their rosters.
+    echoes: BTreeMap<ConnId, usize>,
 }
 
 /// What each connection received, in order.
@@ -119,7 +121,15 @@ type Received = BTreeMap<ConnId, Vec<Value>>;
 impl World {
     fn new(config: Config) -> Self {
         let server = Server::new(config.clone(), counter());
-        Self { config, server, peers: BTreeMap::new(), next: 0, time: 0, awaiting: BTreeSet::new() }
+        Self {
+            config,
+            server,
+            peers: BTreeMap::new(),
+            next: 0,
+            time: 0,
+            awaiting: BTreeSet::new(),
+            echoes: BTreeMap::new(),
+        }
     }
 
     fn input(&mut self, input: Input<'_>) -> Received {
@@ -167,6 +177,10 @@ impl World {
         self.awaiting.remove(&conn);
         let received = self.input(Input::Drained { conn });
         self.check_rosters(&received);
+        if !self.awaiting.contains(&conn) {
+            let back = Self::routed(&received).get(&conn).map_or(0, Vec::len);
+            assert_eq!(back, self.echoes.remove(&conn).unwrap_or(0), "R-P3: behind the roster");
+        }
     }
 
     fn text(&mut self, conn: ConnId, text: &Value) -> Received {
@@ -362,7 +376,12 @@ impl World {
                 if *kind == "presence" {
                     frame["data"] = json!({ "id": "forged", "online": false, "token": SECRET });
                 }
-                let expected = self.receivers(Some(conn), kind, to.as_ref());
+                let mut expected = self.receivers(Some(conn), kind, to.as_ref());
+                if expected.contains(&conn) && self.awaiting.contains(&conn) {
+                    // R-P3: it comes back behind the roster.
+                    expected.clear();
+                    *self.echoes.entry(conn).or_default() += 1;
+                }
                 let received = self.text(conn, &frame);
                 let routed = Self::routed(&received);
                 let seen: BTreeSet<_> = routed.keys().copied().collect();
@@ -383,6 +402,7 @@ impl World {
             Op::Depart { peer, how } => {
                 let Some(conn) = self.nth(*peer) else { return };
                 self.peers.remove(&conn);
+                self.echoes.remove(&conn);
                 let received = match how % 4 {
                     0 => self.text(conn, &json!({ "type": "close" })),
                     1 => self.input(Input::Fault { conn, fault: TransportFault::TooSlow }),
@@ -404,6 +424,7 @@ impl World {
                     self.peers.iter().filter(|(_, p)| p.user == *user).map(|(c, _)| *c).collect();
                 for conn in &gone {
                     self.peers.remove(conn);
+                    self.echoes.remove(conn);
                 }
                 let whom = Whom::User(user);
                 let received = self.input(Input::Host(HostCall::Kick { whom, reason: "bye" }));
