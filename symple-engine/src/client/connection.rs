@@ -153,6 +153,7 @@ impl Client {
         (self.sent, self.handled) = (0, 0);
         let until = after(self.now, self.config.limits.auth_timeout);
         self.state = State::Authenticating { conn, until };
+        self.rooms.claimed = self.rooms_at_start().cloned().collect();
         let token = self.token.clone();
         let text = self.auth(token.as_ref());
         self.send_text(text);

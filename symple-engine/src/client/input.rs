@@ -139,7 +139,8 @@ pub enum Operation {
     },
     /// Wait until the server has handled all that was sent before (R-M1, R-M6).
     Flush,
-    /// Be in a room, from now on, also after a reconnect. While the client is not online it waits.
+    /// Be in a room, from now on, also after a reconnect. While the client is on its way to be
+    /// online it waits. After an error the room is not wanted.
     Join(RoomName),
     /// Be in a room no more.
     Leave(RoomName),

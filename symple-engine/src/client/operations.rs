@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::server::Text;
 
 use super::{
-    Client, Operation, OperationError,
+    Client, End, Operation, OperationError,
     config::OfflinePolicy,
     input::OperationId,
     machine::{State, after},
@@ -114,7 +114,8 @@ impl Client {
     ) -> Result<(), OperationError> {
         match (&self.state, &self.config.offline) {
             (State::Closed(end), _) => Err(OperationError::Closed(end.clone())),
-            (State::Closing { .. }, _) | (_, OfflinePolicy::Refuse) => Err(OperationError::Offline),
+            (State::Closing { .. }, _) => Err(OperationError::Closed(End::Requested)),
+            (_, OfflinePolicy::Refuse) => Err(OperationError::Offline),
             (_, OfflinePolicy::Queue(limits)) => {
                 self.queue.push(self.now, limits, id, text, request)
             }

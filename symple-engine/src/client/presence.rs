@@ -89,7 +89,8 @@ impl Client {
         let mut data = Fields::new()
             .with("user", online.address.user.as_str())
             .with("id", online.address.id.as_str());
-        if let Some(name) = &self.config.name {
+        // A session may have named it (R-A4).
+        if let Some(name) = self.config.name.as_ref().or(online.peer.name.as_ref()) {
             data.set("name", name.as_str());
         }
         data.merge(self.record.clone());

@@ -19,6 +19,8 @@ pub(super) struct Rooms {
     pub(super) wanted: BTreeMap<RoomName, Vec<OperationId>>,
     /// Those that it is in, by the server's word.
     pub(super) held: BTreeSet<Box<str>>,
+    /// Those that stood in the last `auth` frame.
+    pub(super) claimed: Vec<RoomName>,
 }
 
 impl Client {
@@ -34,6 +36,9 @@ impl Client {
 
     /// The caller wants to be in a room (R-R2).
     pub(super) fn join(&mut self, id: OperationId, room: RoomName) {
+        if matches!(self.state, State::Closed(_) | State::Closing { .. }) {
+            return self.fail_offline(id);
+        }
         let limit = self.config.limits.rooms;
         if !self.rooms.wanted.contains_key(&room) && self.rooms.wanted.len() >= limit {
             return self.fail(id, OperationError::TooMany { what: "rooms", limit });
@@ -58,12 +63,16 @@ impl Client {
             self.fail(join, OperationError::Superseded);
         }
         if matches!(self.state, State::Online(_)) {
-            let text = Self::room_frame("{\"type\":\"leave\",\"room\":", &room);
-            self.send_text(text);
-            self.ask(What::Leave { room, operation: Some(id) });
+            self.ask_to_leave(room, Some(id));
         } else {
             self.done(id);
         }
+    }
+
+    fn ask_to_leave(&mut self, room: RoomName, operation: Option<OperationId>) {
+        let text = Self::room_frame("{\"type\":\"leave\",\"room\":", &room);
+        self.send_text(text);
+        self.ask(What::Leave { room, operation });
     }
 
     fn ask_to_join(&mut self, room: RoomName) {
@@ -81,6 +90,12 @@ impl Client {
                 continue;
             }
             self.rooms.held.insert(room.clone());
+        }
+        // What it asked for when it came, and has not wanted any more since.
+        for room in core::mem::take(&mut self.rooms.claimed) {
+            if self.rooms.held.contains(room.as_str()) && !self.rooms.wanted.contains_key(&room) {
+                self.ask_to_leave(room, None);
+            }
         }
         let wanted: Vec<_> = self.rooms.wanted.keys().cloned().collect();
         for room in wanted {
@@ -145,13 +160,17 @@ impl Client {
         }
     }
 
-    /// The client has ended: nothing waits for rooms any more.
+    /// The client has ended: nothing waits for rooms any more. Those that it has waited for in vain
+    /// are not wanted any more, as the caller is told.
     pub(super) fn fail_joins(&mut self, error: &OperationError) {
         self.rooms.held.clear();
         let result = Err(error.clone());
         let rooms: Vec<_> = self.rooms.wanted.keys().cloned().collect();
         for room in rooms {
-            self.finish_joins(&room, &result);
+            if self.rooms.wanted.get(&room).is_some_and(|operations| !operations.is_empty()) {
+                self.finish_joins(&room, &result);
+                self.rooms.wanted.remove(&room);
+            }
         }
     }
 
