@@ -140,7 +140,8 @@ pub enum Operation {
     /// Wait until the server has handled all that was sent before (R-M1, R-M6).
     Flush,
     /// Be in a room, from now on, also after a reconnect. While the client is on its way to be
-    /// online it waits. After an error the room is not wanted.
+    /// online it waits. What fails at once changes nothing; after what fails later the room is not
+    /// wanted any more.
     Join(RoomName),
     /// Be in a room no more.
     Leave(RoomName),

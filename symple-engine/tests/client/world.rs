@@ -397,6 +397,9 @@ impl World {
         sim.next_operation += 1;
         let id = OperationId(sim.next_operation);
         match &operation {
+            // It fails at once, and changes nothing.
+            Operation::Join(_)
+                if matches!(sim.client.status(), Status::Closed | Status::Closing) => {}
             Operation::Join(room) => {
                 sim.wanted.insert(room.to_string());
                 // What is refused later is no word on this.
