@@ -331,7 +331,7 @@ impl Client {
     pub(super) fn fail_offline(&mut self, id: OperationId) {
         let error = match &self.state {
             State::Closed(end) => OperationError::Closed(end.clone()),
-            State::Closing { .. } => OperationError::Closed(super::End::Requested),
+            State::Closing { .. } => OperationError::Closed(End::Requested),
             _ => OperationError::Offline,
         };
         self.fail(id, error);

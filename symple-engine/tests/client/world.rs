@@ -402,8 +402,6 @@ impl World {
                 if matches!(sim.client.status(), Status::Closed | Status::Closing) => {}
             Operation::Join(room) => {
                 sim.wanted.insert(room.to_string());
-                // What is refused later is no word on this.
-                sim.joins.retain(|_, joined| *joined != **room);
                 sim.joins.insert(id, room.to_string());
             }
             Operation::Leave(room) => {
@@ -463,12 +461,12 @@ impl World {
                         link.down.push_back(Down::Drained);
                     }
                 }
-                server::Action::Close { conn, code, .. } => match Self::link(&mut self.links, conn)
-                {
-                    Some(link) => link.down.push_back(Down::Close(code)),
-                    // The socket is dead: the server learns of it in its time.
-                    None => {}
-                },
+                server::Action::Close { conn, code, .. } => {
+                    // Where the socket is dead the server learns of it in its time.
+                    if let Some(link) = Self::link(&mut self.links, conn) {
+                        link.down.push_back(Down::Close(code));
+                    }
+                }
                 server::Action::LoadSession { request, token } => sessions.push((request, token)),
                 server::Action::Admit { .. }
                 | server::Action::CheckSession { .. }
