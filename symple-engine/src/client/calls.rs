@@ -149,7 +149,7 @@ pub enum CallEnd {
     /// The other side has not taken it, for this reason; one line of at most 256 characters.
     /// `busy`: it has another call.
     Rejected(Box<str>),
-    /// It was not taken in time.
+    /// It was not taken in time, or the other side was not heard of in time.
     NotTaken,
     /// The other side is offline.
     PeerOffline,

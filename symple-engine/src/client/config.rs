@@ -224,6 +224,10 @@ pub struct CallConfig {
     pub ring_timeout: Duration,
     /// How long a call that comes in may wait to be taken. 60 s; zero is for ever.
     pub incoming_timeout: Duration,
+    /// How long a call that was taken may be without a signal of the other side, or media: what
+    /// was sent to take it may not have arrived, as between peers that share no room (R-M3). 30 s;
+    /// zero is for ever.
+    pub signal_timeout: Duration,
 }
 
 impl Default for CallConfig {
@@ -232,6 +236,7 @@ impl Default for CallConfig {
             max_calls: 1,
             ring_timeout: Duration::from_secs(45),
             incoming_timeout: Duration::from_secs(60),
+            signal_timeout: Duration::from_secs(30),
         }
     }
 }

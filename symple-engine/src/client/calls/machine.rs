@@ -111,11 +111,18 @@ impl Client {
         }
     }
 
+    /// When a call that is taken now must have heard of the other side.
+    fn signal_until(&self) -> Timestamp {
+        let timeout = self.config.calls.map(|config| config.signal_timeout);
+        after(self.now, timeout.unwrap_or_default())
+    }
+
     /// Takes a call that has come in.
     fn take_call(&mut self, id: CallId, with: Address, data: Option<&RawJson>) {
+        let until = self.signal_until();
         let Some(call) = self.calls.calls.get_mut(&id) else { return };
         call.state = CallState::Connecting;
-        call.until = Timestamp::MAX;
+        call.until = until;
         call.with = Callee::Peer(with.clone());
         call.crossing = None;
         let to = Self::address_text(&with);
@@ -151,6 +158,7 @@ impl Client {
             Ok(_) => {
                 if let Some(call) = self.calls.calls.get_mut(&call) {
                     call.state = CallState::Active;
+                    call.until = Timestamp::MAX;
                 }
                 self.done(id);
             }
@@ -222,7 +230,7 @@ impl Client {
         let due = self.calls.calls.iter().filter(|(_, call)| call.until <= now);
         let due: Vec<_> = due.map(|(id, call)| (*id, call.with.clone(), call.state)).collect();
         for (call, with, state) in due {
-            let subtype = if state == CallState::Ringing { call::HANGUP } else { call::REJECT };
+            let subtype = if state == CallState::Incoming { call::REJECT } else { call::HANGUP };
             self.send_reason(subtype, &with, "timeout");
             self.end_call(call, CallEnd::NotTaken);
         }
@@ -343,9 +351,10 @@ impl Client {
             return;
         };
         self.stop_others(id, &from.id);
+        let until = self.signal_until();
         if let Some(call) = self.calls.calls.get_mut(&id) {
             call.state = CallState::Connecting;
-            call.until = Timestamp::MAX;
+            call.until = until;
             call.with = Callee::Peer(from.clone());
             call.crossing = None;
         }
@@ -401,9 +410,11 @@ impl Client {
     }
 
     fn hear_webrtc(&mut self, from: &Address, signal: Signal) {
-        let found = self.calls.with(from).and_then(|id| Some((id, self.calls.calls.get(&id)?)));
+        let found = self.calls.with(from).and_then(|id| Some((id, self.calls.calls.get_mut(&id)?)));
         match found {
-            Some((call, Call { state: CallState::Connecting | CallState::Active, .. })) => {
+            Some((id, call)) if matches!(call.state, CallState::Connecting | CallState::Active) => {
+                call.until = Timestamp::MAX;
+                let call = id;
                 self.tell(Event::Call(CallEvent::Signal { call, signal }));
             }
             _ => self.stats.stray_signals += 1,
