@@ -297,9 +297,13 @@ fn what_comes_back_behind_a_roster_is_bounded() {
     crowd(&mut node, "room", 4);
     let late = node.auth(r#"{"type":"auth","user":"late","rooms":["room"]}"#);
     node.forget();
-    let (id, data) = (format!("6{}", "0".repeat(19)), "x".repeat(20_000));
-    for _ in 0..5 {
-        node.text(late, &format!(r#"{{"type":"message","to":"{id}","data":"{data}"}}"#));
+    let id = format!("6{}", "0".repeat(19));
+    let message = |len| {
+        let data = "x".repeat(len);
+        format!(r#"{{"type":"message","to":"{id}","data":"{data}"}}"#)
+    };
+    for len in [20_000, 20_000, 20_000, 20_000, 100_000] {
+        node.text(late, &message(len));
     }
     let refused = r#"{"type":"error","status":429,"message":"Receiver too slow","to":"6…"}"#;
     assert_eq!(node.received(late), [refused], "and once a second");
@@ -309,6 +313,12 @@ fn what_comes_back_behind_a_roster_is_bounded() {
     node.input_without_drain(Input::Timeout);
     node.drain();
     assert_eq!(node.received(late).len(), 0);
+    let late = node.auth(r#"{"type":"auth","user":"late","rooms":["room"]}"#);
+    node.forget();
+    let id = "70".to_owned() + &"0".repeat(18);
+    let own = format!(r#"{{"type":"message","to":"{id}","data":"{}"}}"#, "x".repeat(100_000));
+    node.text(late, &own);
+    assert_eq!(node.server.stats().undelivered, 3, "the first one is no exception");
 }
 
 /// SPEC §8: what concerns many is done in slices, and others are heard in between.
