@@ -179,7 +179,9 @@ impl<R: Runtime> Hub<R> {
         input: Input<'_>,
     ) -> Result<usize, EngineError> {
         conns.input += 1;
+        let looked = self.engine.looked();
         let result = self.engine.handle(conns.now, input);
+        conns.spend(usize::try_from(self.engine.looked() - looked).unwrap_or(usize::MAX));
         self.carry_out(conns);
         result
     }

@@ -132,8 +132,9 @@ pub struct RateLimit {
     pub burst: u32,
     /// A frame costs one more unit for each so many bytes. 8 KiB; zero: bytes cost nothing.
     pub bytes_per_unit: usize,
-    /// A frame costs one more unit for each so many deliveries that it causes, presence included.
-    /// 250; zero: deliveries cost nothing.
+    /// A frame costs one more unit for each so many deliveries that it causes, presence included;
+    /// to look at 16 members of a room who are not reached is one. 250; zero: deliveries cost
+    /// nothing.
     pub deliveries_per_unit: usize,
 }
 

@@ -18,6 +18,9 @@ pub(super) const PAUSED_BY_PENDING: u8 = 1;
 /// The peer sends too fast (R-L3).
 pub(super) const PAUSED_BY_RATE: u8 = 2;
 
+/// So many [looks](super::registry::Registry::looks) are as much work as a delivery.
+const LOOKS: u64 = 16;
+
 impl RateLimit {
     /// How long the bucket takes to regain one unit.
     fn interval(self) -> Duration {
@@ -83,9 +86,16 @@ impl Server {
     }
 
     /// How many deliveries have been caused so far, those included that will be made later or by
-    /// other nodes.
-    fn caused(&self) -> u64 {
-        self.out.deliveries + self.deliveries_elsewhere
+    /// other nodes, and what costs as much.
+    pub(super) fn caused(&self) -> u64 {
+        self.out.deliveries + self.deliveries_elsewhere + self.looked()
+    }
+
+    /// How much it has cost so far to look through rooms for those who were not found there, in
+    /// deliveries. A driver that has others wait their turn counts it with what it delivers.
+    #[must_use]
+    pub fn looked(&self) -> u64 {
+        self.registry.looks / LOOKS
     }
 
     /// Frames of a connection that carry no text: control frames, and fragments but for the last.

@@ -64,6 +64,9 @@ pub(super) struct Registry {
     ids: HashTable<u32>,
     keys: Keys,
     pub(super) rooms: Rooms,
+    /// How often a member of a room was looked at who was none of those looked for. That costs
+    /// time, though nothing is delivered.
+    pub(super) looks: u64,
 }
 
 impl Registry {
@@ -76,6 +79,7 @@ impl Registry {
             ids: HashTable::new(),
             rooms: Rooms::new(keys.clone()),
             keys,
+            looks: 0,
         }
     }
 
@@ -318,10 +322,12 @@ impl Registry {
 
     /// Appends the members of a room that are not marked yet, and marks them.
     pub(super) fn push_unmarked_members(&mut self, room: RoomIndex, out: &mut Vec<ConnId>) {
-        let Self { rooms, marks, mark, .. } = self;
+        let Self { rooms, marks, mark, looks, .. } = self;
         for member in rooms.members(room) {
             if core::mem::replace(&mut marks[member.conn.slot as usize], *mark) != *mark {
                 out.push(member.conn);
+            } else {
+                *looks += 1;
             }
         }
     }
@@ -338,6 +344,8 @@ impl Registry {
             if !registry.is_marked(conn) && !registry.shares_marked(conn) {
                 registry.mark(conn);
                 out.push(conn);
+            } else {
+                registry.looks += 1;
             }
         };
         for at in 0..self.rooms.members(room).len() {
@@ -368,7 +376,8 @@ impl Registry {
     }
 
     /// Appends those who share a room with a peer, are not marked yet and are in a room that is
-    /// aimed at, and marks them; and the rooms that those of other nodes are in for it.
+    /// aimed at, and the rooms that those of other nodes are in for it. The rooms of the peer must
+    /// be marked, and none of them be aimed at; who has been looked at is marked.
     pub(super) fn push_acquaintances_aimed_at(
         &mut self,
         conn: ConnId,
@@ -380,31 +389,39 @@ impl Registry {
                 break;
             };
             let own = own.room;
+            self.looks += (self.rooms.members(own).len() + self.rooms.remotes(own).len()) as u64;
             for at in 0..self.rooms.members(own).len() {
                 let other = self.rooms.members(own)[at].conn;
-                if !self.is_marked(other) && self.rooms_aimed_at(other).next().is_some() {
-                    self.mark(other);
+                // However many rooms they share, it is looked at once.
+                if self.mark(other) && self.is_in_aimed_at(other) {
                     out.push(other);
                 }
             }
             for at in 0..self.rooms.remotes(own).len() {
                 let other = self.rooms.remotes(own)[at].conn;
-                if self.mark(other) {
-                    for room in self.rooms_aimed_at(other) {
-                        if !elsewhere.contains(&room) {
-                            elsewhere.push(room);
-                        }
+                if !self.mark(other) {
+                    continue;
+                }
+                self.looks += self.peer(other).map_or(0, |peer| peer.memberships.len()) as u64;
+                let Some(remote) = self.remotes.get(other) else { continue };
+                for membership in &remote.peer.memberships {
+                    let room = membership.room;
+                    // The sender is in none of the rooms that are aimed at: of those only such
+                    // are marked that have been found.
+                    if self.rooms.is_aimed_at(room) && self.rooms.mark(room) {
+                        elsewhere.push(room);
                     }
                 }
             }
         }
     }
 
-    /// Those rooms of a peer that are aimed at.
-    fn rooms_aimed_at(&self, conn: ConnId) -> impl Iterator<Item = RoomIndex> {
+    /// True if a peer is in one of the rooms that are aimed at.
+    fn is_in_aimed_at(&mut self, conn: ConnId) -> bool {
         let memberships = self.peer(conn).map_or(&[][..], |peer| &peer.memberships);
-        let rooms = memberships.iter().map(|membership| membership.room);
-        rooms.filter(|room| self.rooms.is_aimed_at(*room))
+        let found = memberships.iter().position(|found| self.rooms.is_aimed_at(found.room));
+        self.looks += found.unwrap_or(memberships.len()) as u64;
+        found.is_some()
     }
 
     /// Appends every peer of this node that shares a room with this one, once.
@@ -446,10 +463,11 @@ impl Registry {
     }
 
     /// True if the peer is in one of the rooms that are marked.
-    pub(super) fn shares_marked(&self, conn: ConnId) -> bool {
-        self.peer(conn).is_some_and(|peer| {
-            peer.memberships.iter().any(|membership| self.rooms.is_marked(membership.room))
-        })
+    pub(super) fn shares_marked(&mut self, conn: ConnId) -> bool {
+        let memberships = self.peer(conn).map_or(&[][..], |peer| &peer.memberships);
+        let found = memberships.iter().position(|found| self.rooms.is_marked(found.room));
+        self.looks += found.unwrap_or(memberships.len()) as u64;
+        found.is_some()
     }
 
     /// True if the two share a room.

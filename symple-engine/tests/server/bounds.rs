@@ -69,6 +69,56 @@ fn coming_and_going_costs_presence() {
     assert!((20..30).contains(&rounds), "{rounds}");
 }
 
+/// R-L3: to look through rooms for those who are not there costs time, too, and is counted. However
+/// many rooms the members of a room share, each of them is looked at once.
+#[test]
+fn looking_in_vain_costs() {
+    let rooms: Vec<_> = (0..60).map(|n| format!("room{n}")).collect();
+    let names: Vec<_> = rooms.iter().map(|room| &**room).collect();
+    let closed = |config: &mut Config| config.dynamic_rooms = false;
+    for (change, text, frames) in [
+        (None, r#"{"type":"presence","to":"nobody"}"#, 80..120),
+        (None, r#"{"type":"presence","to":["nobody","none"]}"#, 80..120),
+        (Some(closed), r#"{"type":"message","to":"nobody"}"#, 80..120),
+        // All are found in the first of the rooms, and no more in the others.
+        (None, r#"{"type":"message"}"#, 150..250),
+    ] {
+        let mut node = Node::new(config(|config| {
+            if let Some(change) = change {
+                change(config);
+            }
+        }));
+        let peers: Vec<_> = (0..100).map(|n| node.peer(&format!("user{n}"), &names)).collect();
+        node.pass(Duration::from_secs(60));
+        node.forget();
+        let mut sent = 0;
+        while !is_paused(&mut node, peers[0]) {
+            node.text(peers[0], text);
+            sent += 1;
+        }
+        assert!(frames.contains(&sent), "{text}: {sent}");
+    }
+}
+
+/// R-L3: to join where everyone is known already reaches nobody, and is paid for all the same.
+#[test]
+fn coming_and_going_among_acquaintances_costs() {
+    let rate = RateLimit { deliveries_per_unit: 10, ..RateLimit::default() };
+    let mut node = Node::new(config(|config| config.rate = Some(rate)));
+    let peers: Vec<_> =
+        (0..300).map(|n| node.peer(&format!("user{n}"), &["lobby", "room"])).collect();
+    node.pass(Duration::from_secs(60));
+    node.forget();
+    let mut sent = 0;
+    while !is_paused(&mut node, peers[0]) {
+        node.text(peers[0], r#"{"type":"leave","room":"room"}"#);
+        node.text(peers[0], r#"{"type":"join","room":"room"}"#);
+        sent += 2;
+    }
+    // Two looks at each of 299, of which 16 are a delivery: 3 units and 1 for the frame.
+    assert!((95..110).contains(&sent), "{sent}");
+}
+
 /// R-L3: what a bus carries to other nodes, or a hook lets in later, is charged like anything.
 #[test]
 fn an_arrival_is_charged() {

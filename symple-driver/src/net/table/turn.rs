@@ -49,7 +49,7 @@ impl<S: Socket> Conns<S> {
 
     /// So much work has been done, in deliveries.
     pub(crate) fn spend(&mut self, work: usize) {
-        self.spent += work;
+        self.spent = self.spent.saturating_add(work);
     }
 
     /// A frame of so many bytes has been handled.
