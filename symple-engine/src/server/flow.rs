@@ -107,6 +107,10 @@ impl Server {
     }
 
     fn charge(&mut self, conn: ConnId, frames: u32, bytes: usize, deliveries: u64) {
+        let closing = |session: &Session| matches!(session, Session::Closing);
+        if self.registry.get(conn).is_none_or(|connection| closing(&connection.session)) {
+            return;
+        }
         if let Some(left) = self.departed.get_mut(&conn) {
             let cost = u64::from(frames) + deliveries;
             match left.checked_sub(cost) {
@@ -118,9 +122,6 @@ impl Server {
         let Some(rate) = self.config.rate else { return };
         let now = self.now;
         let Some(connection) = self.registry.get_mut(conn) else { return };
-        if matches!(connection.session, Session::Closing) {
-            return;
-        }
         let units = rate.units(bytes, deliveries).saturating_add(frames) - 1;
         if let Err(resume_at) = rate.take(&mut connection.full_at, now, units)
             && connection.paused & PAUSED_BY_RATE == 0
@@ -137,6 +138,8 @@ impl Server {
         let connection = self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
         match &connection.session {
             Session::Closing => {}
+            // It is said once more where it was found to be gone: that is no new allowance.
+            _ if self.departed.contains_key(&conn) => {}
             // R-A10: nobody appears online who is gone.
             Session::AwaitingAuth(_) | Session::Authenticating(_) => {
                 self.end_session(conn, OfflineReason::Disconnected, true);

@@ -53,7 +53,10 @@ impl Server {
     pub(super) fn work(&mut self) {
         let enough = self.out.deliveries + self.config.work_burst.max(1);
         let mut done = 0;
-        while let Some(mut job) = self.jobs.pop_front() {
+        while self.out.deliveries < enough
+            && done < PEERS
+            && let Some(mut job) = self.jobs.pop_front()
+        {
             while let Some(conn) = job.peers().pop() {
                 self.step(&job, conn);
                 done += 1;

@@ -283,7 +283,6 @@ impl Server {
         }
         self.end_session(conn, OfflineReason::Disconnected, true);
         self.departed.remove(&conn);
-        self.told_too_slow.remove(&conn);
         if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {
             self.connections -= 1;
             let party = party(address);

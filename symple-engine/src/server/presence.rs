@@ -138,6 +138,7 @@ impl Server {
         }
         self.rosters.remove(&conn);
         self.echoes.remove(&conn);
+        self.told_too_slow.remove(&conn);
         self.announce_offline(conn);
         self.registry.leave_all(conn);
         self.follow_occupancy();

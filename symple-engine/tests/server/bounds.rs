@@ -171,8 +171,29 @@ fn a_departed_client_is_cut_short() {
     assert_eq!(delivered, 400 * 250 / 101 + 2);
     assert_eq!(node.server.stats().departed_cut_short, 1);
     assert_eq!(node.server.stats().peers, 100);
+    // Nothing is counted, and nothing closed, a second time.
+    node.input(Input::Frames { conn: peers[0], count: u32::MAX }).unwrap();
+    node.nothing();
+    assert_eq!(node.server.stats().departed_cut_short, 1);
     node.disconnect(peers[0]);
     node.nothing();
+}
+
+/// R-L3: that it has left can be said twice; what it had sent is not allowed twice for that.
+#[test]
+fn a_departed_client_leaves_once() {
+    let mut node = Node::new(Config::default());
+    let peers = crowd(&mut node, "r", 101);
+    let mut delivered = 0;
+    for _ in 0..2 {
+        node.input(Input::Departed { conn: peers[0] }).unwrap();
+        for _ in 0..900 {
+            node.text(peers[0], r#"{"type":"message","to":"r"}"#);
+            delivered += node.received(peers[1]).len();
+            node.forget();
+        }
+    }
+    assert_eq!(delivered, 400 * 250 / 101 + 2);
 }
 
 /// R-A10: a client that leaves before it is let in never comes online.
@@ -401,6 +422,32 @@ fn large_calls_are_cut_into_slices() {
         }
         assert!(slices >= 2, "{slices}");
     }
+}
+
+/// Many small calls behind one that is under way are cut into slices like a large one.
+#[test]
+fn many_small_calls_are_cut_into_slices() {
+    let mut node = Node::new(config(|config| config.work_burst = 100));
+    let peers = crowd(&mut node, "room", 40);
+    let call = HostCall::CloseRoom { room: "room" };
+    node.server.handle(node.now, Input::Host(call)).unwrap();
+    for n in 0..peers.len() {
+        let user = format!("room{n}");
+        let call = HostCall::Kick { whom: Whom::User(&user), reason: "bye" };
+        node.server.handle(node.now, Input::Host(call)).unwrap();
+    }
+    loop {
+        let mut closed = 0;
+        while let Some(action) = node.server.poll_action() {
+            closed += usize::from(matches!(action, symple_engine::server::Action::Close { .. }));
+        }
+        assert!(closed < 40, "all at once");
+        if node.server.stats().peers == 0 {
+            break;
+        }
+        node.input_without_drain(Input::Timeout);
+    }
+    assert_eq!(node.server.stats().kicked, 40);
 }
 
 /// R-L6, R-M2: however often a room is named, it is one room.
