@@ -52,6 +52,7 @@ impl<R: Runtime> Hub<R> {
         let result = match event {
             LinkEvent::Up => self.input(conns, Input::BusUp),
             LinkEvent::Down => self.input(conns, Input::BusDown),
+            LinkEvent::Taken(bytes) => self.input(conns, Input::BusTaken { bytes: *bytes }),
             LinkEvent::SessionLoaded(request, session) => {
                 let session = session.as_lookup();
                 self.input(conns, Input::SessionLoaded { request: *request, session })

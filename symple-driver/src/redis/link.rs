@@ -99,6 +99,8 @@ pub(crate) struct Link {
     queued: usize,
     lookups: VecDeque<Lookup>,
     events: VecDeque<LinkEvent>,
+    /// How many of these say that the bus is down.
+    unheard_losses: usize,
     /// There are messages in the inbox that have had no room among the events.
     behind: bool,
     /// The channel on which this link hears itself, and how many checks there were.
@@ -136,6 +138,7 @@ impl Link {
             queued: 0,
             lookups: VecDeque::new(),
             events: VecDeque::new(),
+            unheard_losses: 0,
             behind: false,
             echo: format!("echo:{:032x}", random.random::<u128>()).into(),
             checks: 0,
@@ -189,13 +192,16 @@ impl Link {
 
     /// What the server is to be told next.
     pub(crate) fn next_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        self.unheard_losses -= usize::from(event == Some(LinkEvent::Down));
+        event
     }
 
     /// Publishes on a channel, behind all that was asked of the bus before.
     pub(crate) fn publish(&mut self, channel: Box<str>, payload: Bytes) {
-        // What was published while the bus is down is lost anyway, for those who were away.
-        if self.is_up() {
+        // What was published while the bus is down is lost anyway, for those who were away. A
+        // server that has not heard yet that it was down means the connection before.
+        if self.is_up() && self.unheard_losses == 0 {
             self.enqueue(BusOp::Publish { channel, payload });
         }
     }
@@ -362,6 +368,7 @@ impl Link {
         self.events.extend(self.lookups.drain(..).filter_map(Lookup::unanswered));
         if up {
             self.events.push_back(LinkEvent::Down);
+            self.unheard_losses += 1;
         }
     }
 }

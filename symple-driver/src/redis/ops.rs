@@ -32,6 +32,14 @@ impl BusOp {
             }
     }
 
+    /// The bytes of its payload, if it publishes one.
+    pub(super) fn payload_size(&self) -> usize {
+        match self {
+            Self::Publish { payload, .. } => payload.len(),
+            Self::Subscribe(_) | Self::Unsubscribe(_) => 0,
+        }
+    }
+
     /// Appends its command; there is one answer to each.
     pub(super) fn push_to(&self, pipeline: &mut Pipeline, prefix: &str) {
         let name = |channel: &str| format!("{prefix}{channel}");
@@ -138,6 +146,8 @@ pub(crate) enum LinkEvent {
     Up,
     /// It cannot.
     Down,
+    /// Redis has answered to the publication of so many bytes of payloads.
+    Taken(u64),
     Message {
         channel: Box<str>,
         payload: Vec<u8>,

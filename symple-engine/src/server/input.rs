@@ -133,6 +133,13 @@ pub enum Input<'a> {
     BusUp,
     /// The bus cannot be used.
     BusDown,
+    /// The bus has taken so many bytes of what was to be
+    /// [published](super::Action::Publish) since the last such input: the oldest of it, counted
+    /// in payloads. What was published before [`Input::BusDown`] and not taken never will be.
+    BusTaken {
+        /// How many bytes.
+        bytes: u64,
+    },
     /// The bus has delivered what was published on a channel that is subscribed to; from one node
     /// in the order in which it was published.
     BusMessage {

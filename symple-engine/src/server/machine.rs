@@ -183,6 +183,8 @@ impl Server {
             Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
             Input::BusUp => self.bus_up(),
             Input::BusDown => self.bus_down(),
+            // Nothing is paced by it yet.
+            Input::BusTaken { .. } => {}
             Input::BusMessage { channel, payload } => return self.bus_message(channel, payload),
             Input::Timeout => self.timeout(),
             Input::Shutdown { drain } => self.shut_down(drain),

@@ -47,6 +47,12 @@ impl Link {
         };
         let answers = answers.map_err(|error| RedisError::new(&self.address, &error))?;
         let what = connected.bus.take().map(|(batch, _)| batch.what).unwrap_or_default();
+        // What the socket has taken may wait in it for long, and in Redis's own buffer; what is
+        // answered to has been handed to all who hear it. Refused or not, it waits no more.
+        let taken: usize = what.iter().map(BusOp::payload_size).sum();
+        if taken > 0 && connected.up {
+            self.events.push_back(LinkEvent::Taken(taken as u64));
+        }
         for (op, answer) in what.iter().zip(answers) {
             let Value::ServerError(error) = answer else { continue };
             let below = &self.config.prefix;

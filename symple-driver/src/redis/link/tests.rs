@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Driven {
     link: Link,
     started: Instant,
+    /// How many bytes Redis has taken.
+    taken: u64,
 }
 
 impl Driven {
@@ -27,11 +29,20 @@ impl Driven {
         let mut config = RedisConfig::new(url).unwrap();
         config.ping_interval = Duration::from_millis(50);
         change(&mut config);
-        Self { link: Link::new(config), started: Instant::now() }
+        Self { link: Link::new(config), started: Instant::now(), taken: 0 }
     }
 
-    /// The next thing that the link has to say.
+    /// The next thing that the link has to say, but for what Redis has taken.
     async fn next(&mut self) -> LinkEvent {
+        loop {
+            match self.next_of_all().await {
+                LinkEvent::Taken(bytes) => self.taken += bytes,
+                event => return event,
+            }
+        }
+    }
+
+    async fn next_of_all(&mut self) -> LinkEvent {
         let next = async {
             loop {
                 let polled = poll_fn(|cx| {
@@ -154,6 +165,43 @@ fn the_queue_is_bounded() {
         assert_eq!(link.next().await, LinkEvent::Down);
         redis.signal("CONT");
         assert_eq!(link.next().await, LinkEvent::Up);
+    });
+}
+
+/// R-S4: what Redis has taken is told in bytes of payloads; what is lost with a connection is not
+/// among it, nor what is published before the server knows that it is lost.
+#[test]
+fn what_is_taken_is_counted() {
+    let Some(redis) = Redis::start() else { return };
+    run(async {
+        let mut link = Driven::new(&redis, |_| {});
+        link.subscribe("channel");
+        assert_eq!(link.next().await, LinkEvent::Up);
+        assert_eq!(link.taken, 0);
+        for _ in 0..3000 {
+            link.publish("channel", "0123456789");
+            link.publish("nobody hears this", "x");
+        }
+        while link.taken < 33_000 {
+            if let LinkEvent::Taken(bytes) = link.next_of_all().await {
+                link.taken += bytes;
+            }
+        }
+        assert_eq!(link.taken, 33_000);
+        redis.ask::<()>("CLIENT KILL TYPE pubsub");
+        // It is lost and made again, and the server has not looked.
+        link.until(|link| link.unheard_losses > 0 && link.is_up()).await;
+        link.publish("channel", "lost");
+        while link.next().await != LinkEvent::Down {}
+        assert_eq!(link.next().await, LinkEvent::Up);
+        link.publish("channel", "heard");
+        assert_eq!(link.next().await, message("channel", "heard"));
+        while link.taken < 33_005 {
+            if let LinkEvent::Taken(bytes) = link.next_of_all().await {
+                link.taken += bytes;
+            }
+        }
+        assert_eq!(link.taken, 33_005);
     });
 }
 
