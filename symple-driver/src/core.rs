@@ -435,6 +435,15 @@ fn log(event: &Event) {
             let node = one_line(node);
             tracing::warn!(node, "a node is silent and taken for dead: its peers are offline");
         }
+        Event::NotCaughtUp { nodes } => {
+            let (count, node) = (nodes.len(), nodes.first().map_or("", |node| node));
+            let node = one_line(node);
+            tracing::warn!(
+                count,
+                node,
+                "other nodes have not told their peers in ten seconds: rosters lack them"
+            );
+        }
         _ => {}
     }
 }

@@ -3,18 +3,23 @@
 //! An envelope is a line of JSON, the header, and what it carries behind it:
 //!
 //! ```text
-//! {"v":1,"node":"6u2…","seq":7,"kind":"frame"}
+//! {"v":2,"node":"6u2…","number":31,"seq":7,"kind":"frame"}
 //! {"type":"message","to":"team","data":1.0,"from":"alice|0ab"}
 //! ```
 //!
 //! So a frame travels between nodes as it does to clients: byte for byte, never encoded again.
 //! Clients see nothing of this; and backends keep to [`Emission`](crate::Emission).
+//!
+//! Changes are told to everyone, once, and are numbered. A node that has missed some asks the one
+//! node that knows ([`Ask`]), which answers it alone: with the changes that are missing
+//! ([`Changes`]), or with all its peers in parts ([`Part`]), each of which is asked for.
 
-use alloc::{borrow::Cow, boxed::Box, format, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 use core::str::Utf8Error;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::{
@@ -23,7 +28,7 @@ use crate::{
 };
 
 /// The version of the envelopes that this crate reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest header, in bytes; a longer one is not looked at.
 const MAX_HEADER_LEN: usize = 512;
@@ -49,13 +54,25 @@ pub fn room_channel(room: &str) -> Box<str> {
     format!("room:{room}").into()
 }
 
+/// The sum of a node's changes up to one, given the sum before it and its text: two nodes that
+/// have read the same changes have the same sum. It is a checksum, not a signature.
+#[must_use]
+pub fn next_sum(sum: u64, change: &str) -> u64 {
+    // FNV-1a.
+    let step = |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    change.bytes().fold(sum ^ 0xcbf2_9ce4_8422_2325, step)
+}
+
 /// What one node says to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
     /// Who says it: digits and lower-case letters.
     pub node: Cow<'a, str>,
+    /// How many envelopes the node has published until then, this one included. One with a number
+    /// that is not greater than the last one's is a repeat.
+    pub number: u64,
     /// How many changes the node has told of its peers until then, those in this envelope
-    /// included. Who has seen fewer has missed some.
+    /// included. A receiver that has seen fewer has missed some.
     pub seq: u64,
     /// What.
     pub payload: Payload<'a>,
@@ -66,18 +83,19 @@ pub struct Envelope<'a> {
 #[non_exhaustive]
 pub enum Payload<'a> {
     /// The node lives.
-    Beat,
-    /// The node is there (again), and asks the others for their peers.
-    Hello,
+    Beat(Beat),
+    /// The node is there (again), says what it knows, and asks for what it does not.
+    Hello(Hello<'a>),
     /// The node leaves, and so do all its peers.
     Bye,
-    /// The node has missed something of the receiver's, and asks for its peers.
-    Resync,
-    /// What has changed with the node's peers since `seq - 1`.
-    Change(Change),
-    /// Peers of the node, a part of all that it has: [`Snapshot::parse`] reads it, for those who
-    /// have use for it.
-    Snapshot(Cow<'a, str>),
+    /// The node asks the receiver for what it has missed.
+    Ask(Ask),
+    /// What has changed with one of the node's peers since `seq - 1`: [`Change::parse`] reads it.
+    Change(Cow<'a, str>),
+    /// An answer: the changes that the receiver has missed. [`Changes::parse`] reads it.
+    Changes(Cow<'a, str>),
+    /// An answer: a part of the node's peers. [`Part::parse`] reads it.
+    Part(Cow<'a, str>),
     /// A frame of one of the node's peers, as it is relayed: for those of the receiver's peers
     /// that its `to` names.
     Frame(Cow<'a, str>),
@@ -87,11 +105,44 @@ pub enum Payload<'a> {
     Call(Call),
 }
 
+/// What a node says of itself with every heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The [sum](next_sum) of its changes.
+    pub sum: u64,
+}
+
+/// What a node says when its bus is up (again).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello<'a> {
+    /// Chosen at random; repeated in the answers.
+    pub nonce: u64,
+    /// The [sum](next_sum) of its changes.
+    pub sum: u64,
+    /// What it knows of the other nodes: how many of their changes, and the sum of these.
+    #[serde(borrow)]
+    pub known: BTreeMap<Cow<'a, str>, (u64, u64)>,
+}
+
+/// What a node asks another one for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Chosen at random; repeated in the answer.
+    pub nonce: u64,
+    /// The changes behind so many, of which this is the sum. If the other side does not have them
+    /// any more, or the sum is another one, it answers with the first part of its peers.
+    pub since: Option<(u64, u64)>,
+    /// Without `since`: the peers from this place on.
+    pub after: u32,
+    /// About how many bytes the answer may have.
+    pub bytes: u32,
+}
+
 /// What has changed with one of a node's peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// It is online.
+    /// It is online, as this says and no otherwise.
     Online(PeerState),
     /// It is in these rooms, beside those that it was in.
     Join {
@@ -114,7 +165,7 @@ pub enum Change {
         /// Its public record, an object.
         record: RawJson,
     },
-    /// It is offline.
+    /// It is offline, if it was not already.
     Offline {
         /// Which peer.
         id: PeerId,
@@ -122,6 +173,20 @@ pub enum Change {
 }
 
 impl Change {
+    /// Reads what [`Payload::Change`] carries, or one of [`Changes`].
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Payload`]
+    pub fn parse(text: &str) -> Result<Self, EnvelopeError> {
+        read(text, "change")
+    }
+
+    /// The text that [`Payload::Change`] carries.
+    #[must_use]
+    pub fn encode(&self) -> Cow<'static, str> {
+        write(self)
+    }
+
     /// Which peer it is about.
     #[must_use]
     pub fn id(&self) -> &PeerId {
@@ -132,6 +197,53 @@ impl Change {
             | Self::Record { id, .. }
             | Self::Offline { id } => id,
         }
+    }
+}
+
+/// Changes that a node has told before, as they were told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Changes<'a> {
+    /// That of the question.
+    pub nonce: u64,
+    /// The [sum](next_sum) of all changes of the node.
+    pub sum: u64,
+    /// The number of the first one.
+    pub first: u64,
+    #[serde(borrow)]
+    changes: Vec<&'a RawValue>,
+}
+
+impl<'a> Changes<'a> {
+    /// Reads what [`Payload::Changes`] carries.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Payload`]
+    pub fn parse(text: &'a str) -> Result<Self, EnvelopeError> {
+        read(text, "list of changes")
+    }
+
+    /// The text that [`Payload::Changes`] carries, of changes that are encoded already.
+    #[must_use]
+    pub fn encode<'b>(
+        nonce: u64,
+        sum: u64,
+        first: u64,
+        changes: impl Iterator<Item = &'b str>,
+    ) -> String {
+        let mut text = format!(r#"{{"nonce":{nonce},"sum":{sum},"first":{first},"changes":["#);
+        for (at, change) in changes.enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            text.push_str(change);
+        }
+        text.push_str("]}");
+        text
+    }
+
+    /// The texts of the changes with their numbers: [`Change::parse`] reads them.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &'a str)> {
+        self.changes.iter().zip(0..).map(|(text, at)| (self.first.saturating_add(at), text.get()))
     }
 }
 
@@ -148,27 +260,36 @@ pub struct PeerState {
     pub rooms: Vec<RoomName>,
 }
 
-/// A part of all peers of a node.
+/// A part of all peers of a node, as they were when it was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Which part, from 0.
-    pub part: u32,
-    /// There is no further part.
-    pub last: bool,
+pub struct Part {
+    /// That of the question.
+    pub nonce: u64,
+    /// The [sum](next_sum) of all changes of the node.
+    pub sum: u64,
+    /// From which place on.
+    pub after: u32,
+    /// Where the next part begins; none if this is the last one.
+    pub next: Option<u32>,
     /// The peers.
     pub peers: Vec<PeerState>,
 }
 
-impl Snapshot {
-    /// Reads what [`Payload::Snapshot`] carries.
+impl Part {
+    /// Reads what [`Payload::Part`] carries.
     ///
     /// # Errors
     /// [`EnvelopeError::Payload`]
     pub fn parse(text: &str) -> Result<Self, EnvelopeError> {
-        read(text, "snapshot")
+        let part: Self = read(text, "part")?;
+        // A part behind which the same would come again has no end.
+        match part.next {
+            Some(next) if next <= part.after => Err(EnvelopeError::Payload("part")),
+            _ => Ok(part),
+        }
     }
 
-    /// The text that [`Payload::Snapshot`] carries.
+    /// The text that [`Payload::Part`] carries.
     #[must_use]
     pub fn encode(&self) -> Cow<'static, str> {
         write(self)
@@ -270,6 +391,7 @@ struct Header<'a> {
     v: u32,
     #[serde(borrow)]
     node: Cow<'a, str>,
+    number: u64,
     seq: u64,
     #[serde(borrow)]
     kind: Cow<'a, str>,
@@ -294,18 +416,19 @@ impl<'a> Envelope<'a> {
             return Err(EnvelopeError::Node);
         }
         let payload = match &*header.kind {
-            "beat" => Payload::Beat,
-            "hello" => Payload::Hello,
+            "beat" => Payload::Beat(read(rest, "beat")?),
+            "hello" => Payload::Hello(read(rest, "hello")?),
             "bye" => Payload::Bye,
-            "resync" => Payload::Resync,
-            "change" => Payload::Change(read(rest, "change")?),
-            "snapshot" => Payload::Snapshot(rest.into()),
+            "ask" => Payload::Ask(read(rest, "ask")?),
+            "change" => Payload::Change(rest.into()),
+            "changes" => Payload::Changes(rest.into()),
+            "part" => Payload::Part(rest.into()),
             "frame" => Payload::Frame(rest.into()),
             "emission" => Payload::Emission(rest.into()),
             "call" => Payload::Call(read(rest, "call")?),
             _ => return Err(EnvelopeError::Kind),
         };
-        Ok(Self { node: header.node, seq: header.seq, payload })
+        Ok(Self { node: header.node, number: header.number, seq: header.seq, payload })
     }
 
     /// The node that published this, if it is an envelope; cheaper than [`parse`](Self::parse).
@@ -322,19 +445,25 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let (kind, rest) = match &self.payload {
-            Payload::Beat => ("beat", Cow::Borrowed("")),
-            Payload::Hello => ("hello", Cow::Borrowed("")),
+            Payload::Beat(beat) => ("beat", write(beat)),
+            Payload::Hello(hello) => ("hello", write(hello)),
             Payload::Bye => ("bye", Cow::Borrowed("")),
-            Payload::Resync => ("resync", Cow::Borrowed("")),
-            Payload::Change(change) => ("change", write(change)),
-            Payload::Snapshot(text) => ("snapshot", Cow::Borrowed(&**text)),
+            Payload::Ask(ask) => ("ask", write(ask)),
+            Payload::Change(text) => ("change", Cow::Borrowed(&**text)),
+            Payload::Changes(text) => ("changes", Cow::Borrowed(&**text)),
+            Payload::Part(text) => ("part", Cow::Borrowed(&**text)),
             Payload::Frame(text) => ("frame", Cow::Borrowed(&**text)),
             Payload::Emission(text) => ("emission", Cow::Borrowed(&**text)),
             Payload::Call(call) => ("call", write(call)),
         };
-        let header =
-            Header { v: VERSION, node: (&*self.node).into(), seq: self.seq, kind: kind.into() };
-        let mut out = String::with_capacity(80 + rest.len());
+        let header = Header {
+            v: VERSION,
+            node: (&*self.node).into(),
+            number: self.number,
+            seq: self.seq,
+            kind: kind.into(),
+        };
+        let mut out = String::with_capacity(112 + rest.len());
         out.push_str(&write(&header));
         out.push('\n');
         out.push_str(&rest);
@@ -372,16 +501,15 @@ mod tests {
         let id = || PeerId::new("0ab").unwrap();
         let room = || RoomName::new("team").unwrap();
         for payload in [
-            Payload::Beat,
-            Payload::Hello,
+            Payload::Beat(Beat { sum: u64::MAX }),
+            Payload::Hello(Hello { nonce: 1, sum: 2, known: BTreeMap::new() }),
+            Payload::Hello(Hello { nonce: 1, sum: 2, known: [("n2".into(), (3, 4))].into() }),
             Payload::Bye,
-            Payload::Resync,
-            Payload::Change(Change::Online(state())),
-            Payload::Change(Change::Join { id: id(), rooms: [room()].into() }),
-            Payload::Change(Change::Leave { id: id(), room: room() }),
-            Payload::Change(Change::Record { id: id(), record: RawJson::parse("{}").unwrap() }),
-            Payload::Change(Change::Offline { id: id() }),
-            Payload::Snapshot("{}".into()),
+            Payload::Ask(Ask { nonce: 1, since: None, after: 7, bytes: 9 }),
+            Payload::Ask(Ask { nonce: 1, since: Some((5, u64::MAX)), after: 0, bytes: 9 }),
+            Payload::Change("{}".into()),
+            Payload::Changes("{}".into()),
+            Payload::Part("{}".into()),
             Payload::Frame("{\"to\":\n1.0}".into()),
             Payload::Emission("".into()),
             Payload::Call(Call::Send { id: id(), text: "{}".into() }),
@@ -394,59 +522,111 @@ mod tests {
             Payload::Call(Call::Leave { id: id(), room: room() }),
             Payload::Call(Call::CloseRoom { room: room() }),
         ] {
-            let envelope = Envelope { node: "n1".into(), seq: 7, payload };
+            let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, payload };
             let bytes = envelope.encode();
             assert_eq!(Envelope::parse(&bytes).unwrap(), envelope);
             assert!(Envelope::is_from(&bytes, "n1"));
             assert!(!Envelope::is_from(&bytes, "n"));
             assert!(!Envelope::is_from(&bytes, "n11"));
         }
-        let envelope =
-            Envelope { node: "n1".into(), seq: 7, payload: Payload::Frame("{\"a\":1.0}".into()) };
+        let payload = Payload::Frame("{\"a\":1.0}".into());
+        let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, payload };
         assert_eq!(
             envelope.encode(),
-            "{\"v\":1,\"node\":\"n1\",\"seq\":7,\"kind\":\"frame\"}\n{\"a\":1.0}"
+            "{\"v\":2,\"node\":\"n1\",\"number\":31,\"seq\":7,\"kind\":\"frame\"}\n{\"a\":1.0}"
         );
     }
 
     #[test]
-    fn a_snapshot_is_read_as_it_was_written() {
-        let snapshot = Snapshot { part: 1, last: true, peers: [state()].into() };
-        assert_eq!(Snapshot::parse(&snapshot.encode()).unwrap(), snapshot);
+    fn changes_are_read_as_they_were_written() {
+        let id = || PeerId::new("0ab").unwrap();
+        let room = || RoomName::new("team").unwrap();
+        let changes = [
+            Change::Online(state()),
+            Change::Join { id: id(), rooms: [room()].into() },
+            Change::Leave { id: id(), room: room() },
+            Change::Record { id: id(), record: RawJson::parse("{\n}").unwrap() },
+            Change::Offline { id: id() },
+        ];
+        let texts: Vec<_> = changes.iter().map(Change::encode).collect();
+        for (change, text) in changes.iter().zip(&texts) {
+            assert_eq!(Change::parse(text).as_ref(), Ok(change));
+            assert_eq!(*change.id(), id());
+        }
+        let list = Changes::encode(1, 2, 7, texts.iter().map(|text| &**text));
+        let list = Changes::parse(&list).unwrap();
+        assert_eq!((list.nonce, list.sum), (1, 2));
+        let read: Vec<_> = list.iter().map(|(seq, text)| (seq, text.into())).collect();
+        assert_eq!(read, (7..).zip(texts).collect::<Vec<_>>());
+        assert_eq!(
+            Changes::parse(&Changes::encode(1, 2, 7, [].into_iter())).unwrap().iter().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_part_is_read_as_it_was_written() {
+        let part = Part { nonce: 3, sum: 4, after: 1, next: Some(9), peers: [state()].into() };
+        assert_eq!(Part::parse(&part.encode()), Ok(part.clone()));
+        for next in [0, 1] {
+            let part = Part { next: Some(next), ..part.clone() };
+            assert_eq!(Part::parse(&part.encode()), Err(EnvelopeError::Payload("part")));
+        }
+    }
+
+    #[test]
+    fn sums_tell_changes_and_their_order_apart() {
+        let sum = |changes: &[&str]| changes.iter().fold(0, |sum, change| next_sum(sum, change));
+        let sums =
+            [sum(&[]), sum(&[""]), sum(&["a"]), sum(&["a", "b"]), sum(&["b", "a"]), sum(&["ab"])];
+        for (at, one) in sums.iter().enumerate() {
+            assert!(!sums[at + 1..].contains(one), "{at}");
+        }
     }
 
     /// R-C5: what this version does not know is named, whatever else it says.
     #[test]
     fn foreign_envelopes_are_refused() {
         use EnvelopeError::{Header, Kind, Node, Payload, Utf8, Version};
-        let long = format!("{{\"v\":1,\"x\":\"{}\"}}\n", "x".repeat(MAX_HEADER_LEN));
+        let long = format!("{{\"v\":2,\"x\":\"{}\"}}\n", "x".repeat(MAX_HEADER_LEN));
         for (text, error) in [
             ("", Header),
             ("\n", Header),
             ("hello", Header),
             ("null\n", Header),
             ("{}\n", Header),
-            (r#"{"v":1,"node":"n","seq":1,"kind":"beat"}"#, Header),
+            (r#"{"v":2,"node":"n","number":1,"seq":1,"kind":"beat"}"#, Header),
             ("{\"v\":\"1\"}\n", Header),
-            ("{\"v\":1}\n", Header),
+            ("{\"v\":2}\n", Header),
             (&long, Header),
-            ("{\"v\":2}\n", Version(2)),
+            ("{\"v\":1}\n", Version(1)),
             ("{\"v\":99,\"node\":5,\"new\":[]}\nwhatever", Version(99)),
-            ("{\"v\":1,\"node\":\"a b\",\"seq\":1,\"kind\":\"beat\"}\n", Node),
-            ("{\"v\":1,\"node\":\"\",\"seq\":1,\"kind\":\"beat\"}\n", Node),
-            ("{\"v\":1,\"node\":\"n\",\"seq\":-1,\"kind\":\"beat\"}\n", Header),
-            ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"quux\"}\n", Kind),
-            ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"change\"}\n", Payload("change")),
+            ("{\"v\":2,\"node\":\"a b\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Node),
+            ("{\"v\":2,\"node\":\"\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Node),
+            ("{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":-1,\"kind\":\"beat\"}\n", Header),
+            ("{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"quux\"}\n", Kind),
             (
-                "{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"change\"}\n{\"offline\":{\"id\":\"A\"}}",
-                Payload("change"),
+                "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n",
+                Payload("beat"),
             ),
-            ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"call\"}\n{\"a\":1}", Payload("call")),
+            (
+                "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"hello\"}\n{}",
+                Payload("hello"),
+            ),
+            (
+                "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"ask\"}\n{}",
+                Payload("ask"),
+            ),
+            (
+                "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"call\"}\n{\"a\":1}",
+                Payload("call"),
+            ),
         ] {
             assert_eq!(Envelope::parse(text.as_bytes()).unwrap_err(), error, "{text}");
         }
-        assert_eq!(Snapshot::parse("[]").unwrap_err(), Payload("snapshot"));
+        assert_eq!(Part::parse("[]").unwrap_err(), Payload("part"));
+        assert_eq!(Change::parse("{\"offline\":{\"id\":\"A\"}}").unwrap_err(), Payload("change"));
         assert_eq!(Envelope::parse(b"\xff\n").unwrap_err(), Utf8);
-        assert_eq!(Version(2).to_string(), "an envelope of version 2; this node reads version 1");
+        assert_eq!(Version(1).to_string(), "an envelope of version 1; this node reads version 2");
     }
 }

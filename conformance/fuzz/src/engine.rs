@@ -142,10 +142,10 @@ fn setup(letters: &[u8]) -> (Config, usize) {
             b'y' => config.room_send = RoomSend::Anyone,
             b'c' => config.presence = PresenceMode::Classic,
             b'1' => {
-                (config.roster_burst, config.work_burst, cluster.snapshot_burst) = (1, 1, 1);
+                (config.roster_burst, config.work_burst, cluster.pull_window) = (1, 1, 1);
             }
             b'2' => {
-                (config.roster_burst, config.work_burst, cluster.snapshot_burst) = (300, 3, 300);
+                (config.roster_burst, config.work_burst, cluster.pull_window) = (300, 3, 300);
             }
             b'r' => {
                 let (bytes_per_unit, deliveries_per_unit) = (64, 2);
@@ -181,7 +181,7 @@ fn setup(letters: &[u8]) -> (Config, usize) {
         }
     }
     if let Some(set) = &mut config.cluster {
-        set.snapshot_burst = cluster.snapshot_burst;
+        set.pull_window = cluster.pull_window;
     }
     (config, nodes)
 }

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use symple_engine::server::{ClusterConfig, Config, Input};
 use symple_proto::{
     FrameType, FrameView, RoutedType,
-    cluster::{Call, Envelope, Payload, Snapshot},
+    cluster::{Call, Change, Changes, Envelope, Part, Payload},
 };
 
 use super::world::{Client, World};
@@ -82,13 +82,25 @@ fn parse(bytes: &[u8]) -> bool {
     assert_eq!(again.encode(), encoded);
     assert!(Envelope::is_from(&encoded, &envelope.node));
     match &envelope.payload {
-        Payload::Snapshot(text) => {
-            if let Ok(snapshot) = Snapshot::parse(text) {
-                let encoded = snapshot.encode();
-                match Snapshot::parse(&encoded) {
-                    Ok(again) => assert_eq!(again, snapshot),
-                    Err(error) => panic!("{error}: {encoded}"),
-                }
+        Payload::Part(text) => {
+            if let Ok(part) = Part::parse(text) {
+                assert_eq!(Part::parse(&part.encode()), Ok(part));
+            }
+            true
+        }
+        Payload::Change(text) => {
+            if let Ok(change) = Change::parse(text) {
+                assert_eq!(Change::parse(&change.encode()), Ok(change));
+            }
+            true
+        }
+        Payload::Changes(text) => {
+            if let Ok(changes) = Changes::parse(text) {
+                let texts = changes.iter().map(|(_, text)| text);
+                let encoded = Changes::encode(changes.nonce, changes.sum, changes.first, texts);
+                assert!(
+                    Changes::parse(&encoded).is_ok_and(|again| again.iter().eq(changes.iter()))
+                );
             }
             true
         }

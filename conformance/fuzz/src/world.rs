@@ -208,6 +208,7 @@ impl World {
 
     fn carry_out(&mut self, at: usize) {
         let mut undelivered = Vec::new();
+        let mut taken = 0;
         while let Some(action) = self.nodes[at].server.poll_action() {
             match action {
                 Action::Send { text, to, sender } => {
@@ -258,6 +259,7 @@ impl World {
                 }
                 Action::Publish { channel, payload } => {
                     self.bytes += payload.len() as u64;
+                    taken += payload.len() as u64;
                     let text = String::from_utf8_lossy(&payload);
                     assert!(self.spoilt || !text.contains(TOKEN), "R-P5: a token leaves: {text}");
                     assert!(self.spoilt || !text.contains(PRIVATE), "R-A4: private: {text}");
@@ -272,6 +274,11 @@ impl World {
                 }
                 _ => {}
             }
+        }
+        if taken > 0 {
+            let input = Input::BusTaken { bytes: taken };
+            assert_eq!(self.nodes[at].server.handle(self.now, input), Ok(0));
+            self.carry_out(at);
         }
         for (sender, text) in undelivered {
             let input = Input::Undelivered { sender, text: &text };

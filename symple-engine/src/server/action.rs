@@ -235,6 +235,12 @@ pub enum Event {
         /// It did not say goodbye.
         dead: bool,
     },
+    /// The bus came up ten seconds ago, and of these other nodes it is still not known who their
+    /// peers are: rosters lack them until it is. Comes in any case.
+    NotCaughtUp {
+        /// Which.
+        nodes: Vec<Box<str>>,
+    },
     /// A session is not what it should be (R-A4): it is refused, or what is wrong in it is ignored.
     /// Comes in any case; clients choose how often.
     SessionFault {

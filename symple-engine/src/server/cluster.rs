@@ -7,32 +7,38 @@
 //! never forwarded, it follows on every node from what that node knows. That is why it cannot get
 //! lost for long.
 //!
-//! What is told is numbered. Who misses a number asks for all peers of the node that told it, and
-//! compares. Until then no frame of that node is delivered: nobody may be reached by someone who
-//! has, perhaps, left the room (R-M3). A node that is silent for too long is taken for dead, and
-//! its peers for offline.
+//! What is told is numbered, once and for everyone. Who misses a number asks the node that told it,
+//! alone, for what is missing: for those changes, or for all its peers, part by part. No frame is
+//! delivered that depends on what is missing: nobody may be reached by someone who has, perhaps,
+//! left the room (R-M3). A node that is silent for too long is taken for dead, and its peers for
+//! offline.
+//!
+//! Nothing here waits behind what is large: [`bus`] says what is put off while much waits, [`pull`]
+//! how much is asked for at a time.
 
+mod answers;
+mod bus;
+mod changes;
+mod heartbeat;
 mod host;
 mod nodes;
+mod pull;
 mod replica;
-mod telling;
+mod ring;
+mod waiting;
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 
-use symple_proto::cluster::{
-    BROADCAST_CHANNEL, CLUSTER_CHANNEL, Change, Envelope, Payload, PeerState, node_channel,
-    room_channel,
-};
-use symple_proto::{PeerId, RawJson, RoomName, UserName};
+use symple_proto::cluster::{BROADCAST_CHANNEL, CLUSTER_CHANNEL, Envelope, Payload, node_channel};
 
 use crate::Timestamp;
 
-use super::{
-    Action, ConnId, EngineError, Server, peer::Peer, remotes::NodeIndex, rooms::RoomIndex,
-    routing::Elsewhere, timers::Timer,
-};
-use nodes::Nodes;
-use telling::Telling;
+use super::{Action, EngineError, Server, remotes::NodeIndex};
+use answers::Asks;
+use changes::Deferred;
+use nodes::{Node, Nodes};
+use ring::Ring;
+use waiting::Waiting;
 
 /// The silence of a node is noticed soon after it has lasted too long.
 const LOOKS_PER_BEAT: u32 = 4;
@@ -42,18 +48,41 @@ const LOOKS_PER_BEAT: u32 = 4;
 pub(super) struct Cluster {
     /// What others call this node.
     id: Box<str>,
-    /// How many changes it has told of.
-    seq: u64,
+    /// How many envelopes it has published.
+    number: u64,
+    /// The changes that it has told of.
+    ring: Ring,
+    /// The changes that it has not told of yet.
+    deferred: Deferred,
+    /// What it has published and the bus has not taken yet.
+    waiting: Waiting,
+    /// What it has been asked.
+    asks: Asks,
     /// The bus can be used.
     up: bool,
+    /// Since when.
+    up_at: Timestamp,
+    /// What was missed before that is here.
+    caught_up: bool,
+    /// The nonce of the last `hello`.
+    hello: u64,
     /// It has said goodbye.
     left: bool,
     /// When it looks who lives.
     next_look: Timestamp,
     /// How often it has looked.
     looks: u32,
-    telling: Telling,
+    /// How often it has asked.
+    turns: u64,
     nodes: Nodes,
+}
+
+impl Cluster {
+    /// How many nodes are asked for their peers now.
+    fn pulls(&self) -> usize {
+        let asked = |node: &Node| node.asked.is_some_and(|asked| asked.after.is_some());
+        self.nodes.iter().filter(|(_, node)| node.proven && asked(node)).count()
+    }
 }
 
 impl Server {
@@ -66,12 +95,19 @@ impl Server {
         }
         self.cluster = Some(Cluster {
             id,
-            seq: 0,
+            number: 0,
+            ring: Ring::default(),
+            deferred: Deferred::default(),
+            waiting: Waiting::default(),
+            asks: Asks::default(),
             up: false,
+            up_at: Timestamp::ZERO,
+            caught_up: false,
+            hello: 0,
             left: false,
             next_look: Timestamp::MAX,
             looks: 0,
-            telling: Telling::default(),
+            turns: 0,
             nodes: Nodes::default(),
         });
     }
@@ -103,119 +139,79 @@ impl Server {
         self.envelope(envelope)
     }
 
-    /// Says something on a channel, if the bus is up.
-    fn say(&mut self, channel: Box<str>, payload: Payload<'_>) {
-        let Some(cluster) = &self.cluster else { return };
-        if cluster.up && !cluster.left {
-            let envelope = Envelope { node: (&*cluster.id).into(), seq: cluster.seq, payload };
-            let payload = envelope.encode();
-            self.stats.published += 1;
-            self.out.push(Action::Publish { channel, payload });
-        }
-    }
-
-    fn say_to(&mut self, node: NodeIndex, payload: Payload<'_>) {
-        let Some(id) = self.cluster.as_ref().and_then(|cluster| cluster.nodes.id(node)) else {
-            return;
+    /// Another node says something.
+    fn envelope(&mut self, envelope: Envelope<'_>) -> Result<usize, EngineError> {
+        let now = self.now;
+        let Envelope { node: id, number, seq, payload } = envelope;
+        let Some(cluster) = &mut self.cluster else { return Ok(0) };
+        let node = match payload {
+            // Who was never there has nobody to take along.
+            Payload::Bye => cluster.nodes.find(&id),
+            _ => Some(cluster.nodes.find_or_add(&id, now).ok_or(EngineError::TooManyNodes)?),
         };
-        self.say(node_channel(id), payload);
+        let Some(node) = node else { return Ok(0) };
+        match payload {
+            Payload::Part(text) => return self.take_part(node, number, seq, &text),
+            Payload::Changes(text) => return self.take_changes(node, number, seq, &text),
+            _ => {}
+        }
+        if !self.node_mut(node).is_some_and(|state| state.hears(number, now)) {
+            self.stats.repeats += 1;
+            self.doubt(node);
+            return Ok(0);
+        }
+        match payload {
+            Payload::Bye => self.lose_node(node, false),
+            Payload::Beat(beat) => self.compare(node, seq, beat.sum),
+            Payload::Hello(hello) => {
+                self.compare(node, seq, hello.sum);
+                let id = self.node_id().unwrap_or_default();
+                let known = hello.known.get(id).copied();
+                self.answer_hello(node, hello.nonce, known);
+            }
+            Payload::Ask(ask) => self.asked(node, ask),
+            Payload::Change(text) => return self.take_change(node, seq, &text),
+            Payload::Frame(text) => return self.deliver(node, seq, &text),
+            Payload::Emission(text) => return self.emit_here(&text),
+            Payload::Call(call) => return self.called(&call),
+            _ => {}
+        }
+        Ok(0)
     }
 
-    /// Publishes a frame to the nodes that have receivers of it: to each once (R-M2, R-C3).
-    pub(super) fn publish(&mut self, elsewhere: Elsewhere, payload: Payload<'_>) {
-        match elsewhere {
-            Elsewhere::Nobody => {}
-            Elsewhere::Node(node) => self.say_to(node, payload),
-            Elsewhere::Rooms => match &self.rooms_elsewhere[..] {
-                [] => {}
-                [room] => {
-                    let channel = room_channel(self.registry.rooms.name(*room));
-                    self.say(channel, payload);
-                }
-                rooms => {
-                    // The channels of several rooms would bring it to a node several times.
-                    let remotes = rooms.iter().flat_map(|room| self.registry.rooms.remotes(*room));
-                    let nodes =
-                        remotes.filter_map(|member| Some(self.registry.remote(member.conn)?.node));
-                    let mut nodes: Vec<_> = nodes.collect();
-                    nodes.sort_unstable();
-                    nodes.dedup();
-                    for node in nodes {
-                        self.say_to(node, payload.clone());
-                    }
-                }
-            },
+    fn node_mut(&mut self, node: NodeIndex) -> Option<&mut Node> {
+        self.cluster.as_mut()?.nodes.get_mut(node)
+    }
+
+    /// A node says how many changes it has told, and their sum: is that what is known?
+    fn compare(&mut self, node: NodeIndex, seq: u64, sum: u64) {
+        let Some(state) = self.node_mut(node) else { return };
+        if !state.is_known() {
+            self.pull_more();
+        } else if state.seq < seq {
+            self.missed(node);
+        } else if (state.seq, state.sum) != (seq, sum) {
+            self.doubt(node);
         }
     }
 
-    /// Subscribes to the rooms that the node has members in now, and to no others (R-C3).
-    pub(super) fn follow_occupancy(&mut self) {
-        for (room, occupied) in self.registry.rooms.take_occupancy() {
-            let channel = room_channel(&room);
-            self.out.push(if occupied {
-                Action::Subscribe { channel }
-            } else {
-                Action::Unsubscribe { channel }
-            });
+    /// Changes of a node are missing: it is asked for them.
+    fn missed(&mut self, node: NodeIndex) {
+        if let Some(state) = self.node_mut(node)
+            && !core::mem::replace(&mut state.behind, true)
+        {
+            self.stats.resyncs += 1;
         }
+        self.pull_more();
     }
 
-    /// Tells the other nodes what has changed with a peer of this one.
-    fn announce(&mut self, conn: ConnId, change: impl FnOnce(&Self, &Peer) -> Option<Change>) {
-        if self.cluster.is_none() || conn.is_remote() {
-            return;
+    /// Someone may have spoken in a node's name: the node itself is asked, once in a while. Until
+    /// it has answered, what is known of it counts.
+    fn doubt(&mut self, node: NodeIndex) {
+        if let Some(state) = self.node_mut(node) {
+            state.doubted |= state.is_known();
         }
-        // Who learns that the peer is in a room may send there at once.
-        self.follow_occupancy();
-        let Some(change) = self.registry.peer(conn).and_then(|peer| change(self, peer)) else {
-            return;
-        };
-        if let Some(cluster) = &mut self.cluster {
-            cluster.seq += 1;
-        }
-        self.say(CLUSTER_CHANNEL.into(), Payload::Change(change));
-    }
-
-    pub(super) fn announce_online(&mut self, conn: ConnId) {
-        self.announce(conn, |server, peer| Some(Change::Online(server.state_of(peer)?)));
-    }
-
-    pub(super) fn announce_offline(&mut self, conn: ConnId) {
-        self.announce(conn, |_, peer| Some(Change::Offline { id: id_of(peer)? }));
-    }
-
-    pub(super) fn announce_join<'a>(&mut self, conn: ConnId, rooms: impl Iterator<Item = &'a str>) {
-        self.announce(conn, |_, peer| {
-            let rooms = rooms.filter_map(|room| RoomName::new(room).ok()).collect();
-            Some(Change::Join { id: id_of(peer)?, rooms })
-        });
-    }
-
-    pub(super) fn announce_leave(&mut self, conn: ConnId, room: RoomIndex) {
-        self.announce(conn, |server, peer| {
-            let room = RoomName::new(server.registry.rooms.name(room)).ok()?;
-            Some(Change::Leave { id: id_of(peer)?, room })
-        });
-    }
-
-    pub(super) fn announce_record(&mut self, conn: ConnId) {
-        self.announce(conn, |_, peer| {
-            let record = RawJson::parse(peer.record.text()).ok()?;
-            Some(Change::Record { id: id_of(peer)?, record })
-        });
-    }
-
-    /// A peer of this node, as others are told of it.
-    fn state_of(&self, peer: &Peer) -> Option<PeerState> {
-        let rooms = peer.memberships.iter().map(|membership| membership.room);
-        Some(PeerState {
-            user: UserName::new(peer.user()).ok()?,
-            id: id_of(peer)?,
-            record: RawJson::parse(peer.record.text()).ok()?,
-            rooms: rooms
-                .filter_map(|room| RoomName::new(self.registry.rooms.name(room)).ok())
-                .collect(),
-        })
+        self.pull_more();
     }
 
     /// Leaves the cluster politely (SPEC §12): the others need not wait for its silence.
@@ -225,55 +221,4 @@ impl Server {
             cluster.left = true;
         }
     }
-
-    /// Looks who lives, and once in a while says that it does.
-    pub(super) fn look_around(&mut self) {
-        let Some(config) = self.config.cluster.clone() else { return };
-        let now = self.now;
-        let Some(cluster) = &mut self.cluster else { return };
-        let late = now.since(cluster.next_look);
-        cluster.next_look = now + config.heartbeat / LOOKS_PER_BEAT;
-        self.timers.set(cluster.next_look, Timer::LookAround);
-        if late > config.heartbeat {
-            // This node has been stopped: what the others said meanwhile is still to be read.
-            cluster.nodes.heard_all(now);
-        }
-        let (dead, unsynced) = cluster.nodes.examine(now, &config);
-        cluster.looks = cluster.looks.wrapping_add(1);
-        if cluster.looks.is_multiple_of(LOOKS_PER_BEAT) || late > config.heartbeat {
-            self.say(CLUSTER_CHANNEL.into(), Payload::Beat);
-        }
-        for node in dead {
-            self.lose_node(node, true);
-        }
-        for node in unsynced {
-            self.say_to(node, Payload::Resync);
-        }
-    }
-
-    /// The bus can be used: others are told of this node, and asked for theirs.
-    pub(super) fn bus_up(&mut self) {
-        let Some(config) = &self.config.cluster else { return };
-        let heartbeat = config.heartbeat;
-        let Some(cluster) = &mut self.cluster else { return };
-        cluster.up = true;
-        cluster.nodes.missed_all();
-        if cluster.next_look == Timestamp::MAX {
-            cluster.next_look = self.now + heartbeat / LOOKS_PER_BEAT;
-            self.timers.set(cluster.next_look, Timer::LookAround);
-        }
-        self.say(CLUSTER_CHANNEL.into(), Payload::Hello);
-        self.tell_anew();
-    }
-
-    /// The bus cannot be used. Its other side is not given up at once: it may be back in a moment.
-    pub(super) fn bus_down(&mut self) {
-        if let Some(cluster) = &mut self.cluster {
-            cluster.up = false;
-        }
-    }
-}
-
-fn id_of(peer: &Peer) -> Option<PeerId> {
-    PeerId::new(peer.id()).ok()
 }

@@ -196,9 +196,9 @@ pub struct ClusterConfig {
     /// After how long a silence a node is taken for dead and its peers for offline; it is looked
     /// for four times a heartbeat. 6 s; more than two heartbeats.
     pub timeout: Duration,
-    /// How many bytes of its peers a node tells at once, when it is to tell them all; 20 ms later
-    /// it goes on. 512 KiB.
-    pub snapshot_burst: usize,
+    /// About how many bytes of the peers of other nodes are asked for at a time, of all those nodes
+    /// together; the rest is asked for as it arrives. 256 KiB.
+    pub pull_window: usize,
 }
 
 impl Default for ClusterConfig {
@@ -206,7 +206,7 @@ impl Default for ClusterConfig {
         Self {
             heartbeat: Duration::from_secs(2),
             timeout: Duration::from_secs(6),
-            snapshot_burst: 512 * 1024,
+            pull_window: 256 * 1024,
         }
     }
 }

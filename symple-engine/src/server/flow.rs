@@ -17,6 +17,8 @@ use super::{
 pub(super) const PAUSED_BY_PENDING: u8 = 1;
 /// The peer sends too fast (R-L3).
 pub(super) const PAUSED_BY_RATE: u8 = 2;
+/// Too much of what the peer has sent waits for the bus (R-C6).
+pub(super) const PAUSED_BY_BUS: u8 = 4;
 
 /// So many [looks](super::registry::Registry::looks) are as much work as a delivery.
 const LOOKS: u64 = 16;
@@ -147,7 +149,7 @@ impl Server {
             Session::Online(_) => {
                 let left = self.config.rate.unwrap_or_default().of_a_departed();
                 self.departed.insert(conn, left);
-                self.resume(conn, PAUSED_BY_RATE);
+                self.resume(conn, PAUSED_BY_RATE | PAUSED_BY_BUS);
                 if let Some(queue) = self.drop_pending(conn) {
                     self.run_queue(conn, queue);
                 }

@@ -11,38 +11,37 @@ use symple_proto::{CloseCode, Status};
 
 use super::{ConnId, OfflineReason, Server, remotes::NodeIndex};
 
-/// How many peers are dealt with before the rest has to wait.
-const PEERS: usize = 256;
+/// How much is done before the rest has to wait: so much for a peer that is dealt with, and one for
+/// a place that is looked at.
+const EFFORT: usize = 4096;
+const EFFORT_FOR_A_PEER: usize = 16;
 
-/// Something that is to be done with many peers, in the order from the end.
+/// Something that is to be done with many peers.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Take them out of a room.
+    /// Take them out of a room. From the end, as are the next two.
     Leave { room: Box<str>, peers: Vec<ConnId> },
     /// Close them, and tell them why.
     Kick { reason: Box<str>, peers: Vec<ConnId> },
     /// Close them because the node shuts down.
     ShutDown { peers: Vec<ConnId> },
-    /// Peers of a node that is gone are offline.
-    Lose { node: NodeIndex, peers: Vec<ConnId> },
-}
-
-impl Job {
-    fn peers(&mut self) -> &mut Vec<ConnId> {
-        match self {
-            Self::Leave { peers, .. }
-            | Self::Kick { peers, .. }
-            | Self::ShutDown { peers }
-            | Self::Lose { peers, .. } => peers,
-        }
-    }
+    /// Peers of another node arrive that it has told in a part.
+    Arrive { node: NodeIndex },
+    /// Those of its peers that it has not told of since this pull are offline; from this place on.
+    Sweep { node: NodeIndex, pull: u32, at: u32, any: bool },
+    /// Peers of a node that is gone are offline; from this place on.
+    Lose { node: NodeIndex, at: u32 },
 }
 
 impl Server {
     /// Does something with many peers: at once if that is not much, and if nothing waits.
     pub(super) fn start(&mut self, mut job: Job) {
-        job.peers().reverse();
-        let idle = self.jobs.is_empty();
+        if let Job::Leave { peers, .. } | Job::Kick { peers, .. } | Job::ShutDown { peers } =
+            &mut job
+        {
+            peers.reverse();
+        }
+        let idle = self.jobs.is_empty() && !self.working;
         self.jobs.push_back(job);
         if idle {
             self.work();
@@ -51,41 +50,84 @@ impl Server {
 
     /// Does a slice of what waits.
     pub(super) fn work(&mut self) {
+        self.working = true;
         let enough = self.out.deliveries + self.config.work_burst.max(1);
         let mut done = 0;
-        while self.out.deliveries < enough
-            && done < PEERS
-            && let Some(mut job) = self.jobs.pop_front()
-        {
-            while let Some(conn) = job.peers().pop() {
-                self.step(&job, conn);
-                done += 1;
-                if self.out.deliveries >= enough || done >= PEERS {
-                    break;
+        while let Some(mut job) = self.jobs.pop_front() {
+            while let Some(effort) = self.step(&mut job) {
+                done += effort;
+                if self.out.deliveries >= enough || done >= EFFORT {
+                    self.jobs.push_front(job);
+                    self.working = false;
+                    return;
                 }
             }
-            if !job.peers().is_empty() {
-                return self.jobs.push_front(job);
-            }
-            if let Job::Lose { node, .. } = job {
-                self.free_node(node);
+            match job {
+                Job::Arrive { node } => self.part_done(node),
+                Job::Sweep { node, any, .. } => self.swept(node, any),
+                Job::Lose { node, .. } => self.free_node(node),
+                _ => {}
             }
         }
+        self.working = false;
     }
 
-    fn step(&mut self, job: &Job, conn: ConnId) {
-        if self.registry.peer(conn).is_none() {
-            return;
-        }
+    /// Does the next bit of a job; how much it was. `None` when there is no more.
+    fn step(&mut self, job: &mut Job) -> Option<usize> {
         match job {
-            Job::Leave { room, .. } => self.leave(conn, room),
-            Job::Kick { reason, .. } => {
-                self.stats.kicked += 1;
-                self.error(conn, Status::FORBIDDEN, reason);
-                self.end(conn, CloseCode::KICKED, "Kicked", OfflineReason::Kicked);
+            Job::Leave { room, peers } => {
+                let conn = peers.pop()?;
+                if self.registry.peer(conn).is_some() {
+                    self.leave(conn, room);
+                }
             }
-            Job::ShutDown { .. } => self.say_goodbye(conn),
-            Job::Lose { .. } => self.remote_offline(conn),
+            Job::Kick { reason, peers } => {
+                let conn = peers.pop()?;
+                if self.registry.peer(conn).is_some() {
+                    self.stats.kicked += 1;
+                    self.error(conn, Status::FORBIDDEN, reason);
+                    self.end(conn, CloseCode::KICKED, "Kicked", OfflineReason::Kicked);
+                }
+            }
+            Job::ShutDown { peers } => {
+                let conn = peers.pop()?;
+                if self.registry.peer(conn).is_some() {
+                    self.say_goodbye(conn);
+                }
+            }
+            Job::Arrive { node } => {
+                let peer = self.next_arrival(*node)?;
+                // One that is another's is left out; nothing else of the part is wrong for it.
+                let _ = self.take_peer(*node, &peer);
+            }
+            Job::Sweep { node, pull, at, any } => {
+                let gone = self.registry.remote_in(*at)?.filter(|remote| {
+                    // A later pull may have begun.
+                    let older = remote.pull.wrapping_sub(*pull).cast_signed() < 0;
+                    remote.node == *node && older
+                });
+                let gone = gone.map(|remote| remote.conn);
+                *any |= gone.is_some();
+                *at += 1;
+                return Some(self.lose_peer(gone));
+            }
+            Job::Lose { node, at } => {
+                let gone = self.registry.remote_in(*at)?.filter(|remote| remote.node == *node);
+                let gone = gone.map(|remote| remote.conn);
+                *at += 1;
+                return Some(self.lose_peer(gone));
+            }
+        }
+        Some(EFFORT_FOR_A_PEER)
+    }
+
+    fn lose_peer(&mut self, gone: Option<ConnId>) -> usize {
+        match gone {
+            Some(conn) => {
+                self.remote_offline(conn);
+                EFFORT_FOR_A_PEER
+            }
+            None => 1,
         }
     }
 }

@@ -69,6 +69,8 @@ pub struct Server {
     pub(super) newcomers: Newcomers,
     /// Work that has been begun and not finished.
     pub(super) jobs: VecDeque<Job>,
+    /// Some of it is being done.
+    pub(super) working: bool,
     /// The peers that are still to be told of others: of whom, in ascending order.
     pub(super) rosters: BTreeMap<ConnId, Vec<ConnId>>,
     /// What these peers have sent to themselves; it comes back behind their rosters.
@@ -77,6 +79,8 @@ pub struct Server {
     pub(super) departed: BTreeMap<ConnId, u64>,
     /// Senders that were told that a receiver is too slow: when.
     pub(super) told_too_slow: BTreeMap<ConnId, Timestamp>,
+    /// Senders that were told that the cluster is busy: when.
+    pub(super) told_busy: BTreeMap<ConnId, Timestamp>,
     /// Deliveries that are charged to someone and made later, or by other nodes.
     pub(super) deliveries_elsewhere: u64,
     pub(super) shutdown: Option<Shutdown>,
@@ -118,10 +122,12 @@ impl Server {
             unauthenticated: 0,
             newcomers: Newcomers::default(),
             jobs: VecDeque::new(),
+            working: false,
             rosters: BTreeMap::new(),
             echoes: BTreeMap::new(),
             departed: BTreeMap::new(),
             told_too_slow: BTreeMap::new(),
+            told_busy: BTreeMap::new(),
             deliveries_elsewhere: 0,
             shutdown: None,
             stats: Stats::default(),
@@ -152,6 +158,7 @@ impl Server {
             rooms: self.registry.rooms.len(),
             remote_peers: self.registry.remote_count(),
             nodes: self.nodes().count(),
+            bus_waiting: self.bus_waiting(),
             deliveries: self.out.deliveries,
             ..self.stats
         }
@@ -183,8 +190,7 @@ impl Server {
             Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
             Input::BusUp => self.bus_up(),
             Input::BusDown => self.bus_down(),
-            // Nothing is paced by it yet.
-            Input::BusTaken { .. } => {}
+            Input::BusTaken { bytes } => self.bus_taken(bytes),
             Input::BusMessage { channel, payload } => return self.bus_message(channel, payload),
             Input::Timeout => self.timeout(),
             Input::Shutdown { drain } => self.shut_down(drain),
@@ -285,6 +291,7 @@ impl Server {
         }
         self.end_session(conn, OfflineReason::Disconnected, true);
         self.departed.remove(&conn);
+        self.told_busy.remove(&conn);
         if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {
             self.connections -= 1;
             let party = party(address);
@@ -358,8 +365,9 @@ impl Server {
                 Timer::Decision(request) => self.decision_timeout(request),
                 Timer::Refill(conn) => self.refilled(conn),
                 Timer::Session(conn) => self.check_session(conn),
-                Timer::Tell => self.tell_more(),
-                Timer::LookAround => self.look_around(),
+                Timer::Records => self.tell_records(),
+                Timer::Heartbeat => self.heartbeat(),
+                Timer::CaughtUp => self.check_caught_up(),
                 Timer::Drain => self.drain(),
             }
         }

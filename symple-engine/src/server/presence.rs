@@ -172,8 +172,11 @@ impl Server {
         let Some(peer) = self.registry.peer_mut(conn) else { return Err(()) };
         match ToldRecord::read(object, peer.user(), peer.id(), limit) {
             Ok(told) => {
+                let changed = peer.record != told.record;
                 peer.record = told.record;
-                self.announce_record(conn);
+                if changed {
+                    self.announce_record(conn);
+                }
                 Ok(Some(told.relayed))
             }
             Err(error) => {

@@ -217,6 +217,12 @@ impl Registry {
         self.remotes.get_mut(conn)
     }
 
+    /// The peer of another node in one of the places, if there is one; `None` behind the last
+    /// place.
+    pub(super) fn remote_in(&self, place: u32) -> Option<Option<&RemotePeer>> {
+        self.remotes.place(place)
+    }
+
     /// All peers of other nodes.
     pub(super) fn remotes(&self) -> impl Iterator<Item = (ConnId, &RemotePeer)> {
         self.remotes.iter()

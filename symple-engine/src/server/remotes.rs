@@ -15,8 +15,8 @@ pub(super) struct RemotePeer {
     pub(super) conn: ConnId,
     /// Whose it is.
     pub(super) node: NodeIndex,
-    /// Which of the node's snapshots has told of it last.
-    pub(super) snapshot: u32,
+    /// In which pull of the node's peers it was told of last.
+    pub(super) pull: u32,
     pub(super) peer: Peer,
 }
 
@@ -39,6 +39,11 @@ impl Remotes {
         self.peers.get((slot & !ConnId::REMOTE) as usize)?.as_ref()
     }
 
+    /// What is in a place; `None` behind the last one.
+    pub(super) fn place(&self, place: u32) -> Option<Option<&RemotePeer>> {
+        self.peers.get(place as usize).map(Option::as_ref)
+    }
+
     pub(super) fn get(&self, conn: ConnId) -> Option<&RemotePeer> {
         self.at(conn.slot).filter(|remote| remote.conn == conn)
     }
@@ -55,7 +60,7 @@ impl Remotes {
             u32::try_from(self.peers.len() - 1).expect("fewer peers than 2^31")
         });
         let conn = ConnId::remote(at, self.generation);
-        self.peers[at as usize] = Some(RemotePeer { conn, node, snapshot: 0, peer });
+        self.peers[at as usize] = Some(RemotePeer { conn, node, pull: 0, peer });
         conn
     }
 

@@ -3,10 +3,7 @@
 use alloc::format;
 use core::time::Duration;
 
-use symple_proto::{
-    FrameView, RawJson, Recipient, RoutedType, Status,
-    cluster::{Call, Payload},
-};
+use symple_proto::{FrameView, RawJson, Recipient, RoutedType, Status, cluster::Call};
 
 use super::{ConnId, Server, remotes::NodeIndex, rooms::RoomIndex};
 
@@ -69,7 +66,7 @@ impl Server {
             let text = relay();
             out.send_from(conn, members, || text.clone());
             self.charge_elsewhere(elsewhere);
-            self.publish(elsewhere, Payload::Frame((*text).into()));
+            self.publish_frame(conn, elsewhere, &text);
         }
     }
 

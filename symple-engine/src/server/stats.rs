@@ -46,10 +46,19 @@ pub struct Stats {
     pub protocol_errors: u64,
     /// Envelopes published to other nodes.
     pub published: u64,
+    /// Bytes that have been published and that the bus has not taken yet, now.
+    pub bus_waiting: u64,
+    /// Frames of clients that were not sent to other nodes because too much waited for the bus
+    /// (R-C6).
+    pub bus_refused: u64,
     /// Nodes that were taken for dead.
     pub nodes_lost: u64,
     /// Times that something was missed of what another node told.
     pub resyncs: u64,
+    /// Times that another node was asked for all its peers, and began to tell them.
+    pub pulls: u64,
+    /// Envelopes that were dropped because they, or later ones, had been heard before.
+    pub repeats: u64,
     /// Frames from other nodes that were dropped because something was missed.
     pub frames_missed: u64,
     /// Peers closed because their session was gone (R-S2).

@@ -19,10 +19,12 @@ pub(super) enum Timer {
     Refill(ConnId),
     /// Is the session of the peer still there?
     Session(ConnId),
-    /// More is to be told to other nodes.
-    Tell,
+    /// Which records have changed again since other nodes were told?
+    Records,
     /// Who lives?
-    LookAround,
+    Heartbeat,
+    /// Is everything here that was missing when the bus came up?
+    CaughtUp,
     /// The next connections are to be closed.
     Drain,
 }

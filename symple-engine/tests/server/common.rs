@@ -41,6 +41,8 @@ pub(crate) struct Node {
     seen: Vec<String>,
     /// What is to go to the bus.
     pub(crate) published: Vec<(String, Vec<u8>)>,
+    /// The bus takes at once what is published.
+    pub(crate) takes: bool,
     /// What it wants from the bus.
     pub(crate) subscribed: BTreeSet<String>,
 }
@@ -59,11 +61,19 @@ impl Node {
             requests: Vec::new(),
             seen: Vec::new(),
             published: Vec::new(),
+            takes: true,
             subscribed: BTreeSet::new(),
         }
     }
 
     pub(crate) fn drain(&mut self) {
+        while self.takes && self.drain_once() > 0 {}
+        self.drain_once();
+    }
+
+    /// Carries out what there is to do, and takes what is published; how many bytes that was.
+    fn drain_once(&mut self) -> u64 {
+        let mut bytes = 0;
         while let Some(action) = self.server.poll_action() {
             let line = match &action {
                 Action::Send { text, to, .. } => format!("send {to:?} {}", &**text),
@@ -91,6 +101,7 @@ impl Node {
                 }
                 Action::Publish { channel, payload } => {
                     self.published.push((channel.to_string(), payload.to_vec()));
+                    bytes += payload.len() as u64;
                     format!("publish {channel} {}", String::from_utf8_lossy(payload))
                 }
                 other => format!("{other:?}"),
@@ -100,6 +111,10 @@ impl Node {
             let _ = writeln!(self.log, "  {line}");
             self.seen.push(line);
         }
+        if self.takes && bytes > 0 {
+            self.server.handle(self.now, Input::BusTaken { bytes }).unwrap();
+        }
+        bytes
     }
 
     pub(crate) fn input(&mut self, input: Input<'_>) -> Result<usize, EngineError> {
@@ -137,6 +152,12 @@ impl Node {
         let conn = self.connect();
         self.text(conn, frame);
         conn
+    }
+
+    /// The id of a peer of this node.
+    pub(crate) fn id(&self, conn: ConnId) -> String {
+        let peer = self.server.peers().find(|peer| peer.conn == conn).unwrap();
+        peer.address.id.to_string()
     }
 
     /// A user in rooms; what it causes is not looked at.

@@ -33,7 +33,7 @@ impl Server {
         if !self.registry.rooms.remotes(room).is_empty() {
             self.rooms_elsewhere.clear();
             self.rooms_elsewhere.push(room);
-            self.publish(Elsewhere::Rooms, Payload::Call(call));
+            self.publish(Elsewhere::Rooms, &Payload::Call(call));
         }
     }
 
@@ -92,7 +92,7 @@ impl Server {
                 found.len()
             }
         };
-        self.publish(elsewhere, Payload::Emission(text.into()));
+        self.publish(elsewhere, &Payload::Emission(text.into()));
         count
     }
 
@@ -130,7 +130,7 @@ impl Server {
         self.out.push(Action::Event(event));
     }
 
-    /// The other nodes that this one knows.
+    /// The other nodes that this one knows: those that have answered it.
     pub fn nodes(&self) -> impl Iterator<Item = Box<str>> {
         let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.ids());
         nodes.into_iter().flatten().map(Into::into)

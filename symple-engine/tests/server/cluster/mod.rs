@@ -81,7 +81,7 @@ fn what_nodes_say_to_each_other() {
         r#"{"type":"message","data":1.0}"#,
         r#"{"type":"message","to":"team"}"#,
         r#"{"type":"message","to":"bob"}"#,
-        r#"{"type":"message","to":"bob|n0000000000000000000"}"#,
+        &format!(r#"{{"type":"message","to":"bob|{}"}}"#, pair.b.id(bob)),
         r#"{"type":"message","to":"nobody"}"#,
         r#"{"type":"message","to":["team","bob"]}"#,
         r#"{"type":"presence","data":{"status":"busy","token":"s3cr3t"}}"#,
@@ -124,10 +124,14 @@ fn permissions_hold_across_nodes() {
     pair.a.text(alice, r#"{"type":"presence","to":"carol"}"#);
     assert_eq!(pair.a.published, [], "what nobody may receive goes nowhere");
     // What a forged frame asks for is checked where its receivers are.
-    let frame = r#"{"type":"message","to":"carol","from":"alice|d0000000000000000000"}"#;
+    let from = format!("alice|{}", pair.a.id(alice));
+    let frame = &format!(r#"{{"type":"message","to":"carol","from":"{from}"}}"#);
     let id = pair.a.server.node_id().unwrap().to_owned();
-    let forged = |seq: u64, frame: &str| {
-        format!("{{\"v\":1,\"node\":\"{id}\",\"seq\":{seq},\"kind\":\"frame\"}}\n{frame}")
+    let mut number = 1000;
+    let mut forged = |seq: u64, frame: &str| {
+        number += 1;
+        let header = r#""kind":"frame""#;
+        format!("{{\"v\":2,\"node\":\"{id}\",\"number\":{number},\"seq\":{seq},{header}}}\n{frame}")
     };
     let channel = "room:den";
     let payload = forged(1, frame);
@@ -250,8 +254,12 @@ fn foreign_envelopes_change_nothing() {
     pair.a.peer("alice", &["team"]);
     pair.forget();
     for (payload, error) in [
-        ("{\"v\":2,\"node\":\"n\"}\n", EnvelopeError::Version(2)),
-        ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"new\"}\n{}", EnvelopeError::Kind),
+        ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"beat\"}\n", EnvelopeError::Version(1)),
+        ("{\"v\":3,\"node\":\"n\"}\n", EnvelopeError::Version(3)),
+        (
+            "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"new\"}\n{}",
+            EnvelopeError::Kind,
+        ),
         ("whatever", EnvelopeError::Header),
     ] {
         let payload = payload.as_bytes();
@@ -269,6 +277,7 @@ fn backends_publish_to_all_nodes() {
     let bob = pair.b.peer("bob", &["team"]);
     pair.settle();
     pair.forget();
+    let id = pair.b.id(bob);
     let mut publish = |payload: &[u8]| {
         pair.a
             .input(Input::BusMessage { channel: "broadcast", payload })
@@ -276,8 +285,8 @@ fn backends_publish_to_all_nodes() {
     };
     publish(br#"{"type":"message","to":"team","from":"rails"}"#).unwrap();
     publish(br#"{"type":"message","to":["team","bob"],"n":1}"#).unwrap();
-    publish(br#"{"type":"message","to":"bob|n0000000000000000000","n":2}"#).unwrap();
-    publish(br#"{"type":"message","to":"n0000000000000000000","n":3}"#).unwrap();
+    publish(format!(r#"{{"type":"message","to":"bob|{id}","n":2}}"#).as_bytes()).unwrap();
+    publish(format!(r#"{{"type":"message","to":"{id}","n":3}}"#).as_bytes()).unwrap();
     for broken in [&b""[..], b"null", b"{}", b"\xff", br#"{"type":"message"}"#] {
         assert!(publish(broken).is_err());
     }
@@ -300,7 +309,8 @@ fn hosts_reach_peers_of_other_nodes() {
     let bob = pair.b.peer("bob", &["team"]);
     pair.settle();
     pair.forget();
-    let id = "n0000000000000000000";
+    let id = &*pair.b.id(bob);
+    let alice_id = pair.a.id(alice).replace(&"0".repeat(19), "…");
     let text = r#"{"type":"event","to":["team","bob"]}"#;
     assert_eq!(pair.a.host(HostCall::Emit { text }), Ok(2));
     assert_eq!(pair.a.host(HostCall::Emit { text: r#"{"to":"bob"}"# }), Ok(1));
@@ -328,7 +338,9 @@ fn hosts_reach_peers_of_other_nodes() {
             r#"{"type":"join:ok","room":"den"}"#,
             r#"{"type":"leave:ok","room":"den"}"#,
             r#"{"type":"leave:ok","room":"team"}"#,
-            r#"{"type":"presence","from":"alice|d…","data":{"user":"alice","id":"d…","online":false,"name":"alice"}}"#,
+            &format!(
+                r#"{{"type":"presence","from":"alice|{alice_id}","data":{{"user":"alice","id":"{alice_id}","online":false,"name":"alice"}}}}"#
+            ),
             r#"{"type":"error","status":403,"message":"out"}"#,
         ],
         "{}",

@@ -7,7 +7,7 @@
 //! must be right, and every message must arrive.
 //!
 //! `SEED=n cargo test -p symple-engine --test server simulation` runs one seed again, and
-//! `SEEDS=n` as many as wanted.
+//! `SEEDS=n` as many as wanted, from `FROM=n` on.
 
 mod acts;
 mod checks;
@@ -116,8 +116,11 @@ struct Node {
     paused_until: Option<Timestamp>,
     /// It shuts down.
     leaving: bool,
-    /// The number in what it has published last.
+    /// The numbers in what it has published last.
+    number: u64,
     seq: u64,
+    /// How many bytes the bus has taken and the node has not been told of.
+    taken: u64,
 }
 
 struct World {
@@ -138,11 +141,11 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        // Nodes tell all their peers at once, or one by one.
-        let burst = dice.pick(&[1, 512 * 1024]);
+        // Nodes ask for all peers at once, or for one after the other.
+        let window = dice.pick(&[1, 256 * 1024]);
         let config = config(|config| {
             let mut cluster = ClusterConfig::default();
-            cluster.snapshot_burst = burst;
+            cluster.pull_window = window;
             config.cluster = Some(cluster);
             config.rate = None;
             config.room_send = dice.pick(&[RoomSend::Auto, RoomSend::Members]);
@@ -190,7 +193,9 @@ impl World {
             cut: false,
             paused_until: None,
             leaving: false,
+            number: 0,
             seq: 0,
+            taken: 0,
         }
     }
 
@@ -210,7 +215,7 @@ impl World {
     }
 
     fn carry_out(&mut self, at: usize) {
-        let (mut questions, mut closed) = (Vec::new(), Vec::new());
+        let (mut questions, mut closed, mut drained) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let node = &mut self.nodes[at];
             let Some(action) = node.server.poll_action() else { break };
@@ -232,7 +237,9 @@ impl World {
                     Command::Unsubscribe(channel.into())
                 }
                 Action::Publish { channel, payload } => {
-                    node.seq = Envelope::parse(&payload).unwrap().seq;
+                    let envelope = Envelope::parse(&payload).unwrap();
+                    assert_eq!(envelope.number, node.number + 1);
+                    (node.number, node.seq) = (envelope.number, envelope.seq);
                     Command::Publish(channel.into(), payload.to_vec())
                 }
                 Action::Authorize { request, .. } => {
@@ -241,6 +248,10 @@ impl World {
                 }
                 Action::Close { conn, .. } => {
                     closed.push(conn);
+                    continue;
+                }
+                Action::AwaitDrain { conn } => {
+                    drained.push(conn);
                     continue;
                 }
                 _ => continue,
@@ -254,6 +265,9 @@ impl World {
         for conn in closed {
             self.nodes[at].clients.remove(&conn);
             self.input(at, Input::Disconnected { conn });
+        }
+        for conn in drained {
+            self.input(at, Input::Drained { conn });
         }
         for request in questions {
             let verdict = if self.dice.one_in(8) {
@@ -281,7 +295,10 @@ impl World {
                     Command::Unsubscribe(channel) => {
                         self.nodes[at].subscribed.remove(&channel);
                     }
-                    Command::Publish(channel, payload) => self.spread(&channel, &payload),
+                    Command::Publish(channel, payload) => {
+                        self.nodes[at].taken += payload.len() as u64;
+                        self.spread(&channel, &payload);
+                    }
                 }
             }
         }
@@ -324,7 +341,12 @@ impl World {
             let node = &mut self.nodes[at];
             node.outbox.clear();
             node.subscribed = node.wanted.clone();
+            node.taken = 0;
             self.input(at, Input::BusUp);
+        }
+        let bytes = std::mem::take(&mut self.nodes[at].taken);
+        if bytes > 0 {
+            self.input(at, Input::BusTaken { bytes });
         }
         // Timers and the bus: which comes first is chance.
         let timer_first = self.dice.one_in(2);
@@ -364,6 +386,7 @@ impl World {
         node.subscribed.clear();
         node.outbox.clear();
         node.inbox.clear();
+        node.taken = 0;
         node.up_at = Some(self.now + after);
         self.input(at, Input::BusDown);
     }
@@ -436,7 +459,10 @@ fn simulation() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(300),
+        None => {
+            let from = number("FROM").unwrap_or(0);
+            from..from + number("SEEDS").unwrap_or(300)
+        }
     };
     for seed in seeds {
         World::new(seed).run();

@@ -181,19 +181,25 @@ impl World {
         let id = victim.rsplit_once('|').map(|(_, id)| id.to_owned()).unwrap_or_default();
         let frame = json!({"type": "command", "n": 0, "to": ROOMS, "from": victim});
         let online = json!({"online": {"user": "mallory", "id": id, "record": {}, "rooms": ROOMS}});
-        let (kind, body) = match self.dice.below(9) {
+        let sum = self.dice.roll();
+        let part = json!({"nonce": sum, "sum": sum, "after": 0, "peers": [online["online"]]});
+        let changes = json!({"nonce": sum, "sum": sum, "first": 1, "changes": [online]});
+        let (kind, body) = match self.dice.below(11) {
             0 => ("frame", frame),
             1 => ("change", online),
             2 => ("change", json!({"offline": {"id": id}})),
-            3 => ("snapshot", json!({"part": 0, "last": true, "peers": [online["online"]]})),
-            4 => ("resync", json!({})),
-            5 => ("bye", json!({})),
-            6 => ("hello", json!({})),
-            7 => ("change", json!({"join": {"id": id, "rooms": ROOMS}})),
+            3 => ("part", part),
+            4 => ("changes", changes),
+            5 => ("ask", json!({"nonce": sum, "after": 0, "bytes": 1_000_000})),
+            6 => ("bye", json!({})),
+            7 => ("hello", json!({"nonce": sum, "sum": sum, "known": {"a": [1, sum]}})),
+            8 => ("beat", json!({"sum": sum})),
+            9 => ("change", json!({"join": {"id": id, "rooms": ROOMS}})),
             _ => ("quux", json!({})),
         };
-        let version = if self.dice.one_in(3) { 2 } else { 1 };
-        let mut header = json!({"v": version, "node": "mallory", "seq": 1, "kind": kind});
+        let version = if self.dice.one_in(3) { 1 } else { 2 };
+        let mut header =
+            json!({"v": version, "node": "mallory", "number": 1, "seq": 1, "kind": kind});
         if self.dice.one_in(2) {
             self.forged = true;
             // Never the number at which the node is: if what it says itself is lost, too, nobody
@@ -202,6 +208,8 @@ impl World {
             let seqs = if self.loss > 0 { [u64::MAX; 3] } else { [next, next + 1, u64::MAX] };
             header["node"] = node(&self.nodes[named]).into();
             header["seq"] = self.dice.pick(&seqs).into();
+            let number = self.nodes[named].number;
+            header["number"] = self.dice.pick(&[1, number + 1, number + 1000, u64::MAX]).into();
         }
         let payload = format!("{header}\n{body}");
         let channel = ["cluster".to_owned(), format!("node:{target}"), "room:r0".into()];

@@ -1,0 +1,219 @@
+//! What is published, and how much of it may wait (R-C6).
+//!
+//! What waits for the bus is counted. Whatever can be put off is put off while much waits; so what
+//! cannot be is never late, and a bus that takes little costs frames, not the connection to it.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::time::Duration;
+
+use symple_proto::{
+    Status,
+    cluster::{CLUSTER_CHANNEL, Envelope, Hello, Payload, node_channel, room_channel},
+};
+
+use crate::Timestamp;
+use crate::server::{
+    Action, ConnId, Server, flow::PAUSED_BY_BUS, remotes::NodeIndex, routing::Elsewhere,
+    timers::Timer,
+};
+
+use super::LOOKS_PER_BEAT;
+
+/// How often a sender is told that the cluster is busy.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Says something on a channel, if the bus is up.
+    pub(super) fn say(&mut self, channel: Box<str>, payload: Payload<'_>) {
+        let _ = self.say_for(None, channel, payload);
+    }
+
+    pub(super) fn say_to(&mut self, node: NodeIndex, payload: Payload<'_>) {
+        let _ = self.say_to_for(None, node, payload);
+    }
+
+    fn say_to_for(
+        &mut self,
+        sender: Option<ConnId>,
+        node: NodeIndex,
+        payload: Payload<'_>,
+    ) -> bool {
+        let id = self.cluster.as_ref().and_then(|cluster| cluster.nodes.id(node));
+        match id.map(node_channel) {
+            Some(channel) => self.say_for(sender, channel, payload),
+            None => true,
+        }
+    }
+
+    /// As [`say`](Self::say), for one of the clients. False if too much waits already.
+    fn say_for(&mut self, sender: Option<ConnId>, channel: Box<str>, payload: Payload<'_>) -> bool {
+        let Some(cluster) = &mut self.cluster else { return true };
+        if !cluster.up || cluster.left {
+            return true;
+        }
+        let (node, seq) = ((&*cluster.id).into(), cluster.ring.last().0);
+        let payload = Envelope { node, number: cluster.number + 1, seq, payload }.encode();
+        let bytes = payload.len() as u64;
+        if sender.is_some_and(|sender| !cluster.waiting.has_room(sender, bytes)) {
+            return false;
+        }
+        cluster.number += 1;
+        self.stats.published += 1;
+        self.out.push(Action::Publish { channel, payload });
+        if cluster.waiting.push(bytes, sender)
+            && let Some(sender) = sender
+        {
+            self.pause_for_bus(sender);
+        }
+        true
+    }
+
+    /// Publishes what a host wants, to the nodes that have receivers of it: to each once (R-M2,
+    /// R-C3).
+    pub(super) fn publish(&mut self, elsewhere: Elsewhere, payload: &Payload<'_>) {
+        let _ = self.publish_for(None, elsewhere, payload);
+    }
+
+    /// Publishes a frame of a client to the nodes that have receivers of it. If too much waits
+    /// for the bus, they do not get it, and the client is told (R-C6).
+    pub(in crate::server) fn publish_frame(
+        &mut self,
+        sender: ConnId,
+        elsewhere: Elsewhere,
+        text: &str,
+    ) {
+        if self.cluster.as_ref().is_none_or(|cluster| !cluster.up) {
+            return;
+        }
+        // Where it arrives it is checked against the rooms of the sender.
+        self.tell_deferred(sender);
+        if !self.publish_for(Some(sender), elsewhere, &Payload::Frame(text.into())) {
+            self.stats.bus_refused += 1;
+            let told = self.told_busy.get(&sender);
+            if told.is_none_or(|at| self.now.since(*at) >= TELL_INTERVAL) {
+                self.told_busy.insert(sender, self.now);
+                self.error(sender, Status::UNAVAILABLE, "Cluster busy");
+            }
+        }
+    }
+
+    fn publish_for(
+        &mut self,
+        sender: Option<ConnId>,
+        elsewhere: Elsewhere,
+        payload: &Payload<'_>,
+    ) -> bool {
+        match elsewhere {
+            Elsewhere::Nobody => true,
+            Elsewhere::Node(node) => self.say_to_for(sender, node, payload.clone()),
+            Elsewhere::Rooms => match &self.rooms_elsewhere[..] {
+                [] => true,
+                [room] => {
+                    let channel = room_channel(self.registry.rooms.name(*room));
+                    self.say_for(sender, channel, payload.clone())
+                }
+                rooms => {
+                    // The channels of several rooms would bring it to a node several times.
+                    let remotes = rooms.iter().flat_map(|room| self.registry.rooms.remotes(*room));
+                    let nodes =
+                        remotes.filter_map(|member| Some(self.registry.remote(member.conn)?.node));
+                    let mut nodes: Vec<_> = nodes.collect();
+                    nodes.sort_unstable();
+                    nodes.dedup();
+                    let mut all = true;
+                    for node in nodes {
+                        all &= self.say_to_for(sender, node, payload.clone());
+                    }
+                    all
+                }
+            },
+        }
+    }
+
+    /// Subscribes to the rooms that the node has members in now, and to no others (R-C3).
+    pub(in crate::server) fn follow_occupancy(&mut self) {
+        for (room, occupied) in self.registry.rooms.take_occupancy() {
+            let channel = room_channel(&room);
+            self.out.push(if occupied {
+                Action::Subscribe { channel }
+            } else {
+                Action::Unsubscribe { channel }
+            });
+        }
+    }
+
+    /// Nothing is read from a client while much of what it has sent waits for the bus. A peer of
+    /// the host's own is not read from, and one that has left must be heard to the end.
+    fn pause_for_bus(&mut self, conn: ConnId) {
+        let is_client = self.registry.get(conn).is_some_and(|it| it.address.is_some());
+        if is_client && !self.departed.contains_key(&conn) {
+            self.stats.paused += 1;
+            self.pause(conn, PAUSED_BY_BUS);
+        }
+    }
+
+    /// The bus can be used: others are told of this node and what it knows, and answer.
+    pub(in crate::server) fn bus_up(&mut self) {
+        let (now, nonce) = (self.now, self.nonce());
+        let Some(config) = &self.config.cluster else { return };
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.up = true;
+        cluster.caught_up = false;
+        cluster.up_at = now;
+        cluster.hello = nonce;
+        cluster.nodes.bus_up(now, config);
+        if cluster.next_look == Timestamp::MAX {
+            cluster.next_look = now + config.heartbeat / LOOKS_PER_BEAT;
+            self.timers.set(cluster.next_look, Timer::Heartbeat);
+        }
+        self.expect_to_catch_up();
+        let Some(cluster) = &self.cluster else { return };
+        let known = cluster.nodes.iter().filter(|(_, node)| node.is_known());
+        let known = known.filter_map(|(at, node)| {
+            Some((Box::from(cluster.nodes.id(at)?), (node.seq, node.sum)))
+        });
+        let known: Vec<(Box<str>, _)> = known.collect();
+        let known = known.iter().map(|(id, known)| ((&**id).into(), *known)).collect();
+        let sum = cluster.ring.last().1;
+        self.say(CLUSTER_CHANNEL.into(), Payload::Hello(Hello { nonce, sum, known }));
+    }
+
+    /// The bus cannot be used, and what waits for it is lost. Its other side is not given up at
+    /// once: it may be back in a moment.
+    pub(in crate::server) fn bus_down(&mut self) {
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.up = false;
+        cluster.asks.clear();
+        let resumed = cluster.waiting.clear();
+        self.resume_for_bus(resumed);
+        // Nobody hears it now, but whoever asks later is to find it.
+        self.number_all_deferred();
+    }
+
+    /// The bus has taken what waited the longest for it: something else may be said.
+    pub(in crate::server) fn bus_taken(&mut self, bytes: u64) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let resumed = cluster.waiting.take(bytes);
+        self.resume_for_bus(resumed);
+        self.tell_all_deferred();
+        self.answer_asks();
+    }
+
+    fn resume_for_bus(&mut self, resumed: Vec<ConnId>) {
+        for conn in resumed {
+            self.resume(conn, PAUSED_BY_BUS);
+        }
+    }
+
+    /// How many bytes wait for the bus.
+    pub(in crate::server) fn bus_waiting(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.waiting.bytes())
+    }
+
+    /// A number that nobody can know beforehand.
+    pub(super) fn nonce(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.random.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
