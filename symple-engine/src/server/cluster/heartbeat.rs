@@ -28,7 +28,7 @@ impl Server {
             // This node has been stopped: what the others said meanwhile is still to be read.
             cluster.nodes.heard_all(now);
         }
-        cluster.nodes.expire(now, config.heartbeat);
+        cluster.nodes.expire(now, config.heartbeat, &mut cluster.turns);
         cluster.nodes.renew_disputed(now, config.heartbeat);
         let silent = cluster.nodes.silent(now, config.timeout);
         cluster.looks = cluster.looks.wrapping_add(1);

@@ -70,7 +70,7 @@ pub(super) struct Node {
     /// Peers that have been told and not been let in yet, in the order from the end.
     pub(super) rest: Vec<PeerState>,
     pub(super) asked: Option<Asked>,
-    /// When it was asked last, in the order of those who wait for their turn.
+    /// When it was asked last, or did not answer, in the order of those who wait for their turn.
     pub(super) turn: u64,
     /// It has answered the last `hello`.
     pub(super) greeted: bool,
@@ -234,9 +234,11 @@ impl Nodes {
     }
 
     /// Those that have not answered in time lose their turn, not their place.
-    pub(super) fn expire(&mut self, now: Timestamp, patience: Duration) {
+    pub(super) fn expire(&mut self, now: Timestamp, patience: Duration, turns: &mut u64) {
         for (_, node) in self.iter_mut() {
             if node.asked.is_some_and(|asked| now.since(asked.at) >= patience) {
+                *turns += 1;
+                node.turn = *turns;
                 node.asked = None;
                 node.mute |= !node.proven;
             }
