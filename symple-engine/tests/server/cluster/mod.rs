@@ -1,6 +1,8 @@
 //! Several nodes that are one server: SPEC §10.
 
+mod flow;
 mod simulation;
+mod storm;
 mod strangers;
 
 use std::time::Duration;

@@ -38,10 +38,10 @@ const BOUND: Duration = Duration::from_secs(10);
 
 /// `SplitMix64`: all that a seed decides.
 #[derive(Clone)]
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    pub(super) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -49,7 +49,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.roll() % n as u64).unwrap()
     }
 
@@ -452,19 +452,23 @@ impl World {
     }
 }
 
+/// The seeds that are wanted: so many, where nothing else is.
+pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let from = number("FROM").unwrap_or(0);
+            from..from + number("SEEDS").unwrap_or(count)
+        }
+    }
+}
+
 /// R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4: whatever happens to nodes
 /// and to the bus.
 #[test]
 fn simulation() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let from = number("FROM").unwrap_or(0);
-            from..from + number("SEEDS").unwrap_or(300)
-        }
-    };
-    for seed in seeds {
+    for seed in seeds(300) {
         World::new(seed).run();
     }
 }

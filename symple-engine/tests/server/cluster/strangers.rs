@@ -23,7 +23,12 @@ impl Other {
     }
 
     /// Says something on a channel that the node hears.
-    fn say(&mut self, node: &mut Node, kind: &str, body: &str) -> Result<usize, EngineError> {
+    pub(super) fn say(
+        &mut self,
+        node: &mut Node,
+        kind: &str,
+        body: &str,
+    ) -> Result<usize, EngineError> {
         self.number += 1;
         forge(node, self.id, self.number, self.seq, kind, body)
     }
