@@ -1,6 +1,6 @@
 //! What a node makes of what is published on its bus, by whomever (R-C4, R-C5, R-F5).
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{borrow::Cow, net::Ipv4Addr, time::Duration};
 
 use symple_engine::server::{ClusterConfig, Config, Input};
 use symple_proto::{
@@ -17,7 +17,8 @@ const BETWEEN: u8 = 0x1e;
 const MOST: usize = 40;
 
 /// Reads the data as messages that arrive one after the other. A letter may stand before a message
-/// for the channel: `B` that of backends, `N` that of the node, `R` that of a room.
+/// for the channel: `B` that of backends, `N` that of the node, `R` that of a room. `$N` in a message
+/// is the nonce of the last question that the node has asked.
 ///
 /// # Panics
 /// If an envelope does not survive being written and read again; if a node panics, or answers more
@@ -51,6 +52,7 @@ pub fn run(data: &[u8]) {
             [b'R', rest @ ..] => ("room:r1".into(), rest),
             message => ("cluster".into(), message),
         };
+        let message = &*with_nonce(&world, message);
         honest &= parse(message) && channel != "broadcast";
         let (before, bytes) = (world.deliveries, world.bytes);
         let _ = world.input(0, Input::BusMessage { channel: &channel, payload: message });
@@ -68,6 +70,20 @@ pub fn run(data: &[u8]) {
     let stats = world.nodes[0].server.stats();
     assert_eq!((stats.remote_peers, stats.nodes), (0, 0), "who is silent is gone");
     world.check_rest(honest);
+}
+
+/// A message that answers what the node has asked last.
+fn with_nonce<'a>(world: &World, message: &'a [u8]) -> Cow<'a, [u8]> {
+    let mark = b"$N";
+    let Some(at) = message.windows(mark.len()).position(|bytes| bytes == mark) else {
+        return message.into();
+    };
+    let asked = world.published.iter().rev().find_map(|bytes| match Envelope::parse(bytes) {
+        Ok(Envelope { payload: Payload::Ask(ask), .. }) => Some(ask.nonce),
+        _ => None,
+    });
+    let nonce = asked.unwrap_or_default().to_string();
+    [&message[..at], nonce.as_bytes(), &message[at + mark.len()..]].concat().into()
 }
 
 /// An envelope on its own. False if it carries presence that its author has made up.

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use symple_conformance::{Event, Frame, Transcript};
-use symple_proto::cluster::{Envelope, Payload};
+use symple_proto::cluster::{Change, Envelope, Payload};
 
 use crate::targets;
 
@@ -197,15 +197,15 @@ pub(crate) fn envelope() -> Seeds {
     let mut seeds = table(&[
         "",
         "null\n",
-        "{\"v\":2,\"node\":\"n9\",\"seq\":0,\"kind\":\"beat\"}\n",
-        "{\"v\":1,\"node\":\"A\",\"seq\":0,\"kind\":\"beat\"}\n",
-        "{\"v\":1,\"node\":\"n9\",\"seq\":-1,\"kind\":\"beat\"}\n",
-        "{\"v\":1,\"node\":\"n9\",\"seq\":1,\"kind\":\"quux\"}\n{}",
-        "{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"hello\"}\n\x1e{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"snapshot\"}\n{\"part\":0,\"last\":true,\"peers\":[{\"user\":\"dave\",\"id\":\"d0\",\"record\":{\"user\":\"dave\",\"id\":\"d0\"},\"rooms\":[\"r1\"]}]}\x1e{\"v\":1,\"node\":\"n9\",\"seq\":1,\"kind\":\"change\"}\n{\"join\":{\"id\":\"d0\",\"rooms\":[\"r0\",\"r1\",\"x\"]}}\x1e{\"v\":1,\"node\":\"n9\",\"seq\":2,\"kind\":\"change\"}\n{\"leave\":{\"id\":\"d0\",\"room\":\"r0\"}}\x1e{\"v\":1,\"node\":\"n9\",\"seq\":3,\"kind\":\"change\"}\n{\"record\":{\"id\":\"d0\",\"record\":{\"name\":\"D\"}}}\x1eR{\"v\":1,\"node\":\"n9\",\"seq\":3,\"kind\":\"frame\"}\n{\"type\":\"message\",\"to\":\"r1\",\"from\":\"dave|d0\"}\x1e{\"v\":1,\"node\":\"n9\",\"seq\":4,\"kind\":\"change\"}\n{\"offline\":{\"id\":\"d0\"}}\x1e{\"v\":1,\"node\":\"n9\",\"seq\":4,\"kind\":\"bye\"}\n",
-        "N{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"call\"}\n{\"close_room\":{\"room\":\"r1\"}}\x1eN{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"call\"}\n{\"kick_user\":{\"user\":\"bob\",\"reason\":\"out\"}}",
-        "N{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"call\"}\n{\"send\":{\"id\":\"x\",\"text\":\"{}\"}}\x1eN{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"resync\"}\n",
+        "{\"v\":1,\"node\":\"n9\",\"seq\":0,\"kind\":\"beat\"}\n{\"sum\":0}",
+        "{\"v\":2,\"node\":\"A\",\"number\":1,\"seq\":0,\"kind\":\"beat\"}\n{\"sum\":0}",
+        "{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":-1,\"kind\":\"beat\"}\n{\"sum\":0}",
+        "{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":1,\"kind\":\"quux\"}\n{}",
+        "{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":0,\"kind\":\"hello\"}\n{\"nonce\":1,\"sum\":0,\"known\":{}}\x1e{\"v\":2,\"node\":\"n9\",\"number\":2,\"seq\":0,\"kind\":\"part\"}\n{\"nonce\":$N,\"sum\":0,\"after\":0,\"next\":null,\"peers\":[{\"user\":\"dave\",\"id\":\"d0\",\"record\":{\"user\":\"dave\",\"id\":\"d0\"},\"rooms\":[\"r1\"]}]}\x1e{\"v\":2,\"node\":\"n9\",\"number\":3,\"seq\":1,\"kind\":\"change\"}\n{\"join\":{\"id\":\"d0\",\"rooms\":[\"r0\",\"r1\",\"x\"]}}\x1e{\"v\":2,\"node\":\"n9\",\"number\":4,\"seq\":2,\"kind\":\"change\"}\n{\"leave\":{\"id\":\"d0\",\"room\":\"r0\"}}\x1e{\"v\":2,\"node\":\"n9\",\"number\":5,\"seq\":3,\"kind\":\"change\"}\n{\"record\":{\"id\":\"d0\",\"record\":{\"name\":\"D\"}}}\x1eR{\"v\":2,\"node\":\"n9\",\"number\":6,\"seq\":3,\"kind\":\"frame\"}\n{\"type\":\"message\",\"to\":\"r1\",\"from\":\"dave|d0\"}\x1e{\"v\":2,\"node\":\"n9\",\"number\":7,\"seq\":4,\"kind\":\"change\"}\n{\"offline\":{\"id\":\"d0\"}}\x1e{\"v\":2,\"node\":\"n9\",\"number\":8,\"seq\":4,\"kind\":\"bye\"}\n",
+        "N{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":0,\"kind\":\"call\"}\n{\"close_room\":{\"room\":\"r1\"}}\x1eN{\"v\":2,\"node\":\"n9\",\"number\":2,\"seq\":0,\"kind\":\"call\"}\n{\"kick_user\":{\"user\":\"bob\",\"reason\":\"out\"}}",
+        "N{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":0,\"kind\":\"call\"}\n{\"send\":{\"id\":\"x\",\"text\":\"{}\"}}\x1eN{\"v\":2,\"node\":\"n9\",\"number\":2,\"seq\":0,\"kind\":\"ask\"}\n{\"nonce\":1,\"since\":[0,0],\"after\":0,\"bytes\":1000}",
         "B{\"type\":\"event\",\"to\":\"alice\",\"from\":\"backend\"}\x1eB{\"type\":\"event\",\"to\":[\"r0\",\"r1\"]}\x1eBnull\x1eB",
-        "{\"v\":1,\"node\":\"n9\",\"seq\":18446744073709551615,\"kind\":\"snapshot\"}\n{\"part\":0,\"last\":true,\"peers\":[]}\x1e{\"v\":1,\"node\":\"n9\",\"seq\":1,\"kind\":\"beat\"}\n",
+        "{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":0,\"kind\":\"beat\"}\n{\"sum\":0}\x1e{\"v\":2,\"node\":\"n9\",\"number\":1,\"seq\":18446744073709551615,\"kind\":\"part\"}\n{\"nonce\":$N,\"sum\":0,\"after\":0,\"next\":null,\"peers\":[]}\x1e{\"v\":2,\"node\":\"n9\",\"number\":2,\"seq\":1,\"kind\":\"beat\"}\n{\"sum\":0}",
     ]);
     let mut kinds = BTreeSet::new();
     let mut conversations = 0;
@@ -217,7 +217,7 @@ pub(crate) fn envelope() -> Seeds {
         for bytes in &published {
             let Ok(envelope) = Envelope::parse(bytes) else { continue };
             let what = match &envelope.payload {
-                Payload::Change(change) => format!("{change:?}"),
+                Payload::Change(text) => format!("{:?}", Change::parse(text).unwrap()),
                 Payload::Call(call) => format!("{call:?}"),
                 other => format!("{other:?}"),
             };

@@ -78,7 +78,7 @@ mod tests {
             ring.push(Bytes::from_static(text.as_bytes()));
             points.push(ring.last());
         }
-        let since = |(seq, sum)| ring.since(seq, sum).map(|texts| texts.collect::<Vec<_>>());
+        let since = |(seq, sum)| ring.since(seq, sum).map(Iterator::collect::<Vec<_>>);
         assert_eq!(points.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!(since(points[0]), Some(["a", "b", "c"].into()));
         assert_eq!(since(points[2]), Some(["c"].into()));

@@ -66,11 +66,12 @@ impl Other {
         let published = std::mem::take(&mut node.published);
         let channel = format!("node:{}", self.id);
         let to_this = published.iter().filter(|(to, _)| *to == channel);
-        let asks = to_this.filter_map(|(_, bytes)| match Envelope::parse(bytes).unwrap().payload {
-            Payload::Ask(ask) => Some(ask),
-            _ => None,
-        });
-        asks.last()
+        let mut asks =
+            to_this.filter_map(|(_, bytes)| match Envelope::parse(bytes).unwrap().payload {
+                Payload::Ask(ask) => Some(ask),
+                _ => None,
+            });
+        asks.next_back()
     }
 
     /// Answers with a part.
