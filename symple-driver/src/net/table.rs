@@ -25,6 +25,7 @@ use crate::{
     net::connection::{Conn, Dirty, Flushed, Phase},
     runtime::Socket,
     server::config::Config,
+    server::handle::VIRTUAL_BACKLOG,
     server::hooks::{Rejection, UpgradeDecision},
     server::stats::TransportStats,
     worker::mailbox::{Downlink, Order},
@@ -350,7 +351,10 @@ impl<S: Socket> Conns<S> {
                 }
                 // The host reads from a queue that is bounded like any other.
                 Some(Some(Entry::Virtual(found, frames, overflowed)))
-                    if found == id && !*overflowed && frames.try_send(text.clone()).is_err() =>
+                    if found == id
+                        && !*overflowed
+                        && (frames.len() >= VIRTUAL_BACKLOG
+                            || frames.try_send(text.clone()).is_err()) =>
                 {
                     *overflowed = true;
                     self.overflowed.push_back(*id);

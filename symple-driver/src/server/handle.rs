@@ -19,8 +19,9 @@ use crate::{
     server::status::Status,
 };
 
-/// How many frames may wait for the host to take them from a peer of its own.
-const VIRTUAL_BACKLOG: usize = 4096;
+/// How many frames may wait for the host to take them from a peer of its own. The queue is one
+/// without a limit of its own, for those that have one take all its memory from the beginning.
+pub(crate) const VIRTUAL_BACKLOG: usize = 4096;
 
 /// Why the host cannot have what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -208,7 +209,7 @@ impl Handle {
         peer: Fields,
         rooms: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<VirtualPeer, HandleError> {
-        let (sender, frames) = async_channel::bounded(VIRTUAL_BACKLOG);
+        let (sender, frames) = async_channel::unbounded();
         let rooms = rooms.into_iter().map(Into::into).collect();
         let conn = self
             .ask(|reply| Command::AddPeer { user, peer, rooms, frames: sender, reply })
