@@ -95,7 +95,12 @@ impl Stage {
         let all: usize = peers.iter().sum();
         for (n, own) in peers.into_iter().enumerate() {
             if nodes[n].knows(all - own, until).await?.is_none() {
-                return fault("the nodes do not find each other, before anything has happened");
+                let cuts = self.redis.counts().await?.cuts;
+                return fault(format!(
+                    "{} nodes do not find each other in {patience:?}; Redis has cut {cuts} \
+                     subscribers",
+                    nodes.len(),
+                ));
             }
             self.check_memory(nodes)?;
         }
