@@ -57,6 +57,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         keep_request: true,
         draining: false,
         ready: true,
+        caught_up: true,
     };
     let (mut scan, mut bytes) = (HeadScan::default(), Vec::new());
     for piece in pieces {

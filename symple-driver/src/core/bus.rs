@@ -3,6 +3,7 @@
 use std::{
     sync::atomic::Ordering,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use symple_engine::{
@@ -22,6 +23,8 @@ use crate::{
 const BROADCAST: &str = "broadcast";
 /// What becomes of messages that cannot be used.
 const DROPPED: &str = "a message from Redis is dropped";
+/// How long the server hears what Redis has to say before others have their turn.
+const TURN: Duration = Duration::from_millis(2);
 /// The header of the largest frame of the WebSocket kind.
 const HEADER: usize = 10;
 
@@ -32,13 +35,20 @@ impl<R: Runtime> Hub<R> {
         link.poll(cx, conns.now);
         self.warnings.settle(conns.now);
         self.session_faults.settle(conns.now);
+        // What a message costs cannot be told from its size: one of 64 KiB may be a frame for a
+        // single client, or hundreds of peers.
+        let begun = Instant::now();
         while conns.has_room()
+            && begun.elapsed() < TURN
             && let Some(event) = self.redis.as_mut().and_then(Link::next_event)
         {
             self.redis_event(conns, &event);
         }
         if let Some(link) = &self.redis {
             self.status.ready.store(link.is_ready() || !link.config().required, Ordering::Relaxed);
+            // A server that does without Redis does without other nodes while it is away.
+            let catching_up = link.is_up() && !self.engine.is_caught_up();
+            self.status.catching_up.store(catching_up, Ordering::Relaxed);
         }
         self.flush_redis(conns.now, cx)
     }
@@ -61,6 +71,7 @@ impl<R: Runtime> Hub<R> {
                 self.input(conns, Input::SessionChecked { conn: *conn, token, live: *live })
             }
             LinkEvent::Message { channel, payload } => {
+                conns.spend_frame(payload.len());
                 return self.bus_message(conns, channel, payload);
             }
         };

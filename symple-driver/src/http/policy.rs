@@ -35,6 +35,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) draining: bool,
     /// Everything that must be reachable is.
     pub(crate) ready: bool,
+    /// It knows the peers of other nodes, or need not wait for them.
+    pub(crate) caught_up: bool,
 }
 
 /// What comes of the bytes that a connection began with.
@@ -165,6 +167,9 @@ impl Policy<'_> {
             }
             "/readyz" if !self.ready => {
                 Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            }
+            "/readyz" if !self.caught_up => {
+                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "catching up\n")
             }
             "/readyz" => Instead::Page(StatusCode::OK, "ready\n"),
             path if Some(path) == self.path => {

@@ -20,6 +20,7 @@ fn policy() -> Policy<'static> {
         keep_request: false,
         draining: false,
         ready: true,
+        caught_up: true,
     }
 }
 
@@ -88,6 +89,9 @@ fn pages() {
         assert_eq!(status(&open, &get(path)), expected, "{path}");
     }
     assert_eq!(status(&Policy { ready: false, ..policy() }, &get("/readyz")), 503);
+    let behind = Policy { caught_up: false, ..policy() };
+    assert_eq!(status(&behind, &get("/readyz")), 503);
+    assert_eq!(status(&behind, &get("/healthz")), 200);
     let draining = Policy { draining: true, ..policy() };
     assert_eq!(status(&draining, &get("/readyz")), 503);
     assert_eq!(status(&draining, &get("/healthz")), 200);

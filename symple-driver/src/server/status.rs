@@ -11,6 +11,8 @@ pub(crate) struct Status {
     pub(crate) draining: AtomicBool,
     /// Everything that must be reachable is.
     pub(crate) ready: AtomicBool,
+    /// It has yet to learn of the peers of other nodes.
+    pub(crate) catching_up: AtomicBool,
     /// Somebody listens to events.
     pub(crate) watched: AtomicBool,
     /// It is to end now.
@@ -30,6 +32,7 @@ impl Status {
             keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),
             draining: self.draining.load(Ordering::Relaxed),
             ready: self.ready.load(Ordering::Relaxed),
+            caught_up: !self.catching_up.load(Ordering::Relaxed),
         }
     }
 }
