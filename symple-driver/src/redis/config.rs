@@ -142,6 +142,16 @@ impl RedisConfig {
         info.set_redis_settings(settings)
     }
 
+    /// Which database, where it is not the one that everybody uses. Channels have none: servers
+    /// with the same prefix hear each other whatever their databases.
+    pub(super) fn other_database(&self) -> Option<i64> {
+        let info = match self.place().ok()? {
+            Place::Server(info) => info,
+            Place::Sentinels(sentinels) => sentinels.master,
+        };
+        Some(info.redis_settings().db()).filter(|database| *database != 0)
+    }
+
     /// The passwords that are told to servers, which could repeat them.
     pub(super) fn secrets(&self) -> Vec<String> {
         let of = |info: &ConnectionInfo| info.redis_settings().password().map(str::to_owned);
@@ -195,6 +205,21 @@ mod tests {
             let config = RedisConfig::new(url).unwrap().password("secret");
             assert_eq!(config.address(), address);
             assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+        }
+    }
+
+    /// R-S1: a database that is not everybody's is noticed, wherever it is written.
+    #[test]
+    fn databases() {
+        for (url, database) in [
+            ("redis://localhost", None),
+            ("redis://localhost/0", None),
+            ("redis://localhost/3", Some(3)),
+            ("unix:///run/redis.sock?db=4", Some(4)),
+            ("redis+sentinel://a/main", None),
+            ("redis+sentinel://a/main/5", Some(5)),
+        ] {
+            assert_eq!(RedisConfig::new(url).unwrap().other_database(), database, "{url}");
         }
     }
 

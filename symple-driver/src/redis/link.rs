@@ -2,6 +2,7 @@
 
 mod check;
 mod deadline;
+mod limits;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use super::{
     RedisConfig, RedisError, Warnings, connection,
     inbox::{Inbox, Signal},
     ops::{BusOp, LinkEvent, Lookup},
+    text::one_line,
     trouble::Trouble,
 };
 
@@ -115,6 +117,8 @@ pub(crate) struct Link {
     failures: u32,
     failure: Option<RedisError>,
     been_up: bool,
+    /// It has been asked, or need not be, how much Redis keeps for a subscriber.
+    limits_asked: bool,
     warnings: Warnings,
     away: Trouble,
     unreadable: Trouble,
@@ -124,6 +128,15 @@ pub(crate) struct Link {
 impl Link {
     /// A link that begins to connect when it is first polled.
     pub(crate) fn new(config: RedisConfig) -> Self {
+        if let Some(database) = config.other_database() {
+            let prefix = one_line(&config.prefix);
+            tracing::warn!(
+                database,
+                prefix,
+                "a database does not separate servers: those on this Redis with the same prefix \
+                 hear each other, and know different sessions; use another prefix"
+            );
+        }
         let signal = Arc::new(Signal::default());
         // Nodes that lose Redis together should not come back together.
         let mut random = StdRng::seed_from_u64(RandomState::new().hash_one(0));
@@ -148,6 +161,7 @@ impl Link {
             failures: 0,
             failure: None,
             been_up: false,
+            limits_asked: false,
             warnings: Warnings::default(),
             away: Trouble::new("Redis is back"),
             unreadable: Trouble::new("sessions can be looked up again"),

@@ -156,6 +156,16 @@ pub(crate) enum LinkEvent {
     SessionChecked(ConnId, Token, bool),
 }
 
+impl LinkEvent {
+    /// The bytes of a message.
+    pub(super) fn payload_size(&self) -> usize {
+        match self {
+            Self::Message { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a look-up of a session found, as [`SessionLookup`] but owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Session {

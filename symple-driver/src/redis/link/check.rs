@@ -16,6 +16,7 @@ use super::{
     super::{RedisError, ops::whole_seconds, role},
     Batch, Link, LinkEvent, State,
     deadline::Deadline,
+    limits,
 };
 
 /// The least time between two checks.
@@ -98,7 +99,7 @@ impl Link {
     fn begin_check(&mut self) {
         let State::Connected(connected) = &mut self.state else { return };
         self.checks += 1;
-        let mut pipeline = Pipeline::with_capacity(5);
+        let mut pipeline = Pipeline::with_capacity(6);
         pipeline.add_command(role::ask());
         let key = self.config.session_prefix();
         if self.sessions.read {
@@ -109,6 +110,9 @@ impl Link {
         }
         let channel = format!("{}{}", self.config.prefix, self.echo);
         pipeline.cmd("PUBLISH").arg(channel).arg(self.checks);
+        if !self.limits_asked {
+            pipeline.add_command(limits::ask());
+        }
         let heard = connected.inbox.heard();
         let deadline = Deadline::new(self.now, self.config.response_timeout, heard);
         let batch = Batch::new(Vec::new(), pipeline, connected.connection.clone());
@@ -118,6 +122,12 @@ impl Link {
 
     /// What the answers of a check mean.
     fn judge(&mut self, mut answers: Vec<Value>) -> Result<(), RedisError> {
+        // Who may not ask does not learn it.
+        if !std::mem::replace(&mut self.limits_asked, true)
+            && let Some(problem) = answers.pop().as_ref().and_then(limits::problem)
+        {
+            tracing::warn!("{problem}");
+        }
         let published = answers.pop();
         let mut answers = answers.into_iter();
         let role = answers.next().unwrap_or(Value::Nil);

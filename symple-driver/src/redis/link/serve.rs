@@ -15,10 +15,15 @@ use super::{
 
 /// How many operations on the bus are sent at once. What comes meanwhile makes the next batch.
 const BATCH: usize = 1024;
+/// And how many bytes: look-ups and checks wait behind no more than that. A batch takes the time of
+/// an answer, so over a link that takes 1 ms this is 256 MB/s.
+const BATCH_BYTES: usize = 256 * 1024;
 /// How many look-ups are sent at once; each may be answered with the largest session.
 const LOOKUPS: usize = 64;
-/// How many messages the server is given before others have their turn.
+/// How many messages the server is given before others have their turn, and how many bytes; one is
+/// given whatever its size.
 const MESSAGES: usize = 256;
+const MESSAGE_BYTES: usize = 512 * 1024;
 
 impl Link {
     /// Hears what Redis has to say, and sends what waits.
@@ -80,9 +85,12 @@ impl Link {
         {
             what.push(BusOp::Subscribe(channel));
         }
+        let mut bytes = 0;
         while what.len() < BATCH
+            && bytes < BATCH_BYTES
             && let Some(op) = self.queue.pop_front()
         {
+            bytes += op.size();
             self.queued -= op.size();
             what.push(op);
         }
@@ -161,8 +169,13 @@ impl Link {
         let (inbox, up) = (&connected.inbox, connected.up);
         // What came before the bus is up is told after that. The server takes what it can; what it
         // cannot waits in the inbox, which has a limit.
+        let mut bytes: usize = self.events.iter().map(LinkEvent::payload_size).sum();
         for _ in self.events.len()..if up { MESSAGES } else { 0 } {
+            if bytes >= MESSAGE_BYTES {
+                break;
+            }
             let Some(message) = inbox.pop() else { break };
+            bytes += message.payload.len();
             let channel = String::from_utf8(message.channel).ok();
             let channel =
                 channel.as_deref().and_then(|name| name.strip_prefix(&*self.config.prefix));
