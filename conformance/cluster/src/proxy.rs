@@ -19,6 +19,8 @@ use tokio::{
 
 /// How many bytes travel at once.
 const CHUNK: usize = 16 * 1024;
+/// How much later than it could have something may travel without having lost its place.
+const CREDIT: Duration = Duration::from_millis(10);
 /// What the kernel keeps of what has not been read: a link has no megabytes in it.
 const BUFFER: u32 = 64 * 1024;
 
@@ -101,7 +103,9 @@ impl Pace {
         let at = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-            *next = (*next).max(Instant::now()) + takes;
+            // A timer is late by a millisecond, and who has waited for it is not to lose that.
+            let credit = Instant::now().checked_sub(CREDIT).unwrap_or(*next);
+            *next = (*next).max(credit) + takes;
             *next
         };
         sleep_until(at.into()).await;
