@@ -63,6 +63,7 @@ mod roster;
 mod routing;
 mod sessions;
 mod shutdown;
+mod split_table;
 mod stats;
 mod timers;
 

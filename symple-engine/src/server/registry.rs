@@ -3,8 +3,6 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::{hash::BuildHasher, net::IpAddr};
 
-use hashbrown::HashTable;
-
 use crate::Timestamp;
 
 use super::{
@@ -15,6 +13,7 @@ use super::{
     pending::Pending,
     remotes::{NodeIndex, RemotePeer, Remotes},
     rooms::{Keys, Member, RoomIndex, Rooms},
+    split_table::SplitTable,
 };
 
 /// What a connection is at.
@@ -61,7 +60,7 @@ pub(super) struct Registry {
     /// The peers of other nodes.
     remotes: Remotes,
     /// Slots of the peers that are online, here or elsewhere, by id.
-    ids: HashTable<u32>,
+    ids: SplitTable<u32>,
     keys: Keys,
     pub(super) rooms: Rooms,
     /// How often a member of a room was looked at who was none of those looked for. That costs
@@ -76,7 +75,7 @@ impl Registry {
             marks: Vec::new(),
             mark: 0,
             remotes: Remotes::default(),
-            ids: HashTable::new(),
+            ids: SplitTable::new(),
             rooms: Rooms::new(keys.clone()),
             keys,
             looks: 0,

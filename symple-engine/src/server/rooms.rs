@@ -3,10 +3,10 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::hash::BuildHasher;
 
-use hashbrown::{HashTable, hash_table::Entry};
+use hashbrown::hash_table::Entry;
 use siphasher::sip::SipHasher13;
 
-use super::ConnId;
+use super::{ConnId, split_table::SplitTable};
 
 /// A room, by its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +57,7 @@ struct Room {
 pub(super) struct Rooms {
     rooms: Vec<Room>,
     free: Vec<RoomIndex>,
-    names: HashTable<RoomIndex>,
+    names: SplitTable<RoomIndex>,
     keys: Keys,
     mark: u32,
     aim: u32,
@@ -71,7 +71,7 @@ impl Rooms {
         Self {
             rooms: Vec::new(),
             free: Vec::new(),
-            names: HashTable::new(),
+            names: SplitTable::new(),
             keys,
             mark: 0,
             aim: 0,
