@@ -150,7 +150,17 @@ impl Node {
 
     /// Starts one on a port; 0 is any that is free.
     pub(crate) fn start_at(redis: &Redis, runtime: &str, port: u16) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_symple"))
+        Self::start_program(env!("CARGO_BIN_EXE_symple").as_ref(), redis, runtime, port)
+    }
+
+    /// A node that is another build of the program.
+    pub(crate) fn start_program(
+        program: &Path,
+        redis: &Redis,
+        runtime: &str,
+        port: u16,
+    ) -> Self {
+        let mut child = Command::new(program)
             .env_clear()
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--rate-limit", "0"])

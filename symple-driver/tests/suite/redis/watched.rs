@@ -84,6 +84,37 @@ fn reach_when_seen(one: &Server, two: &Server, alice: &mut Client, bob: &mut Cli
     reach(bob, alice);
 }
 
+/// R-T2, R-C2: who is sent to a node because it is ready sees at once who is on the others, and
+/// reaches them.
+#[test]
+fn ready_is_caught_up() {
+    let Some(redis) = Redis::start() else { return };
+    let one = serve_at(&redis.url(), |_| {});
+    let mut there: Vec<_> =
+        (0..20).map(|n| Client::join(&one, &format!("user{n}"), &["r"])).collect();
+    let two = serve_at(&redis.url(), |_| {});
+    until_ready(&two, 200);
+    let mut carol = Client::join(&two, "carol", &["r"]);
+    carol.send(&json!({ "type": "message", "to": there[0].address(), "data": "hello" }));
+    carol.send(&json!({ "type": "message", "to": carol.address(), "data": "end" }));
+    let mut seen = std::collections::BTreeSet::new();
+    loop {
+        let frame = carol.recv();
+        if frame["type"] == "message" {
+            break;
+        }
+        seen.insert(frame["data"]["id"].as_str().unwrap_or_default().to_owned());
+    }
+    assert!(there.iter().all(|peer| seen.contains(peer.id())), "{seen:?}");
+    loop {
+        let frame = there[0].recv();
+        if frame["type"] == "message" {
+            assert_eq!(frame["data"], "hello");
+            break;
+        }
+    }
+}
+
 /// R-S4: two nodes on two servers of which one becomes the replica of the other: that node would
 /// hear the other one and not be heard. It is not ready, and nobody is half there.
 #[test]
@@ -91,6 +122,7 @@ fn half_a_cluster() {
     let Some(a) = Redis::start() else { return };
     let Some(b) = Redis::start() else { return };
     let (one, two) = (serve_at(&a.url(), |_| {}), serve_at(&b.url(), |_| {}));
+    until_ready(&two, 200);
     turn(&b, &a);
     until_ready(&one, 503);
     let mut alice = Client::join(&one, "alice", &["r"]);
