@@ -105,7 +105,7 @@ fn versions_are_mixed() {
     };
     let Some(redis) = Redis::start() else { return };
     let new = Node::start(&redis, "tokio");
-    let old = Node::start_program(other.as_ref(), &redis, "tokio");
+    let old = Node::start_program(other.as_ref(), &redis, "tokio", 0);
     let join = |node: &Node, user: &str| Client::connect(node.address, user, &["team"]);
     let [alice, anna] = ["alice", "anna"].map(|user| join(&new, user));
     let [bob, ben] = ["bob", "ben"].map(|user| join(&old, user));
