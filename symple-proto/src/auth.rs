@@ -1,24 +1,25 @@
 //! What is looked at in an `auth` frame before anything is made of it.
 
 use alloc::string::String;
+use core::ops::Range;
 
 use thiserror::Error;
 
-use crate::{
-    json::{Member, Object, Spelling, decode_lossy, push_without},
-    record::{SECRET, has_secrets},
-};
-
-/// The members that the server vouches for in the record of a peer: no other spelling of them may
-/// stand there (R-F2).
-const ENFORCED: [&str; 3] = ["id", "user", "online"];
+use crate::json::{Member, Names, Object, Secrets, Spelling, decode_lossy, has_half_surrogate};
 
 /// The members that do not become part of the record as they are written.
-const NOT_COUNTED: [&str; 8] =
-    ["type", "token", "id", "user", "online", "rooms", "host", "__proto__"];
+const NAMES: Names =
+    Names::new(&["type", "token", "id", "user", "online", "rooms", "host", "__proto__"]);
 
-/// How many of [`NOT_COUNTED`] have rules of their own for what may stand in them.
-const NOT_CHECKED: usize = 2;
+/// Those of [`NAMES`] that have rules of their own for what may stand in them.
+const NOT_CHECKED: Range<usize> = 0..2;
+
+/// Those of [`NAMES`] that the server vouches for in the record of a peer: no other spelling of
+/// them may stand there (R-F2).
+const ENFORCED: [&str; 3] = ["id", "user", "online"];
+
+/// Where [`ENFORCED`] begins in [`NAMES`].
+const FIRST_ENFORCED: usize = 2;
 
 /// How many characters of the name of a field are repeated in an error.
 const MAX_ECHO: usize = 64;
@@ -44,50 +45,63 @@ pub enum AuthError {
 ///
 /// What does not become part of the record (`token`, `rooms`, and secrets at any depth) does not
 /// count; a member that is repeated counts as often as it is written. It costs a look at each
-/// member, and one pass more where there are secrets or escapes.
+/// member, and one more where there is more than the limit before secrets are left out, or half a
+/// surrogate pair.
 ///
 /// # Errors
 /// [`AuthError`]
 pub fn check_auth(auth: Object<'_>, limit: usize) -> Result<(), AuthError> {
-    let escapes = auth.text().contains("\\u");
+    let halves = has_half_surrogate(auth.text());
     let mut size = 0;
     let mut checked = Ok(());
     auth.for_each_while(|member| {
-        size += size_in_record(&member);
-        checked = check_member(&member, escapes);
+        match member.spells(&NAMES) {
+            Some((name, Spelling::Exact)) => {
+                if halves && !NOT_CHECKED.contains(&name) {
+                    checked = check_halves(&member);
+                }
+            }
+            Some((name, Spelling::Other)) if name.wrapping_sub(FIRST_ENFORCED) < ENFORCED.len() => {
+                checked = Err(AuthError::Misspelt(ENFORCED[name - FIRST_ENFORCED]));
+            }
+            _ => {
+                size += member.quoted_key().len() + member.value.text().len() + ":,".len();
+                if halves {
+                    checked = check_halves(&member);
+                }
+            }
+        }
         checked.is_ok()
     });
     checked?;
-    if size > limit && has_secrets(auth.text()) {
-        let mut public = String::new();
-        push_without(auth.text(), SECRET, &mut public);
-        size = 0;
-        Object::checked(&public).for_each(|member| size += size_in_record(&member));
+    if size > limit && size_without_secrets(auth, limit) > limit {
+        return Err(AuthError::TooLarge(limit));
     }
-    if size > limit { Err(AuthError::TooLarge(limit)) } else { Ok(()) }
+    Ok(())
 }
 
-fn check_member(member: &Member<'_>, escapes: bool) -> Result<(), AuthError> {
-    if let Some((name, Spelling::Other)) = member.spells(&ENFORCED) {
-        return Err(AuthError::Misspelt(ENFORCED[name]));
-    }
-    if !escapes {
-        return Ok(());
-    }
-    let own_rules =
-        matches!(member.spells(&NOT_COUNTED[..NOT_CHECKED]), Some((_, Spelling::Exact)));
-    if !own_rules && (member.key().is_none() || member.value.has_half_surrogate()) {
+fn check_halves(member: &Member<'_>) -> Result<(), AuthError> {
+    if member.key().is_none() || member.value.has_half_surrogate() {
         return Err(AuthError::HalfSurrogate(decode_lossy(member.quoted_key(), MAX_ECHO)));
     }
     Ok(())
 }
 
-/// How many bytes a member takes in the record.
-fn size_in_record(member: &Member<'_>) -> usize {
-    match member.spells(&NOT_COUNTED) {
-        Some((_, Spelling::Exact)) => 0,
-        _ => member.quoted_key().len() + member.value.text().len() + ":,".len(),
-    }
+/// How many bytes the members take in the record, or some number over the limit.
+fn size_without_secrets(auth: Object<'_>, limit: usize) -> usize {
+    let secrets = Secrets::new();
+    let mut size = 0;
+    auth.for_each_while(|member| {
+        if !matches!(member.spells(&NAMES), Some((_, Spelling::Exact))) {
+            size += member.quoted_key().len() + ":,".len();
+            secrets.strip(member.value.text(), |part| {
+                size += part.len();
+                size <= limit
+            });
+        }
+        size <= limit
+    });
+    size
 }
 
 #[cfg(test)]

@@ -12,14 +12,16 @@ pub(crate) mod readings;
 mod scan;
 mod string;
 mod strip;
+mod walk;
+mod word;
 
 pub use raw::{Array, Json, Kind, Member, Object, RawJson};
 pub use scan::{MAX_DEPTH, check};
 pub use string::{decode, push_string, quote};
 
-pub(crate) use key::{Spelling, spelling};
+pub(crate) use key::{Names, Spelling};
 #[cfg(test)]
 pub(crate) use scan::work;
 pub(crate) use scan::{Entry, Scanner};
 pub(crate) use string::{decode_lossy, has_half_surrogate};
-pub(crate) use strip::push_without;
+pub(crate) use strip::Secrets;

@@ -6,17 +6,17 @@ use thiserror::Error;
 
 use crate::{
     fields::Fields,
-    json::{Json, Kind, Object, RawJson, Spelling, push_string, push_without, quote},
+    json::{Json, Kind, Names, Object, RawJson, Secrets, Spelling, push_string, quote},
 };
 
 /// The members that records treat in a way of their own: those that the server vouches for first.
-const NAMES: [&str; 8] = ["id", "user", "online", "name", "token", "rooms", "host", "__proto__"];
+const KNOWN: [&str; 8] = ["id", "user", "online", "name", "token", "rooms", "host", "__proto__"];
 
-/// How many of [`NAMES`] the server vouches for: no other spelling of them may stand in a record.
+/// The same, to be looked up.
+const NAMES: Names = Names::new(&KNOWN);
+
+/// How many of [`KNOWN`] the server vouches for: no other spelling of them may stand in a record.
 const ENFORCED: usize = 3;
-
-/// The member that the server's own frames do not carry at any depth.
-pub(crate) const SECRET: &str = "token";
 
 /// The largest record that is told as it is when its peer goes offline, in bytes (R-P2).
 const MAX_OFFLINE: usize = 1024;
@@ -76,14 +76,12 @@ impl ToldRecord {
     /// # Errors
     /// [`RecordError`]: to be told to the peer, whose record stays as it was.
     pub fn read(data: Object<'_>, user: &str, id: &str, limit: usize) -> Result<Self, RecordError> {
-        let mut record = Builder::new(user, id, limit);
+        let mut record = Builder::new(user, id, limit, None);
         let mut misspelt = None;
         data.for_each_while(|member| {
             match member.spells(&NAMES) {
-                Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(NAMES[name]),
-                found => {
-                    record.add(found, member.quoted_key(), member.value, member.value.text());
-                }
+                Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(KNOWN[name]),
+                found => record.add(found, member.quoted_key(), member.value),
             }
             !record.over && misspelt.is_none()
         });
@@ -95,8 +93,9 @@ impl ToldRecord {
         if over || relayed.len() > limit {
             return Err(RecordError::TooLarge(limit));
         }
-        let record = if has_secrets(&relayed) {
-            PublicRecord::of_presence(Object::checked(&relayed), user, id)
+        let secrets = Secrets::new();
+        let record = if secrets.any(&relayed) {
+            PublicRecord::without(&secrets, Object::checked(&relayed), user, id)
         } else {
             PublicRecord { text: relayed.as_str().into(), at }
         };
@@ -109,19 +108,16 @@ impl PublicRecord {
     /// what is private.
     #[must_use]
     pub fn of_peer(peer: &Fields, user: &str, id: &str) -> Self {
-        let mut record = Builder::new(user, id, usize::MAX);
+        let secrets = Secrets::new();
+        let mut record = Builder::new(user, id, usize::MAX, Some(&secrets));
         let mut quoted = String::new();
         for (name, value) in peer.iter() {
-            let found = NAMES.iter().position(|known| *known == name);
-            let found = found.map(|name| (name, Spelling::Exact));
-            let value = value.get();
-            let public = without_secrets(value);
-            match found {
-                Some(_) => record.add(found, "", value, &public),
+            match NAMES.position(name) {
+                Some(known) => record.add(Some((known, Spelling::Exact)), "", value.get()),
                 None => {
                     quoted.clear();
                     push_string(&mut quoted, name);
-                    record.add(None, &quoted, value, &public);
+                    record.add(None, &quoted, value.get());
                 }
             }
         }
@@ -131,17 +127,14 @@ impl PublicRecord {
     /// The record that a peer has told, as another node passes it on.
     #[must_use]
     pub fn of_presence(data: Object<'_>, user: &str, id: &str) -> Self {
-        let mut public = String::new();
-        let data = if has_secrets(data.text()) {
-            push_without(data.text(), SECRET, &mut public);
-            Object::checked(&public)
-        } else {
-            data
-        };
-        let mut record = Builder::new(user, id, usize::MAX);
+        Self::without(&Secrets::new(), data, user, id)
+    }
+
+    fn without(secrets: &Secrets, data: Object<'_>, user: &str, id: &str) -> Self {
+        let mut record = Builder::new(user, id, usize::MAX, Some(secrets));
+        record.out.reserve(data.text().len());
         data.for_each(|member| {
-            let found = member.spells(&NAMES);
-            record.add(found, member.quoted_key(), member.value, member.value.text());
+            record.add(member.spells(&NAMES), member.quoted_key(), member.value);
         });
         record.finish_public()
     }
@@ -207,24 +200,20 @@ struct Builder<'a> {
     limit: usize,
     /// There was more than the limit allows.
     over: bool,
+    /// What is left out of each value, if anything is.
+    secrets: Option<&'a Secrets>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(user: &'a str, id: &'a str, limit: usize) -> Self {
-        Self { out: String::from("{"), user, id, at: Places::default(), limit, over: false }
+    fn new(user: &'a str, id: &'a str, limit: usize, secrets: Option<&'a Secrets>) -> Self {
+        let (out, at) = (String::from("{"), Places::default());
+        Self { out, user, id, at, limit, over: false, secrets }
     }
 
-    /// Adds a member: which of [`NAMES`] its key spells, the key, the value as it was written, and
-    /// as it is to stand in the record.
-    fn add(
-        &mut self,
-        found: Option<(usize, Spelling)>,
-        quoted: &str,
-        value: Json<'_>,
-        public: &str,
-    ) {
+    /// Adds a member: which of [`KNOWN`] its key spells, the key, and the value.
+    fn add(&mut self, found: Option<(usize, Spelling)>, quoted: &str, value: Json<'_>) {
         let name = match found {
-            Some((name, Spelling::Exact)) => NAMES[name],
+            Some((name, Spelling::Exact)) => KNOWN[name],
             _ => "",
         };
         match name {
@@ -232,9 +221,17 @@ impl<'a> Builder<'a> {
             "id" => self.add_id(),
             "online" => self.add_online(),
             "name" => self.add_name(value),
-            "" if self.has_room(quoted.len() + public.len()) => {
+            "" if self.has_room(quoted.len() + value.text().len()) => {
                 self.add_key(quoted);
-                self.out.push_str(public);
+                match (self.secrets, value.kind()) {
+                    (Some(secrets), Kind::Object | Kind::Array) => {
+                        secrets.strip(value.text(), |part| {
+                            self.out.push_str(part);
+                            true
+                        });
+                    }
+                    _ => self.out.push_str(value.text()),
+                }
             }
             _ => {}
         }
@@ -328,22 +325,6 @@ fn name_text(value: Json<'_>) -> Option<Cow<'_, str>> {
         Kind::Number | Kind::Bool => Some(Cow::Owned(quote(value.text()))),
         Kind::Null | Kind::Array | Kind::Object => None,
     }
-}
-
-/// True if a checked text may have a member named `token`; an escape may spell it another way.
-pub(crate) fn has_secrets(text: &str) -> bool {
-    text.contains(SECRET) || text.contains("\\u")
-}
-
-/// The value without any member named `token`, at any depth.
-fn without_secrets(value: Json<'_>) -> Cow<'_, str> {
-    let text = value.text();
-    if !matches!(value.kind(), Kind::Object | Kind::Array) || !has_secrets(text) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    push_without(text, SECRET, &mut out);
-    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     error::DecodeError,
-    json::{Entry, Json, Kind, Object, Scanner, Spelling, spelling},
+    json::{Entry, Json, Kind, Names, Object, Scanner, Spelling},
 };
 
 /// The types of frames that a client may send (SPEC §2).
@@ -117,7 +117,8 @@ impl Name {
     /// Which name a key spells, and how.
     fn of(quoted: &str, escaped: bool) -> Option<(Self, Spelling)> {
         if escaped {
-            let (index, how) = spelling(quoted, escaped, &Self::NAMES)?;
+            const NAMES: Names = Names::new(&Name::NAMES);
+            let (index, how) = NAMES.find(quoted, escaped)?;
             return Some((Self::ALL[index], how));
         }
         // Most keys are neither known nor as long as one that is. No letter outside ASCII has the

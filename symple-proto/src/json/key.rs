@@ -18,45 +18,103 @@ pub(crate) enum Spelling {
     Other,
 }
 
-/// Which of the names (lower-case ASCII, at most 12 bytes) a checked key spells, quotes included.
+/// Names that keys are held against: in lower-case ASCII, of 1 to 12 bytes.
 ///
-/// Reads no more of the key than the longest name has, and allocates nothing.
-pub(crate) fn spelling(quoted: &str, escaped: bool, names: &[&str]) -> Option<(usize, Spelling)> {
-    let inner = quoted.get(1..quoted.len() - 1)?;
-    if !escaped {
-        if inner.len() > 3 * LONGEST {
+/// Nearly every key is none of them, and that is seen by its first letter and its length.
+pub(crate) struct Names {
+    names: &'static [&'static str],
+    /// A bit for each first letter, by its lowest five bits, which are those of its upper case.
+    initials: u32,
+    /// A bit for each length.
+    lengths: u16,
+}
+
+impl Names {
+    pub(crate) const fn new(names: &'static [&'static str]) -> Self {
+        let (mut initials, mut lengths, mut at) = (0, 0, 0);
+        while at < names.len() {
+            let name = names[at].as_bytes();
+            assert!(name.len() <= LONGEST);
+            initials |= 1 << (name[0] & 31);
+            lengths |= 1 << name.len();
+            at += 1;
+        }
+        Self { names, initials, lengths }
+    }
+
+    /// Which of the names this text is.
+    pub(crate) fn position(&self, text: &str) -> Option<usize> {
+        let initial = text.as_bytes().first()?;
+        if text.len() > LONGEST || !self.may_be(*initial, text.len()) {
             return None;
         }
-        // Nearly every key is like this.
-        if inner.is_ascii() {
-            let index = names.iter().position(|name| name.eq_ignore_ascii_case(inner))?;
-            let exact = names[index] == inner;
-            return Some((index, if exact { Spelling::Exact } else { Spelling::Other }));
-        }
+        self.names.iter().position(|name| *name == text)
     }
-    let mut folded = [0; LONGEST];
-    let mut length = 0;
-    let mut spelling = Spelling::Exact;
-    let mut at = 0;
-    while let Some(character) = inner[at..].chars().next() {
-        let (character, bytes) = match character {
-            '\\' => decode_escape(&inner[at..])?,
-            other => (other, other.len_utf8()),
-        };
-        if character == '\0' {
-            spelling = Spelling::Other;
-            break;
+
+    /// Which of the names a checked key spells, quotes included.
+    ///
+    /// Reads no more of the key than the longest name has, and allocates nothing.
+    #[inline]
+    pub(crate) fn find(&self, quoted: &str, escaped: bool) -> Option<(usize, Spelling)> {
+        let inner = quoted.as_bytes().get(1..quoted.len() - 1)?;
+        let initial = *inner.first()?;
+        if initial.is_ascii() && initial != b'\\' && !self.begins(initial) {
+            return None;
         }
-        let lower = fold(character)?;
-        if char::from(lower) != character {
-            spelling = Spelling::Other;
+        if !escaped {
+            if inner.len() > 3 * LONGEST {
+                return None;
+            }
+            if inner.is_ascii() {
+                if inner.len() > LONGEST || !self.may_be(initial, inner.len()) {
+                    return None;
+                }
+                let same = |name: &&str| name.as_bytes().eq_ignore_ascii_case(inner);
+                let index = self.names.iter().position(same)?;
+                let exact = self.names[index].as_bytes() == inner;
+                return Some((index, if exact { Spelling::Exact } else { Spelling::Other }));
+            }
         }
-        *folded.get_mut(length)? = lower;
-        length += 1;
-        at += bytes;
+        self.find_folded(quoted.get(1..quoted.len() - 1)?)
     }
-    let index = names.iter().position(|name| name.as_bytes() == &folded[..length])?;
-    Some((index, spelling))
+
+    fn begins(&self, initial: u8) -> bool {
+        self.initials & (1 << (initial & 31)) != 0
+    }
+
+    fn may_be(&self, initial: u8, length: usize) -> bool {
+        self.begins(initial) && self.lengths & (1 << length) != 0
+    }
+
+    /// Which of the names a key spells whose characters are not just those of ASCII.
+    fn find_folded(&self, inner: &str) -> Option<(usize, Spelling)> {
+        let mut folded = [0; LONGEST];
+        let mut length = 0;
+        let mut spelling = Spelling::Exact;
+        let mut at = 0;
+        while let Some(character) = inner[at..].chars().next() {
+            let (character, bytes) = match character {
+                '\\' => decode_escape(&inner[at..])?,
+                other => (other, other.len_utf8()),
+            };
+            if character == '\0' {
+                spelling = Spelling::Other;
+                break;
+            }
+            let lower = fold(character)?;
+            if length == 0 && !self.begins(lower) {
+                return None;
+            }
+            if char::from(lower) != character {
+                spelling = Spelling::Other;
+            }
+            *folded.get_mut(length)? = lower;
+            length += 1;
+            at += bytes;
+        }
+        let index = self.names.iter().position(|name| name.as_bytes() == &folded[..length])?;
+        Some((index, spelling))
+    }
 }
 
 /// The ASCII character, in lower case, that a receiver may take this one for when it ignores case;
@@ -84,6 +142,7 @@ mod tests {
     #[test]
     fn spellings() {
         use Spelling::{Exact, Other};
+        let names = Names::new(&["user", "id"]);
         for (key, expected) in [
             ("user", Some((0, Exact))),
             (r"\u0075ser", Some((0, Exact))),
@@ -107,11 +166,9 @@ mod tests {
             (r"\\user", None),
         ] {
             let escaped = key.contains('\\');
-            assert_eq!(
-                spelling(&format!("\"{key}\""), escaped, &["user", "id"]),
-                expected,
-                "{key}"
-            );
+            assert_eq!(names.find(&format!("\"{key}\""), escaped), expected, "{key}");
+            let exact = expected.filter(|(_, how)| *how == Exact && !escaped);
+            assert_eq!(names.position(key), exact.map(|(name, _)| name), "{key}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::DecodeError;
 
-use super::{MAX_DEPTH, Scanner, Spelling, decode, has_half_surrogate, quote, scan, spelling};
+use super::{MAX_DEPTH, Names, Spelling, decode, has_half_surrogate, quote, scan, walk};
 
 /// What a JSON value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,8 +120,8 @@ impl<'a> Member<'a> {
     }
 
     /// Which of the names the key spells, and how.
-    pub(crate) fn spells(&self, names: &[&str]) -> Option<(usize, Spelling)> {
-        spelling(self.key, self.escaped, names)
+    pub(crate) fn spells(&self, names: &Names) -> Option<(usize, Spelling)> {
+        names.find(self.key, self.escaped)
     }
 
     /// The key as written, with its quotes.
@@ -154,8 +154,7 @@ impl<'a> Object<'a> {
     /// As [`for_each`](Self::for_each), as long as `visit` wants more.
     pub(crate) fn for_each_while(self, mut visit: impl FnMut(Member<'a>) -> bool) {
         let text = self.text;
-        let mut scanner = Scanner::new(text, MAX_DEPTH);
-        let checked = scanner.object_while(|entry| {
+        walk::members(text, |entry| {
             visit(Member {
                 at: entry.key.start,
                 key: &text[entry.key],
@@ -163,7 +162,6 @@ impl<'a> Object<'a> {
                 value: Json::checked(&text[entry.value], entry.kind),
             })
         });
-        debug_assert!(checked.is_ok(), "the object was checked when it was made");
     }
 
     /// The value of the last member of that name: the one that counts, as in `JSON.parse`.
@@ -189,9 +187,10 @@ impl<'a> Array<'a> {
     /// Calls `visit` with each element, in order.
     pub fn for_each(self, mut visit: impl FnMut(Json<'a>)) {
         let text = self.text;
-        let mut scanner = Scanner::new(text, MAX_DEPTH);
-        let checked = scanner.array(|range, kind| visit(Json::checked(&text[range], kind)));
-        debug_assert!(checked.is_ok(), "the array was checked when it was made");
+        walk::elements(text, |range, kind| {
+            visit(Json::checked(&text[range], kind));
+            true
+        });
     }
 
     /// Calls `visit` with each element that is a string a Rust string can hold.

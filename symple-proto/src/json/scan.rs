@@ -22,7 +22,7 @@ pub fn check(text: &str, max_depth: usize) -> Result<Kind, DecodeError> {
 }
 
 /// What [`Scanner::object`] reports of one member: positions in the text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The key with its quotes.
     pub(crate) key: Range<usize>,
@@ -51,8 +51,11 @@ impl<'a> Scanner<'a> {
         self.pos
     }
 
+    #[inline]
     pub(crate) fn skip_whitespace(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+        while let Some(byte @ ..=b' ') = self.peek()
+            && let b' ' | b'\n' | b'\r' | b'\t' = byte
+        {
             self.pos += 1;
         }
     }
@@ -69,17 +72,6 @@ impl<'a> Scanner<'a> {
 
     /// Passes an object, the cursor on its first byte, and reports each member.
     pub(crate) fn object(&mut self, mut visit: impl FnMut(Entry)) -> Result<(), DecodeError> {
-        self.object_while(|entry| {
-            visit(entry);
-            true
-        })
-    }
-
-    /// As [`object`](Self::object), as long as `visit` wants more.
-    pub(crate) fn object_while(
-        &mut self,
-        mut visit: impl FnMut(Entry) -> bool,
-    ) -> Result<(), DecodeError> {
         match self.peek() {
             Some(b'{') => self.pos += 1,
             // Broken JSON is called that; a sound value of another kind is not an object.
@@ -99,9 +91,7 @@ impl<'a> Scanner<'a> {
             let (key, escaped) = self.key()?;
             let start = self.pos;
             let kind = self.value(1)?;
-            if !visit(Entry { key, escaped, value: start..self.pos, kind }) {
-                return Ok(());
-            }
+            visit(Entry { key, escaped, value: start..self.pos, kind });
             if self.comma_or(b'}', Fault::ExpectedCommaOrBrace)? {
                 return Ok(());
             }
@@ -109,7 +99,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes an array, the cursor on its bracket, and reports each element.
-    pub(crate) fn array(
+    #[cfg(test)]
+    pub(super) fn array(
         &mut self,
         mut visit: impl FnMut(Range<usize>, Kind),
     ) -> Result<(), DecodeError> {
@@ -130,72 +121,83 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes one value whose containers stand at `depth` levels already.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Kind, DecodeError> {
+        match self.peek() {
+            Some(b'{') => self.nested(depth).map(|()| Kind::Object),
+            Some(b'[') => self.nested(depth).map(|()| Kind::Array),
+            _ => self.scalar(),
+        }
+    }
+
+    /// Passes an object or an array, the cursor on its bracket.
     ///
     /// The open containers are bits of a word, the innermost lowest: 1 for an object, 0 for an
-    /// array. [`MAX_DEPTH`] is its width.
-    pub(crate) fn value(&mut self, depth: usize) -> Result<Kind, DecodeError> {
+    /// array. [`MAX_DEPTH`] is its width. A hostile text is brackets and commas for the most part,
+    /// so each costs one turn of a loop here, and those that follow each other cost less.
+    fn nested(&mut self, depth: usize) -> Result<(), DecodeError> {
         let mut open: u128 = 0;
         let mut levels = 0;
-        let mut outermost = None;
+        let most = self.max_depth.saturating_sub(depth);
         loop {
-            let kind = self.scalar_or_bracket()?;
-            outermost.get_or_insert(kind);
-            if let Kind::Object | Kind::Array = kind {
-                if depth + levels >= self.max_depth {
-                    return Err(DecodeError::new(Fault::TooDeep(self.max_depth), self.pos - 1));
-                }
-                let object = kind == Kind::Object;
-                open = (open << 1) | u128::from(object);
-                levels += 1;
-                self.skip_whitespace();
-                if self.peek() == Some(if object { b'}' } else { b']' }) {
-                    self.pos += 1;
-                    open >>= 1;
-                    levels -= 1;
-                } else {
-                    if object {
-                        self.key()?;
+            // A value begins.
+            match self.peek() {
+                Some(bracket @ (b'{' | b'[')) => {
+                    if levels >= most {
+                        return Err(DecodeError::new(Fault::TooDeep(self.max_depth), self.pos));
                     }
-                    continue;
+                    let object = bracket == b'{';
+                    open = (open << 1) | u128::from(object);
+                    levels += 1;
+                    self.pos += 1;
+                    self.skip_whitespace();
+                    // Both closing brackets stand two after the opening ones.
+                    if self.peek() != Some(bracket + 2) {
+                        if object {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                _ => {
+                    self.scalar()?;
+                    self.skip_whitespace();
                 }
             }
             // A value has ended: close what ends with it, until another one must follow.
             loop {
-                if levels == 0 {
-                    return Ok(outermost.unwrap_or(kind));
-                }
                 let object = open & 1 == 1;
-                let ended = if object {
-                    self.comma_or(b'}', Fault::ExpectedCommaOrBrace)?
-                } else {
-                    self.comma_or(b']', Fault::ExpectedCommaOrBracket)?
-                };
-                if !ended {
-                    if object {
-                        self.key()?;
+                match self.peek() {
+                    Some(b',') => {
+                        self.pos += 1;
+                        self.skip_whitespace();
+                        if object {
+                            self.key()?;
+                        }
+                        break;
                     }
-                    break;
+                    Some(byte) if byte == if object { b'}' } else { b']' } => {
+                        self.pos += 1;
+                        open >>= 1;
+                        levels -= 1;
+                        if levels == 0 {
+                            return Ok(());
+                        }
+                        self.skip_whitespace();
+                    }
+                    _ if object => return Err(self.fault(Fault::ExpectedCommaOrBrace)),
+                    _ => return Err(self.fault(Fault::ExpectedCommaOrBracket)),
                 }
-                open >>= 1;
-                levels -= 1;
             }
         }
     }
 
-    /// Passes a value that contains no other, or the opening bracket of one that may.
-    pub(super) fn scalar_or_bracket(&mut self) -> Result<Kind, DecodeError> {
+    /// Passes a value that contains no other.
+    #[inline]
+    fn scalar(&mut self) -> Result<Kind, DecodeError> {
         match self.peek() {
             Some(b'"') => {
                 self.string()?;
                 Ok(Kind::String)
-            }
-            Some(b'{') => {
-                self.pos += 1;
-                Ok(Kind::Object)
-            }
-            Some(b'[') => {
-                self.pos += 1;
-                Ok(Kind::Array)
             }
             Some(b'-' | b'0'..=b'9') => {
                 self.number()?;
@@ -209,7 +211,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a key, its colon and the space around; the cursor ends on the value.
-    pub(super) fn key(&mut self) -> Result<(Range<usize>, bool), DecodeError> {
+    #[inline]
+    fn key(&mut self) -> Result<(Range<usize>, bool), DecodeError> {
         if self.peek() != Some(b'"') {
             return Err(self.fault(Fault::ExpectedKey));
         }
@@ -223,7 +226,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a comma and the space around it, or the closing bracket; true for the bracket.
-    pub(super) fn comma_or(&mut self, close: u8, fault: Fault) -> Result<bool, DecodeError> {
+    fn comma_or(&mut self, close: u8, fault: Fault) -> Result<bool, DecodeError> {
         self.skip_whitespace();
         match self.peek() {
             Some(b',') => {
@@ -240,18 +243,25 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a string, the cursor on its opening quote; true if it contains an escape.
+    #[inline]
     fn string(&mut self) -> Result<bool, DecodeError> {
-        self.pos += 1;
-        let mut escaped = false;
+        self.pos += 1 + plain_run(self.bytes.get(self.pos + 1..).unwrap_or_default());
+        if self.peek() == Some(b'"') {
+            self.pos += 1;
+            return Ok(false);
+        }
+        self.escapes().map(|()| true)
+    }
+
+    /// Passes the rest of a string, the cursor on what is not plain in it.
+    fn escapes(&mut self) -> Result<(), DecodeError> {
         loop {
-            self.pos += plain_run(&self.bytes[self.pos..]);
             match self.peek() {
                 Some(b'"') => {
                     self.pos += 1;
-                    return Ok(escaped);
+                    return Ok(());
                 }
                 Some(b'\\') => {
-                    escaped = true;
                     self.pos += 1;
                     match self.peek() {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
@@ -270,6 +280,10 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 _ => return Err(self.fault(Fault::ControlCharacter)),
+            }
+            // Escapes often follow each other.
+            if self.peek() != Some(b'\\') {
+                self.pos += plain_run(&self.bytes[self.pos..]);
             }
         }
     }
@@ -313,13 +327,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes that byte, if it is the next one.
-    pub(super) fn pass_if(&mut self, byte: u8) -> bool {
-        let is_next = self.peek() == Some(byte);
-        self.pos += usize::from(is_next);
-        is_next
-    }
-
     fn literal(&mut self, word: &[u8], kind: Kind) -> Result<Kind, DecodeError> {
         for &expected in word {
             self.expect(expected, Fault::ExpectedValue)?;
@@ -327,6 +334,7 @@ impl<'a> Scanner<'a> {
         Ok(kind)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8, fault: Fault) -> Result<(), DecodeError> {
         if self.peek() == Some(byte) {
             self.pos += 1;
@@ -336,6 +344,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.pos).copied()
     }
@@ -353,10 +362,15 @@ pub(crate) mod work {
     use core::cell::Cell;
 
     std::thread_local! {
-        pub(super) static BYTES: Cell<usize> = const { Cell::new(0) };
+        static BYTES: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// How many bytes scanners pass while `act` runs on this thread.
+    /// So many bytes have been passed.
+    pub(crate) fn count(bytes: usize) {
+        BYTES.set(BYTES.get() + bytes);
+    }
+
+    /// How many bytes are passed while `act` runs on this thread.
     pub(crate) fn bytes_read<T>(act: impl FnOnce() -> T) -> (T, usize) {
         let before = BYTES.get();
         let result = act();
@@ -367,7 +381,7 @@ pub(crate) mod work {
 #[cfg(test)]
 impl Drop for Scanner<'_> {
     fn drop(&mut self) {
-        work::BYTES.set(work::BYTES.get() + self.pos);
+        work::count(self.pos);
     }
 }
 
@@ -401,7 +415,7 @@ fn plain_run(bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use alloc::{format, string::String, vec::Vec};
 
     use proptest::prelude::*;
@@ -512,7 +526,7 @@ mod tests {
         );
     }
 
-    fn any_json() -> impl Strategy<Value = String> {
+    pub(crate) fn any_json() -> impl Strategy<Value = String> {
         let scalar = prop_oneof![
             Just(String::from("null")),
             Just(String::from("true")),

@@ -2,6 +2,8 @@
 
 use alloc::{borrow::Cow, string::String};
 
+use memchr::memchr;
+
 use crate::error::{DecodeError, Fault};
 
 /// Decodes a checked JSON string, quotes included. Borrows where there is no escape.
@@ -14,41 +16,58 @@ use crate::error::{DecodeError, Fault};
 /// though safe.
 pub fn decode(quoted: &str) -> Result<Cow<'_, str>, DecodeError> {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    let Some(first) = inner.find('\\') else { return Ok(Cow::Borrowed(inner)) };
+    let Some(first) = memchr(b'\\', inner.as_bytes()) else { return Ok(Cow::Borrowed(inner)) };
     let mut out = String::with_capacity(inner.len());
-    let mut at = 0;
-    let mut next = Some(first);
-    while let Some(offset) = next {
-        let escape = at + offset;
-        out.push_str(&inner[at..escape]);
-        let (character, length) = decode_escape(&inner[escape..])
-            .ok_or_else(|| DecodeError::new(Fault::LoneSurrogate, escape + 1))?;
+    out.push_str(&inner[..first]);
+    let mut at = first;
+    while at < inner.len() {
+        let (character, length) = decode_escape(&inner[at..])
+            .ok_or_else(|| DecodeError::new(Fault::LoneSurrogate, at + 1))?;
         out.push(character);
-        at = escape + length;
-        next = inner[at..].find('\\');
+        at += length;
+        let plain = at..next_escape(inner.as_bytes(), at);
+        out.push_str(&inner[plain.clone()]);
+        at = plain.end;
     }
-    out.push_str(&inner[at..]);
     Ok(Cow::Owned(out))
+}
+
+/// Where the next escape stands, or the end. Escapes often follow each other.
+fn next_escape(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    if rest.first() == Some(&b'\\') {
+        return from;
+    }
+    from + memchr(b'\\', rest).unwrap_or(rest.len())
+}
+
+/// The number that four checked hexadecimal digits are.
+#[inline]
+pub(super) fn hex(digits: &[u8]) -> Option<u16> {
+    // The letters, in either case, stand at 1 and on in their columns of ASCII.
+    let digit = |byte: u8| u16::from(byte & 15) + 9 * u16::from(byte >> 6);
+    let [a, b, c, d] = *digits.first_chunk()?;
+    Some(digit(a) << 12 | digit(b) << 8 | digit(c) << 4 | digit(d))
 }
 
 /// The character that an escape at the start of `text` stands for, and the length of the escape.
 pub(super) fn decode_escape(text: &str) -> Option<(char, usize)> {
-    let unit = |at: usize| u16::from_str_radix(text.get(at..at + 4)?, 16).ok();
-    match *text.as_bytes().get(1)? {
+    let bytes = text.as_bytes();
+    match *bytes.get(1)? {
         b'b' => Some(('\u{8}', 2)),
         b'f' => Some(('\u{c}', 2)),
         b'n' => Some(('\n', 2)),
         b'r' => Some(('\r', 2)),
         b't' => Some(('\t', 2)),
         b'u' => {
-            let first = unit(2)?;
+            let first = hex(bytes.get(2..)?)?;
             if let Some(character) = char::from_u32(u32::from(first)) {
                 return Some((character, 6));
             }
-            if text.get(6..8) != Some("\\u") {
+            if bytes.get(6..8) != Some(b"\\u") {
                 return None;
             }
-            let character = char::decode_utf16([first, unit(8)?]).next()?.ok()?;
+            let character = char::decode_utf16([first, hex(bytes.get(8..)?)?]).next()?.ok()?;
             Some((character, 12))
         }
         other => Some((char::from(other), 2)),
@@ -79,12 +98,21 @@ pub(crate) fn decode_lossy(quoted: &str, max: usize) -> String {
 /// True if a string somewhere in a checked JSON text has half a surrogate pair, which no Rust string
 /// can hold.
 pub(crate) fn has_half_surrogate(text: &str) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        let Some((_, length)) = decode_escape(&rest[at..]) else { return true };
-        rest = &rest[at + length..];
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        at = next_escape(bytes, at);
+        at += match bytes.get(at + 1) {
+            None => return false,
+            // Only these are halves: D800 to DFFF.
+            Some(b'u') if matches!(bytes.get(at + 2), Some(b'd' | b'D')) => {
+                let Some((_, length)) = decode_escape(&text[at..]) else { return true };
+                length
+            }
+            Some(b'u') => 6,
+            Some(_) => 2,
+        };
     }
-    false
 }
 
 /// Appends `text` as a JSON string with its quotes, spelled as `JSON.stringify` spells it.

@@ -1,117 +1,235 @@
-//! A value without the members of one name, at any depth, in one pass.
+//! A value without the members that are secret, at any depth.
 
-use alloc::string::String;
+use memchr::{memchr, memmem::Finder};
 
-use crate::error::{DecodeError, Fault};
+use super::{string::hex, walk};
 
-use super::{
-    Kind, MAX_DEPTH, Scanner,
-    key::{Spelling, spelling},
-};
+/// The member that the server's own frames do not carry at any depth (R-P5).
+const NAME: &[u8] = b"token";
 
-/// Appends a checked value without any member of that name, at any depth; everything else is as it
-/// was written.
+/// As it stands in a text, unless it is spelled with escapes.
+const KEY: &[u8] = b"\"token\"";
+
+/// What finds the members named `token` in checked texts.
 ///
-/// Each byte is read once, whatever is nested in what, and what is left out is not looked into.
-pub(crate) fn push_without(text: &str, name: &str, out: &mut String) {
-    let mut strip = Strip { text, name, scanner: Scanner::new(text, MAX_DEPTH), copied: 0, out };
-    let checked = strip.run();
-    debug_assert!(checked.is_ok(), "the value was checked when it was made");
-}
+/// They are searched for as a word is: what stands between them is not looked into, and neither is
+/// what is left out, but for its end.
+pub(crate) struct Secrets(Finder<'static>);
 
-struct Strip<'a> {
-    text: &'a str,
-    name: &'a str,
-    scanner: Scanner<'a>,
-    /// What stands before this has been appended or left out.
-    copied: usize,
-    out: &'a mut String,
-}
+impl Secrets {
+    pub(crate) fn new() -> Self {
+        Self(Finder::new(KEY))
+    }
 
-impl Strip<'_> {
-    /// As [`Scanner::value`], which see for the bits.
-    fn run(&mut self) -> Result<(), DecodeError> {
-        let mut open: u128 = 0;
-        let mut levels = 0;
-        loop {
-            let kind = self.scanner.scalar_or_bracket()?;
-            if let Kind::Object | Kind::Array = kind {
-                if levels >= MAX_DEPTH {
-                    return Err(DecodeError::new(Fault::TooDeep(MAX_DEPTH), self.copied));
+    /// True if a checked value has such a member, at any depth, under any spelling.
+    pub(crate) fn any(&self, text: &str) -> bool {
+        Search::new(&self.0, text).next().is_some()
+    }
+
+    /// Hands out the parts of a checked value that are not secret, in order and as they were
+    /// written, as long as `keep` wants more. Together they are a value of the same kind.
+    pub(crate) fn strip<'a>(&self, text: &'a str, mut keep: impl FnMut(&'a str) -> bool) {
+        let bytes = text.as_bytes();
+        let mut search = Search::new(&self.0, text);
+        // What stands before this has been handed out or left out.
+        let mut copied = 0;
+        while let Some((key, value)) = search.next() {
+            let end = walk::value_end(text, value);
+            let before = last_before(bytes, key);
+            // Behind another member the comma before goes too, at the beginning the one behind.
+            let kept = if copied == key || bytes[before] == b'{' {
+                let kept = copied..key;
+                copied = skip_whitespace(bytes, end);
+                if bytes.get(copied) == Some(&b',') {
+                    copied = skip_whitespace(bytes, copied + 1);
                 }
-                let object = kind == Kind::Object;
-                self.scanner.skip_whitespace();
-                let ended = if self.scanner.pass_if(if object { b'}' } else { b']' }) {
-                    true
-                } else {
-                    object && self.members_to_keep(None)?
-                };
-                if !ended {
-                    open = (open << 1) | u128::from(object);
-                    levels += 1;
-                    continue;
-                }
+                kept
+            } else {
+                let kept = copied..(last_before(bytes, before) + 1).max(copied);
+                copied = end;
+                kept
+            };
+            if !keep(&text[kept]) {
+                return;
             }
-            // A value has ended: close what ends with it, until another one must follow.
-            loop {
-                if levels == 0 {
-                    self.out.push_str(&self.text[self.copied..]);
-                    return Ok(());
+            search.skip_to(end);
+        }
+        keep(&text[copied..]);
+    }
+}
+
+/// The last byte before that one that is no whitespace; there is one.
+fn last_before(bytes: &[u8], at: usize) -> usize {
+    bytes[..at].iter().rposition(|byte| *byte > b' ').unwrap_or_default()
+}
+
+fn skip_whitespace(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(..=b' ') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Where the keys of secrets stand, in order.
+struct Search<'a> {
+    finder: &'a Finder<'static>,
+    bytes: &'a [u8],
+    /// The next text that is such a key if no backslash stands before it, and a colon behind.
+    plain: Option<usize>,
+    /// The next escape that has not been looked at.
+    escape: Option<usize>,
+}
+
+impl<'a> Search<'a> {
+    fn new(finder: &'a Finder<'static>, text: &'a str) -> Self {
+        let mut search = Self { finder, bytes: text.as_bytes(), plain: Some(0), escape: Some(0) };
+        search.skip_to(0);
+        search
+    }
+
+    /// Goes on there, which is not within a string.
+    fn skip_to(&mut self, at: usize) {
+        if self.plain.is_some_and(|plain| plain <= at) {
+            self.find_plain(at);
+        }
+        if self.escape.is_some_and(|escape| escape <= at) {
+            self.find_escape(at);
+        }
+    }
+
+    fn find_plain(&mut self, from: usize) {
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        self.plain = self.finder.find(rest).map(|at| from + at);
+    }
+
+    fn find_escape(&mut self, from: usize) {
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        // Escapes often follow each other.
+        let at = if rest.first() == Some(&b'\\') { Some(0) } else { memchr(b'\\', rest) };
+        self.escape = at.map(|at| from + at);
+    }
+
+    /// Where the next key begins, and its value.
+    fn next(&mut self) -> Option<(usize, usize)> {
+        loop {
+            let found = match (self.plain, self.escape) {
+                (None, None) => return None,
+                (Some(plain), escape) if escape.is_none_or(|escape| plain < escape) => {
+                    self.find_plain(plain + 1);
+                    // A quote behind a backslash begins nothing, and one that ends a string is not
+                    // followed by a letter.
+                    let begins = plain.checked_sub(1).map(|at| self.bytes[at]) != Some(b'\\');
+                    self.value(plain + KEY.len()).filter(|_| begins).map(|value| (plain, value))
                 }
-                let end = self.scanner.position();
-                let ended = if open & 1 == 1 {
-                    self.scanner.comma_or(b'}', Fault::ExpectedCommaOrBrace)?
-                        || self.members_to_keep(Some(end))?
-                } else {
-                    self.scanner.comma_or(b']', Fault::ExpectedCommaOrBracket)?
-                };
-                if !ended {
-                    break;
-                }
-                open >>= 1;
-                levels -= 1;
+                (_, Some(escape)) => self.escaped(escape),
+                (Some(_), None) => None,
+            };
+            if found.is_some() {
+                return found;
             }
         }
     }
 
-    /// The cursor on a key: leaves members out until one is to be kept, and stops on its value.
-    /// True if the object has ended before. `kept` is where the last member before ends that is
-    /// kept, if there is one.
-    fn members_to_keep(&mut self, kept: Option<usize>) -> Result<bool, DecodeError> {
-        let mut end_before = kept;
-        loop {
-            let start = self.scanner.position();
-            let (key, escaped) = self.scanner.key()?;
-            let found = spelling(&self.text[key], escaped, &[self.name]);
-            if found != Some((0, Spelling::Exact)) {
-                return Ok(false);
-            }
-            self.scanner.value(0)?;
-            let end = self.scanner.position();
-            // Behind another member the comma before goes too, at the beginning the one behind.
-            self.out.push_str(&self.text[self.copied..end_before.unwrap_or(start)]);
-            let ended = self.scanner.comma_or(b'}', Fault::ExpectedCommaOrBrace)?;
-            self.copied = match end_before {
-                Some(_) => end,
-                None if ended => self.scanner.position() - 1,
-                None => self.scanner.position(),
-            };
-            end_before = end_before.map(|_| end);
-            if ended {
-                return Ok(true);
-            }
+    /// Looks at an escape: whether it is the first one of a key that spells the name.
+    fn escaped(&mut self, at: usize) -> Option<(usize, usize)> {
+        if self.bytes.get(at + 1) != Some(&b'u') {
+            self.find_escape(at + 2);
+            return None;
         }
+        self.find_escape(at + 6);
+        // Only letters of the name stand between the quote and the first escape.
+        let plain = (0..NAME.len()).find(|plain| {
+            at.checked_sub(plain + 1).is_some_and(|quote| self.bytes[quote] == b'"')
+        })?;
+        let key = at - plain - 1;
+        if self.bytes[key + 1..at] != NAME[..plain]
+            || key.checked_sub(1).map(|at| self.bytes[at]) == Some(b'\\')
+        {
+            return None;
+        }
+        let mut end = at;
+        for letter in &NAME[plain..] {
+            end += match self.bytes.get(end)? {
+                b'\\'
+                    if hex(self.bytes.get(end + 2..)?)? == u16::from(*letter)
+                        && self.bytes[end + 1] == b'u' =>
+                {
+                    6
+                }
+                byte if byte == letter => 1,
+                _ => return None,
+            };
+        }
+        if self.bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.value(end + 1).map(|value| (key, value))
+    }
+
+    /// Where the value stands of the key that ends there; a string that is no key has none.
+    fn value(&self, end: usize) -> Option<usize> {
+        let colon = skip_whitespace(self.bytes, end);
+        (self.bytes.get(colon) == Some(&b':')).then(|| skip_whitespace(self.bytes, colon + 1))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::{format, string::String, vec::Vec};
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::json::{Json, MAX_DEPTH};
 
     fn stripped(text: &str) -> String {
         let mut out = String::new();
-        push_without(text, "x", &mut out);
+        Secrets::new().strip(text, |part| {
+            out.push_str(part);
+            true
+        });
         out
+    }
+
+    /// The same member by member.
+    fn slowly(value: Json<'_>) -> String {
+        let text = value.text();
+        let mut out = String::new();
+        let mut copied = 0;
+        if let Some(array) = value.as_array() {
+            array.for_each(|element| {
+                let at = element.text().as_ptr() as usize - text.as_ptr() as usize;
+                out.push_str(&text[copied..at]);
+                out.push_str(&slowly(element));
+                copied = at + element.text().len();
+            });
+        }
+        if let Some(object) = value.as_object() {
+            let mut members = Vec::new();
+            object.for_each(|member| {
+                let at = member.value.text().as_ptr() as usize - text.as_ptr() as usize;
+                members.push((member, at));
+            });
+            let mut kept = None;
+            for (index, (member, at)) in members.iter().enumerate() {
+                let end = at + member.value.text().len();
+                if member.key().is_some_and(|key| key == "token") {
+                    let until = kept.unwrap_or(member.at).max(copied);
+                    out.push_str(&text[copied..until]);
+                    copied = match (kept, members.get(index + 1)) {
+                        (Some(_), _) => end,
+                        (None, Some((next, _))) => next.at,
+                        (None, None) => text.len() - 1,
+                    };
+                } else {
+                    out.push_str(&text[copied..*at]);
+                    out.push_str(&slowly(member.value));
+                    copied = end;
+                    kept = Some(end);
+                }
+            }
+        }
+        out + &text[copied..]
     }
 
     #[test]
@@ -125,18 +243,93 @@ mod tests {
             (r#"{ "x" : {"a":[1,{"x":2}]} }"#, "{ }"),
             (r#"{"x":1, "a":2}"#, r#"{"a":2}"#),
             (r#"{"a":2 , "x":1 }"#, r#"{"a":2 }"#),
-            (r#"{"x":1,"x":2,"a":3,"x":4,"\u0078":5,"b":6,"x":7}"#, r#"{"a":3,"b":6}"#),
+            (r#"{"x":1,"x":2,"a":3,"x":4,"\u0074oken":5,"b":6,"x":7}"#, r#"{"a":3,"b":6}"#),
             (r#"[{"x":1},[{"x":[]}],{"X":{"x":1,"xx":{"x":2}}}]"#, r#"[{},[{}],{"X":{"xx":{}}}]"#),
             (r#"{"a":"\"x\":1","b":{"x":{}} , "c":[ ]}"#, r#"{"a":"\"x\":1","b":{} , "c":[ ]}"#),
+            (r#"["x","x" ,"\"x",{"\"x":1,"x\"":"x"}]"#, r#"["x","x" ,"\"x",{"\"x":1,"x\"":"x"}]"#),
+            (r#"{"\\":"\\","x":"\\","a":"\\\\"}"#, r#"{"\\":"\\","a":"\\\\"}"#),
+            (r#"{"\\\u0074oken":1,"\"\u0074oken":1}"#, r#"{"\\\u0074oken":1,"\"\u0074oken":1}"#),
+            (r#"{"\\u0074oken":1,"tok\u0065n ":1}"#, r#"{"\\u0074oken":1,"tok\u0065n ":1}"#),
+            (r#"{"toke\u006E":1,"\u0074\u006f\u006B\u0065n" : 2 }"#, "{}"),
+            (r#"{"toke\u006E":1,"a":0,"t\u006f\u006B\u0065\u006e" : 2 }"#, r#"{"a":0 }"#),
+            (r#"{"t\u006fken":"t\u006fken","a":["t\u006fken"]}"#, r#"{"a":["t\u006fken"]}"#),
         ] {
-            assert_eq!(stripped(text), expected, "{text}");
+            let text = text.replace("x", "token");
+            let expected = expected.replace("x", "token");
+            assert_eq!(stripped(&text), expected, "{text}");
+            let json = Json::parse(&text, MAX_DEPTH).unwrap();
+            assert_eq!(slowly(json), expected, "{text}");
+            assert_eq!(Secrets::new().any(&text), text != expected, "{text}");
         }
     }
 
     #[test]
     fn as_deep_as_a_text_may_be() {
-        let text = r#"{"a":1,"x":[],"a":"#.repeat(MAX_DEPTH) + "1" + &"}".repeat(MAX_DEPTH);
+        let text = r#"{"a":1,"token":[],"a":"#.repeat(MAX_DEPTH) + "1" + &"}".repeat(MAX_DEPTH);
         let expected = r#"{"a":1,"a":"#.repeat(MAX_DEPTH) + "1" + &"}".repeat(MAX_DEPTH);
         assert_eq!(stripped(&text), expected);
+    }
+
+    #[test]
+    fn ends_when_it_is_told_to() {
+        let mut seen = Vec::new();
+        Secrets::new().strip(r#"[{"token":1},{"token":2},3]"#, |part| {
+            seen.push(part);
+            seen.len() < 2
+        });
+        assert_eq!(seen, ["[{", "},{"]);
+    }
+
+    fn any_value() -> impl Strategy<Value = String> {
+        let string = prop::sample::select(
+            &[
+                "token",
+                r"t\u006fken",
+                r"\u0074\u006f\u006b\u0065\u006e",
+                r"toke\u006E",
+                r"\u0074oken\u0000",
+                r#"\"token"#,
+                r#"token\""#,
+                r"\\",
+                r"\\u0074oken",
+                r"\\\u0074oken",
+                r#"\"\u0074oken"#,
+                "Token",
+                "tokens",
+                "a",
+                "",
+                r#"\"token\":1,"#,
+                "{[,]}:",
+                "é\\ud83d\\ude00\\ud83d",
+            ][..],
+        );
+        let space = prop::sample::select(&["", " ", "\n\t", "        "][..]);
+        let leaf = prop_oneof![
+            prop::sample::select(&["1", "-1.5e3", "null", "true", "[]", "{}", "{ }"][..])
+                .prop_map(String::from),
+            string.clone().prop_map(|text| format!("\"{text}\"")),
+        ];
+        leaf.prop_recursive(5, 60, 5, move |inner| {
+            let spaced = (space.clone(), inner, space.clone());
+            let spaced = spaced.prop_map(|(a, value, b)| format!("{a}{value}{b}"));
+            let member = (space.clone(), string.clone(), space.clone(), spaced.clone());
+            let member = member.prop_map(|(a, key, b, value)| format!("{a}\"{key}\"{b}:{value}"));
+            prop_oneof![
+                prop::collection::vec(spaced, 0..5).prop_map(|v| format!("[{}]", v.join(","))),
+                prop::collection::vec(member, 0..5).prop_map(|v| format!("{{{}}}", v.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_what_goes_member_by_member(text in any_value()) {
+            let json = Json::parse(&text, MAX_DEPTH).unwrap();
+            let expected = slowly(json);
+            let stripped = stripped(&text);
+            prop_assert_eq!(&stripped, &expected, "{}", text);
+            prop_assert_eq!(Secrets::new().any(&text), stripped != text);
+            Json::parse(&stripped, MAX_DEPTH).unwrap();
+        }
     }
 }
