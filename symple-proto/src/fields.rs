@@ -1,8 +1,9 @@
 //! An ordered set of JSON members: what a frame or a peer carries beyond what the protocol knows.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
-use core::fmt;
+use core::{cmp::Ordering, fmt};
 
+use compact_str::CompactString;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
@@ -15,7 +16,7 @@ use crate::{
 
 /// Members of a JSON object, in order, each name once, each value as it was written.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Fields(Vec<(Box<str>, RawJson)>);
+pub struct Fields(Vec<(CompactString, RawJson)>);
 
 impl Fields {
     /// No members.
@@ -37,17 +38,17 @@ impl Fields {
     }
 
     /// Gives the name a value: in its place where there is one, else at the end.
-    pub fn set(&mut self, name: impl Into<Box<str>>, value: impl Into<RawJson>) {
-        let (name, value) = (name.into(), value.into());
-        match self.0.iter_mut().find(|(key, _)| *key == name) {
+    pub fn set(&mut self, name: impl AsRef<str>, value: impl Into<RawJson>) {
+        let (name, value) = (name.as_ref(), value.into());
+        match self.0.iter_mut().find(|(key, _)| *key == *name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+            None => self.0.push((name.into(), value)),
         }
     }
 
     /// As [`set`](Self::set), for use in a chain.
     #[must_use]
-    pub fn with(mut self, name: impl Into<Box<str>>, value: impl Into<RawJson>) -> Self {
+    pub fn with(mut self, name: impl AsRef<str>, value: impl Into<RawJson>) -> Self {
         self.set(name, value);
         self
     }
@@ -59,9 +60,9 @@ impl Fields {
     }
 
     /// Lays the members of `over` over these, as `Object.assign` does.
-    pub fn merge(&mut self, over: impl IntoIterator<Item = (Box<str>, RawJson)>) {
+    pub fn merge(&mut self, over: Self) {
         let mut members = core::mem::take(&mut self.0);
-        members.extend(over);
+        members.extend(over.0);
         *self = collect(members);
     }
 
@@ -110,13 +111,14 @@ impl Fields {
     }
 }
 
+/// Up to so many names are compared one by one.
+const FEW: usize = 16;
+
 /// Collects members that may repeat a name, as `JSON.parse` does: the last value counts, at the
 /// place of the first.
 ///
 /// A hostile text has thousands of names, so beyond a few those that are alike are found by sorting.
-fn collect(members: Vec<(Box<str>, RawJson)>) -> Fields {
-    /// Up to so many names are compared one by one.
-    const FEW: usize = 16;
+fn collect(members: Vec<(CompactString, RawJson)>) -> Fields {
     if members.len() <= FEW {
         let repeats = |at: usize| members[..at].iter().any(|(name, _)| *name == members[at].0);
         if !(1..members.len()).any(repeats) {
@@ -128,14 +130,21 @@ fn collect(members: Vec<(Box<str>, RawJson)>) -> Fields {
         }
         return fields;
     }
-    let mut order: Vec<usize> = (0..members.len()).collect();
-    order.sort_unstable_by(|a, b| (&members[*a].0, a).cmp(&(&members[*b].0, b)));
+    let mut order: Vec<(u128, usize)> =
+        members.iter().enumerate().map(|(at, (name, _))| (beginning(name), at)).collect();
+    let name = |at: usize| &*members[at].0;
+    // Names of which the beginnings are the same are long, or nearly always the same.
+    let compare = |a: &(u128, usize), b: &(u128, usize)| match a.0.cmp(&b.0) {
+        Ordering::Equal => name(a.1).cmp(name(b.1)),
+        order => order,
+    };
+    order.sort_unstable_by(|a, b| compare(a, b).then(a.1.cmp(&b.1)));
     // The place of each member, or none where a name has occurred before.
     let mut repeats: Vec<(usize, usize)> = Vec::new();
-    for alike in order.chunk_by(|a, b| members[*a].0 == members[*b].0) {
-        if let [first, .., last] = alike {
+    for alike in order.chunk_by(|a, b| compare(a, b).is_eq()) {
+        if let [(_, first), .., (_, last)] = alike {
             repeats.push((*first, *last));
-            repeats.extend(alike[1..].iter().map(|later| (*later, *later)));
+            repeats.extend(alike[1..].iter().map(|(_, later)| (*later, *later)));
         }
     }
     if repeats.is_empty() {
@@ -153,6 +162,14 @@ fn collect(members: Vec<(Box<str>, RawJson)>) -> Fields {
     Fields(members.into_iter().flatten().collect())
 }
 
+/// The first 16 bytes of a name, in the order of texts.
+fn beginning(name: &str) -> u128 {
+    let mut bytes = [0; 16];
+    let length = name.len().min(16);
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    u128::from_be_bytes(bytes)
+}
+
 impl TryFrom<Object<'_>> for Fields {
     type Error = DecodeError;
 
@@ -163,17 +180,26 @@ impl TryFrom<Object<'_>> for Fields {
     /// [`Fault::LoneSurrogate`](crate::error::Fault::LoneSurrogate): a name that no Rust string can
     /// hold. Nothing is left out silently.
     fn try_from(object: Object<'_>) -> Result<Self, DecodeError> {
-        let mut members = Vec::new();
+        let mut fields = Self::new();
+        let mut decoded = String::new();
         let mut fault = None;
         object.for_each_while(|member| {
-            match member.key() {
-                Some(key) => members.push((key.into(), RawJson::from(member.value))),
-                None => fault = Some(member.at),
+            let Some(name) = member.key_in(&mut decoded) else {
+                fault = Some(member.at);
+                return false;
+            };
+            let value = RawJson::from(member.value);
+            // As long as there are a few, what is repeated takes no place.
+            if fields.len() <= FEW {
+                fields.set(name, value);
+            } else {
+                fields.0.push((name.into(), value));
             }
-            fault.is_none()
+            true
         });
         match fault {
-            None => Ok(collect(members)),
+            None if fields.len() <= FEW => Ok(fields),
+            None => Ok(collect(fields.0)),
             Some(at) => Err(DecodeError::new(Fault::LoneSurrogate, at)),
         }
     }
@@ -184,7 +210,8 @@ impl IntoIterator for Fields {
     type IntoIter = alloc::vec::IntoIter<Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        let boxed = |(name, value): (CompactString, _)| (Box::from(&*name), value);
+        self.0.into_iter().map(boxed).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -224,7 +251,7 @@ impl<'de> Deserialize<'de> for Fields {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut members = Vec::new();
                 while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
-                    members.push((name.into(), value));
+                    members.push((CompactString::from(name), value));
                 }
                 Ok(collect(members))
             }
@@ -300,7 +327,9 @@ mod tests {
         #[test]
         fn sorting_finds_what_comparing_finds(names in prop::collection::vec(0..30_u8, 0..80)) {
             let member = |(at, name): (usize, &u8)| {
-                (format!("k{name}").into_boxed_str(), RawJson::string(&format!("{at}")))
+                // Some have the same beginning.
+                let name = format!("k{name}{}", &"-------------------"[..usize::from(name % 3) * 9]);
+                (CompactString::from(name), RawJson::string(&format!("{at}")))
             };
             let members: Vec<_> = names.iter().enumerate().map(member).collect();
             let mut expected = Fields::new();
@@ -310,7 +339,7 @@ mod tests {
             prop_assert_eq!(&collect(members.clone()), &expected);
             let mut merged = Fields::new();
             for half in members.chunks(members.len() / 2 + 1) {
-                merged.merge(half.to_vec());
+                merged.merge(Fields(half.to_vec()));
             }
             prop_assert_eq!(&merged, &expected);
         }

@@ -15,6 +15,12 @@ const KNOWN: [&str; 8] = ["id", "user", "online", "name", "token", "rooms", "hos
 /// The same, to be looked up.
 const NAMES: Names = Names::new(&KNOWN);
 
+/// Where in [`KNOWN`] those stand that are in a record.
+const ID: usize = 0;
+const USER: usize = 1;
+const ONLINE: usize = 2;
+const NAME: usize = 3;
+
 /// How many of [`KNOWN`] the server vouches for: no other spelling of them may stand in a record.
 const ENFORCED: usize = 3;
 
@@ -213,15 +219,15 @@ impl<'a> Builder<'a> {
     /// Adds a member: which of [`KNOWN`] its key spells, the key, and the value.
     fn add(&mut self, found: Option<(usize, Spelling)>, quoted: &str, value: Json<'_>) {
         let name = match found {
-            Some((name, Spelling::Exact)) => KNOWN[name],
-            _ => "",
+            Some((name, Spelling::Exact)) => Some(name),
+            _ => None,
         };
         match name {
-            "user" => self.add_user(),
-            "id" => self.add_id(),
-            "online" => self.add_online(),
-            "name" => self.add_name(value),
-            "" if self.has_room(quoted.len() + value.text().len()) => {
+            Some(ID) => self.add_id(),
+            Some(USER) => self.add_user(),
+            Some(ONLINE) => self.add_online(),
+            Some(NAME) => self.add_name(value),
+            None if self.has_room(quoted.len() + value.text().len()) => {
                 self.add_key(quoted);
                 match (self.secrets, value.kind()) {
                     (Some(secrets), Kind::Object | Kind::Array) => {

@@ -18,37 +18,50 @@ pub(crate) enum Spelling {
     Other,
 }
 
-/// Names that keys are held against: in lower-case ASCII, of 1 to 12 bytes.
+/// Names that keys are held against: at most 16, in lower-case ASCII, of 1 to 12 bytes, and no two
+/// with the same initial and the same length.
 ///
-/// Nearly every key is none of them, and that is seen by its first letter and its length.
+/// Nearly every key is none of them, and that is seen by its initial. Which one it may be is seen
+/// by the initial and the length.
 pub(crate) struct Names {
     names: &'static [&'static str],
-    /// A bit for each first letter, by its lowest five bits, which are those of its upper case.
+    /// A bit for each initial, as [`column`] says.
     initials: u32,
-    /// A bit for each length.
-    lengths: u16,
+    /// The initial and the length of each name; 0 is none.
+    heads: [u16; 16],
+}
+
+/// The lowest five bits of a character, which are the same in upper and in lower case.
+const fn column(initial: u8) -> u16 {
+    (initial & 31) as u16
+}
+
+const fn head(initial: u8, length: usize) -> u16 {
+    column(initial) << 8 | length as u16
 }
 
 impl Names {
     pub(crate) const fn new(names: &'static [&'static str]) -> Self {
-        let (mut initials, mut lengths, mut at) = (0, 0, 0);
+        let (mut initials, mut heads, mut at) = (0, [0; 16], 0);
         while at < names.len() {
             let name = names[at].as_bytes();
             assert!(name.len() <= LONGEST);
-            initials |= 1 << (name[0] & 31);
-            lengths |= 1 << name.len();
+            initials |= 1 << column(name[0]);
+            heads[at] = head(name[0], name.len());
+            let mut other = 0;
+            while other < at {
+                assert!(heads[other] != heads[at]);
+                other += 1;
+            }
             at += 1;
         }
-        Self { names, initials, lengths }
+        Self { names, initials, heads }
     }
 
     /// Which of the names this text is.
     pub(crate) fn position(&self, text: &str) -> Option<usize> {
-        let initial = text.as_bytes().first()?;
-        if text.len() > LONGEST || !self.may_be(*initial, text.len()) {
-            return None;
-        }
-        self.names.iter().position(|name| *name == text)
+        let (index, name) = self.candidate(text.as_bytes())?;
+        (name == text).then_some(index)
     }
 
     /// Which of the names a checked key spells, quotes included.
@@ -61,29 +74,30 @@ impl Names {
         if initial.is_ascii() && initial != b'\\' && !self.begins(initial) {
             return None;
         }
-        if !escaped {
-            if inner.len() > 3 * LONGEST {
-                return None;
-            }
-            if inner.is_ascii() {
-                if inner.len() > LONGEST || !self.may_be(initial, inner.len()) {
-                    return None;
-                }
-                let same = |name: &&str| name.as_bytes().eq_ignore_ascii_case(inner);
-                let index = self.names.iter().position(same)?;
-                let exact = self.names[index].as_bytes() == inner;
-                return Some((index, if exact { Spelling::Exact } else { Spelling::Other }));
-            }
+        if escaped || !inner[..inner.len().min(3 * LONGEST)].is_ascii() {
+            return self.find_folded(quoted.get(1..quoted.len() - 1)?);
         }
-        self.find_folded(quoted.get(1..quoted.len() - 1)?)
+        let (index, name) = self.candidate(inner)?;
+        if name.as_bytes() == inner {
+            return Some((index, Spelling::Exact));
+        }
+        name.as_bytes().eq_ignore_ascii_case(inner).then_some((index, Spelling::Other))
     }
 
+    /// True if some name has this initial.
     fn begins(&self, initial: u8) -> bool {
-        self.initials & (1 << (initial & 31)) != 0
+        self.initials & (1 << column(initial)) != 0
     }
 
-    fn may_be(&self, initial: u8, length: usize) -> bool {
-        self.begins(initial) && self.lengths & (1 << length) != 0
+    /// The only name that a text of ASCII may spell.
+    fn candidate(&self, text: &[u8]) -> Option<(usize, &'static str)> {
+        let initial = *text.first()?;
+        if text.len() > LONGEST || !self.begins(initial) {
+            return None;
+        }
+        let head = head(initial, text.len());
+        let index = self.heads.iter().position(|other| *other == head)?;
+        Some((index, self.names.get(index)?))
     }
 
     /// Which of the names a key spells whose characters are not just those of ASCII.
@@ -92,10 +106,11 @@ impl Names {
         let mut length = 0;
         let mut spelling = Spelling::Exact;
         let mut at = 0;
-        while let Some(character) = inner[at..].chars().next() {
-            let (character, bytes) = match character {
-                '\\' => decode_escape(&inner[at..])?,
-                other => (other, other.len_utf8()),
+        while let Some(byte) = inner.as_bytes().get(at) {
+            let (character, bytes) = match byte {
+                b'\\' => decode_escape(&inner[at..])?,
+                byte if byte.is_ascii() => (char::from(*byte), 1),
+                _ => inner[at..].chars().next().map(|other| (other, other.len_utf8()))?,
             };
             if character == '\0' {
                 spelling = Spelling::Other;
@@ -112,8 +127,8 @@ impl Names {
             length += 1;
             at += bytes;
         }
-        let index = self.names.iter().position(|name| name.as_bytes() == &folded[..length])?;
-        Some((index, spelling))
+        let (index, name) = self.candidate(&folded[..length])?;
+        (name.as_bytes() == &folded[..length]).then_some((index, spelling))
     }
 }
 

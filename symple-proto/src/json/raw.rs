@@ -3,12 +3,15 @@
 use alloc::{borrow::Cow, boxed::Box, string::String};
 use core::fmt;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::value::RawValue;
 
 use crate::error::DecodeError;
 
-use super::{MAX_DEPTH, Names, Spelling, decode, has_half_surrogate, quote, scan, walk};
+use super::{
+    MAX_DEPTH, Names, Spelling, decode, has_half_surrogate, quote, scan, string::decode_to, walk,
+};
 
 /// What a JSON value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +122,19 @@ impl<'a> Member<'a> {
         }
     }
 
+    /// The same, decoded into a buffer if that is needed.
+    pub(crate) fn key_in<'b>(&self, buffer: &'b mut String) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        if !self.escaped {
+            return self.key.get(1..self.key.len() - 1);
+        }
+        buffer.clear();
+        decode_to(self.key, buffer).ok()?;
+        Some(buffer)
+    }
+
     /// Which of the names the key spells, and how.
     pub(crate) fn spells(&self, names: &Names) -> Option<(usize, Spelling)> {
         names.find(self.key, self.escaped)
@@ -208,7 +224,7 @@ impl<'a> Array<'a> {
 /// Serialized with `serde_json` it is written verbatim. Other serializers are refused, as they are
 /// by [`serde_json::value::RawValue`].
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RawJson(Box<str>);
+pub struct RawJson(CompactString);
 
 impl RawJson {
     /// Checks a text of at most [`MAX_DEPTH`] levels.
@@ -244,7 +260,7 @@ impl RawJson {
     /// `true` or `false`.
     #[must_use]
     pub fn bool(value: bool) -> Self {
-        Self(if value { "true" } else { "false" }.into())
+        Self(CompactString::const_new(if value { "true" } else { "false" }))
     }
 
     /// The value as written.
@@ -276,7 +292,7 @@ impl RawJson {
 
 impl From<Json<'_>> for RawJson {
     fn from(json: Json<'_>) -> Self {
-        Self(json.text.into())
+        Self(CompactString::new(json.text))
     }
 }
 

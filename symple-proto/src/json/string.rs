@@ -16,10 +16,18 @@ use crate::error::{DecodeError, Fault};
 /// though safe.
 pub fn decode(quoted: &str) -> Result<Cow<'_, str>, DecodeError> {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    let Some(first) = memchr(b'\\', inner.as_bytes()) else { return Ok(Cow::Borrowed(inner)) };
+    if memchr(b'\\', inner.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(inner));
+    }
     let mut out = String::with_capacity(inner.len());
-    out.push_str(&inner[..first]);
-    let mut at = first;
+    decode_to(quoted, &mut out).map(|()| Cow::Owned(out))
+}
+
+/// Appends what a checked JSON string says, as [`decode`] does.
+pub(super) fn decode_to(quoted: &str, out: &mut String) -> Result<(), DecodeError> {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    let mut at = next_escape(inner.as_bytes(), 0);
+    out.push_str(&inner[..at]);
     while at < inner.len() {
         let (character, length) = decode_escape(&inner[at..])
             .ok_or_else(|| DecodeError::new(Fault::LoneSurrogate, at + 1))?;
@@ -29,7 +37,7 @@ pub fn decode(quoted: &str) -> Result<Cow<'_, str>, DecodeError> {
         out.push_str(&inner[plain.clone()]);
         at = plain.end;
     }
-    Ok(Cow::Owned(out))
+    Ok(())
 }
 
 /// Where the next escape stands, or the end. Escapes often follow each other.
