@@ -5,7 +5,9 @@ use core::ops::Range;
 
 use thiserror::Error;
 
-use crate::json::{Member, Names, Object, Secrets, Spelling, decode_lossy, has_half_surrogate};
+use crate::json::{
+    Kind, Member, Names, Object, Secrets, Spelling, decode_lossy, has_half_surrogate,
+};
 
 /// The members that do not become part of the record as they are written.
 const NAMES: Names =
@@ -45,39 +47,76 @@ pub enum AuthError {
 ///
 /// What does not become part of the record (`token`, `rooms`, and secrets at any depth) does not
 /// count; a member that is repeated counts as often as it is written. It costs a look at each
-/// member, and one more where there is more than the limit before secrets are left out, or half a
-/// surrogate pair.
+/// member; secrets are looked for only where there is more than the limit with them.
 ///
 /// # Errors
 /// [`AuthError`]
 pub fn check_auth(auth: Object<'_>, limit: usize) -> Result<(), AuthError> {
     let halves = has_half_surrogate(auth.text());
-    let mut size = 0;
+    let secrets = Secrets::new();
+    // The first members count as they are written, up to the limit.
+    let (mut first, mut ends) = (0, false);
+    let mut others = 0;
     let mut checked = Ok(());
     auth.for_each_while(|member| {
-        match member.spells(&NAMES) {
-            Some((name, Spelling::Exact)) => {
-                if halves && !NOT_CHECKED.contains(&name) {
-                    checked = check_halves(&member);
-                }
-            }
-            Some((name, Spelling::Other)) if name.wrapping_sub(FIRST_ENFORCED) < ENFORCED.len() => {
-                checked = Err(AuthError::Misspelt(ENFORCED[name - FIRST_ENFORCED]));
-            }
-            _ => {
-                size += member.quoted_key().len() + member.value.text().len() + ":,".len();
-                if halves {
-                    checked = check_halves(&member);
-                }
+        let found = member.spells(&NAMES);
+        if let Some((name, Spelling::Other)) = found
+            && let Some(name) = ENFORCED.get(name.wrapping_sub(FIRST_ENFORCED))
+        {
+            checked = Err(AuthError::Misspelt(name));
+            return false;
+        }
+        let exact = found.filter(|(_, how)| *how == Spelling::Exact);
+        if halves && !exact.is_some_and(|(name, _)| NOT_CHECKED.contains(&name)) {
+            checked = check_halves(&member);
+        }
+        if exact.is_none() {
+            let size = written_size(&member);
+            ends |= first + size > limit;
+            if !ends {
+                first += size;
+            } else if others <= limit {
+                others += public_size(&member, &secrets, limit);
             }
         }
         checked.is_ok()
     });
     checked?;
-    if size > limit && size_without_secrets(auth, limit) > limit {
-        return Err(AuthError::TooLarge(limit));
+    if first + others > limit {
+        // Without their secrets the first ones may leave room for the others.
+        let (mut again, mut public) = (0, 0);
+        auth.for_each_while(|member| {
+            if !matches!(member.spells(&NAMES), Some((_, Spelling::Exact))) {
+                again += written_size(&member);
+                if again <= first {
+                    public += public_size(&member, &secrets, limit);
+                }
+            }
+            again < first
+        });
+        if public + others > limit {
+            return Err(AuthError::TooLarge(limit));
+        }
     }
     Ok(())
+}
+
+/// How many bytes a member takes as it is written.
+fn written_size(member: &Member<'_>) -> usize {
+    member.quoted_key().len() + member.value.text().len() + ":,".len()
+}
+
+/// How many bytes a member takes without its secrets, or some number over the limit.
+fn public_size(member: &Member<'_>, secrets: &Secrets, limit: usize) -> usize {
+    if !matches!(member.value.kind(), Kind::Object | Kind::Array) {
+        return written_size(member);
+    }
+    let mut size = member.quoted_key().len() + ":,".len();
+    secrets.strip(member.value.text(), |part| {
+        size += part.len();
+        size <= limit
+    });
+    size
 }
 
 fn check_halves(member: &Member<'_>) -> Result<(), AuthError> {
@@ -87,26 +126,11 @@ fn check_halves(member: &Member<'_>) -> Result<(), AuthError> {
     Ok(())
 }
 
-/// How many bytes the members take in the record, or some number over the limit.
-fn size_without_secrets(auth: Object<'_>, limit: usize) -> usize {
-    let secrets = Secrets::new();
-    let mut size = 0;
-    auth.for_each_while(|member| {
-        if !matches!(member.spells(&NAMES), Some((_, Spelling::Exact))) {
-            size += member.quoted_key().len() + ":,".len();
-            secrets.strip(member.value.text(), |part| {
-                size += part.len();
-                size <= limit
-            });
-        }
-        size <= limit
-    });
-    size
-}
-
 #[cfg(test)]
 mod tests {
-    use alloc::format;
+    use alloc::{format, string::ToString, vec::Vec};
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::Json;
@@ -155,5 +179,57 @@ mod tests {
         ] {
             assert_eq!(check(&format!("{{{members}}}")).is_ok(), good, "{members}");
         }
+    }
+
+    /// What counts, from a parsed text: no text here has white space, or escapes but in keys.
+    fn size(members: &[(&str, serde_json::Value)]) -> usize {
+        fn strip(value: &mut serde_json::Value) {
+            match value {
+                serde_json::Value::Object(members) => {
+                    members.retain(|key, _| key != "token");
+                    members.values_mut().for_each(strip);
+                }
+                serde_json::Value::Array(elements) => elements.iter_mut().for_each(strip),
+                _ => {}
+            }
+        }
+        let counted = members.iter().filter(|(key, _)| {
+            !["type", "t\\u006fken", "token", "user", "rooms", "\\u0069d"].contains(key)
+        });
+        let sizes = counted.map(|(key, value)| {
+            let mut value = value.clone();
+            strip(&mut value);
+            key.len() + 4 + value.to_string().len()
+        });
+        sizes.sum()
+    }
+
+    proptest! {
+        /// R-L6: whatever stands where, before the limit or behind.
+        #[test]
+        fn what_counts_is_the_size_without_secrets(
+            members in prop::collection::vec(any_member(), 0..12),
+            limit in 0..200_usize,
+        ) {
+            let written: Vec<_> =
+                members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            let text = format!("{{{}}}", written.join(","));
+            let auth = Json::parse(&text, 128).unwrap().as_object().unwrap();
+            let expected = if size(&members) > limit { Err(AuthError::TooLarge(limit)) } else { Ok(()) };
+            prop_assert_eq!(check_auth(auth, limit), expected, "{}", text);
+        }
+    }
+
+    fn any_member() -> impl Strategy<Value = (&'static str, serde_json::Value)> {
+        let keys = ["type", "t\\u006fken", "token", "user", "rooms", "\\u0069d", "x", "y", "name"];
+        let long = serde_json::json!("a long text that is a value: a long text that is a value");
+        let value = prop::sample::select(alloc::vec![
+            serde_json::json!(1),
+            long.clone(),
+            serde_json::json!([{"token": long, "a": {"token": 1, "b": 2}}]),
+            serde_json::json!({"token": [long]}),
+            serde_json::json!({"a": long, "token": 1}),
+        ]);
+        (prop::sample::select(keys.to_vec()), value)
     }
 }

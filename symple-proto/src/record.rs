@@ -82,28 +82,37 @@ impl ToldRecord {
     /// # Errors
     /// [`RecordError`]: to be told to the peer, whose record stays as it was.
     pub fn read(data: Object<'_>, user: &str, id: &str, limit: usize) -> Result<Self, RecordError> {
-        let mut record = Builder::new(user, id, limit, None);
+        let secrets = Secrets::new();
+        let mut relayed = Builder::new(user, id, limit, None);
+        // Only where they differ.
+        let mut stored =
+            secrets.any(data.text()).then(|| Builder::new(user, id, usize::MAX, Some(&secrets)));
         let mut misspelt = None;
         data.for_each_while(|member| {
             match member.spells(&NAMES) {
                 Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(KNOWN[name]),
-                found => record.add(found, member.quoted_key(), member.value),
+                found => {
+                    relayed.add(found, member.quoted_key(), member.value);
+                    if let Some(stored) = &mut stored
+                        && !relayed.over
+                    {
+                        stored.add(found, member.quoted_key(), member.value);
+                    }
+                }
             }
-            !record.over && misspelt.is_none()
+            !relayed.over && misspelt.is_none()
         });
         if let Some(name) = misspelt {
             return Err(RecordError::Misspelt(name));
         }
-        let over = record.over;
-        let (relayed, at) = record.finish();
+        let over = relayed.over;
+        let (relayed, at) = relayed.finish();
         if over || relayed.len() > limit {
             return Err(RecordError::TooLarge(limit));
         }
-        let secrets = Secrets::new();
-        let record = if secrets.any(&relayed) {
-            PublicRecord::without(&secrets, Object::checked(&relayed), user, id)
-        } else {
-            PublicRecord { text: relayed.as_str().into(), at }
+        let record = match stored {
+            Some(stored) => stored.finish_public(),
+            None => PublicRecord { text: relayed.as_str().into(), at },
         };
         Ok(Self { relayed, record })
     }
@@ -133,11 +142,8 @@ impl PublicRecord {
     /// The record that a peer has told, as another node passes it on.
     #[must_use]
     pub fn of_presence(data: Object<'_>, user: &str, id: &str) -> Self {
-        Self::without(&Secrets::new(), data, user, id)
-    }
-
-    fn without(secrets: &Secrets, data: Object<'_>, user: &str, id: &str) -> Self {
-        let mut record = Builder::new(user, id, usize::MAX, Some(secrets));
+        let secrets = Secrets::new();
+        let mut record = Builder::new(user, id, usize::MAX, Some(&secrets));
         record.out.reserve(data.text().len());
         data.for_each(|member| {
             record.add(member.spells(&NAMES), member.quoted_key(), member.value);

@@ -136,14 +136,14 @@ impl Names {
 /// none if there is none.
 ///
 /// Beside the letters of ASCII these are the four whose upper or lower case is one of them.
+#[inline]
 fn fold(character: char) -> Option<u8> {
     match character {
+        '\0'..='\x7f' => Some((character as u8).to_ascii_lowercase()),
         '\u{17f}' => Some(b's'),
         '\u{212a}' => Some(b'k'),
         '\u{130}' | '\u{131}' => Some(b'i'),
-        _ => {
-            u8::try_from(character).ok().filter(u8::is_ascii).map(|byte| byte.to_ascii_lowercase())
-        }
+        _ => None,
     }
 }
 

@@ -256,6 +256,10 @@ impl<'a> Scanner<'a> {
     /// Passes the rest of a string, the cursor on what is not plain in it.
     fn escapes(&mut self) -> Result<(), DecodeError> {
         loop {
+            // Escapes often follow each other.
+            if self.peek() != Some(b'\\') {
+                self.pos += plain_run(&self.bytes[self.pos..]);
+            }
             match self.peek() {
                 Some(b'"') => {
                     self.pos += 1;
@@ -269,6 +273,12 @@ impl<'a> Scanner<'a> {
                         }
                         Some(b'u') => {
                             self.pos += 1;
+                            let digits = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk);
+                            if digits.is_some_and(|d: &[u8; 4]| d.iter().all(u8::is_ascii_hexdigit))
+                            {
+                                self.pos += 4;
+                                continue;
+                            }
                             for _ in 0..4 {
                                 match self.peek() {
                                     Some(byte) if byte.is_ascii_hexdigit() => self.pos += 1,
@@ -280,10 +290,6 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 _ => return Err(self.fault(Fault::ControlCharacter)),
-            }
-            // Escapes often follow each other.
-            if self.peek() != Some(b'\\') {
-                self.pos += plain_run(&self.bytes[self.pos..]);
             }
         }
     }

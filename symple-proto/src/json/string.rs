@@ -59,6 +59,7 @@ pub(super) fn hex(digits: &[u8]) -> Option<u16> {
 }
 
 /// The character that an escape at the start of `text` stands for, and the length of the escape.
+#[inline]
 pub(super) fn decode_escape(text: &str) -> Option<(char, usize)> {
     let bytes = text.as_bytes();
     match *bytes.get(1)? {

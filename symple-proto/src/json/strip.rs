@@ -99,6 +99,11 @@ impl<'a> Search<'a> {
 
     fn find_plain(&mut self, from: usize) {
         let rest = self.bytes.get(from..).unwrap_or_default();
+        // Behind a secret there often is another one.
+        if rest.get(1..).is_some_and(|rest| rest.starts_with(KEY)) {
+            self.plain = Some(from + 1);
+            return;
+        }
         self.plain = self.finder.find(rest).map(|at| from + at);
     }
 

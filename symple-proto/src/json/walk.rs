@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::{
     Entry, Kind,
-    word::{BACKSLASH, QUOTE, TOPS, equal, low_bytes, splat},
+    word::{BACKSLASH, QUOTE, TOPS, count, equal, first_equal, low_bytes, splat},
 };
 
 /// Reports each member of a checked object, which is the whole text, as long as `visit` wants more.
@@ -122,20 +122,28 @@ impl Walker<'_> {
         let mut escaped = false;
         let mut pos = self.pos + 1;
         loop {
-            pos += run(self.bytes.get(pos..).unwrap_or_default());
-            match self.bytes.get(pos) {
-                Some(b'\\') => {
-                    escaped = true;
-                    pos += 2;
+            while let Some(chunk) = chunk_at(self.bytes, pos) {
+                let word = u64::from_le_bytes(*chunk);
+                let hits = first_equal(word, splat(QUOTE)) | first_equal(word, splat(BACKSLASH));
+                if hits != 0 {
+                    pos += hits.trailing_zeros() as usize / 8;
+                    break;
                 }
-                Some(_) => {
-                    self.pos = pos + 1;
-                    return escaped;
-                }
-                None => {
-                    self.pos = self.bytes.len();
-                    return escaped;
-                }
+                pos += 8;
+            }
+            while let Some(byte) = self.bytes.get(pos)
+                && *byte != QUOTE
+                && *byte != BACKSLASH
+            {
+                pos += 1;
+            }
+            if self.bytes.get(pos) != Some(&BACKSLASH) {
+                self.pos = (pos + 1).min(self.bytes.len());
+                return escaped;
+            }
+            escaped = true;
+            while self.bytes.get(pos) == Some(&BACKSLASH) {
+                pos += 2;
             }
         }
     }
@@ -148,13 +156,20 @@ impl Walker<'_> {
         let mut depth = 1;
         // Each bit is set within a string, none outside.
         let mut within = 0_u64;
-        while let Some(rest) = self.bytes.get(pos..).filter(|rest| !rest.is_empty()) {
-            let (word, mut taken) = match rest.first_chunk::<8>() {
-                Some(chunk) => (u64::from_le_bytes(*chunk), 8),
+        loop {
+            let mut taken = 8;
+            let word = match chunk_at(self.bytes, pos) {
+                Some(chunk) => u64::from_le_bytes(*chunk),
                 None => {
+                    let rest = self.bytes.get(pos..).unwrap_or_default();
+                    if rest.is_empty() {
+                        self.pos = self.bytes.len();
+                        return;
+                    }
+                    taken = rest.len();
                     let mut chunk = [b' '; 8];
-                    chunk[..rest.len()].copy_from_slice(rest);
-                    (u64::from_le_bytes(chunk), rest.len())
+                    chunk[..taken].copy_from_slice(rest);
+                    u64::from_le_bytes(chunk)
                 }
             };
             let mut counted = TOPS;
@@ -175,9 +190,9 @@ impl Walker<'_> {
             let counted = counted & !strings;
             let closing = equal(brackets, splat(b']')) & counted;
             let opening = equal(brackets, splat(b'[')) & counted;
-            let closed = closing.count_ones() as usize;
+            let closed = count(closing);
             if closed < depth {
-                depth = depth + opening.count_ones() as usize - closed;
+                depth = depth + count(opening) - closed;
             } else if let Some(at) = end_of(opening, closing, &mut depth) {
                 self.pos = pos + at;
                 return;
@@ -192,8 +207,12 @@ impl Walker<'_> {
                 }
             }
         }
-        self.pos = self.bytes.len();
     }
+}
+
+#[inline]
+fn chunk_at(bytes: &[u8], pos: usize) -> Option<&[u8; 8]> {
+    bytes.get(pos..)?.first_chunk()
 }
 
 /// Where the outermost container ends among brackets that are top bits of bytes, if it does.
@@ -213,22 +232,6 @@ fn end_of(mut opening: u64, closing: u64, depth: &mut usize) -> Option<usize> {
         brackets ^= lowest;
     }
     None
-}
-
-/// How many bytes stand before the first quote or backslash.
-#[inline]
-fn run(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let hits = equal(word, splat(QUOTE)) | equal(word, splat(BACKSLASH));
-        if hits != 0 {
-            return index * 8 + hits.trailing_zeros() as usize / 8;
-        }
-    }
-    let tail = bytes.len() - rest.len();
-    let hit = rest.iter().position(|&byte| byte == QUOTE || byte == BACKSLASH);
-    tail + hit.unwrap_or(rest.len())
 }
 
 #[cfg(test)]

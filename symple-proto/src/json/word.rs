@@ -19,6 +19,19 @@ pub(super) const fn equal(word: u64, other: u64) -> u64 {
     !(((difference & !TOPS) + !TOPS) | difference) & TOPS
 }
 
+/// The same with some bits above the lowest one that are not right.
+#[inline]
+pub(super) const fn first_equal(word: u64, other: u64) -> u64 {
+    let difference = word ^ other;
+    difference.wrapping_sub(splat(1)) & !difference & TOPS
+}
+
+/// How many bits there are among the top bits of bytes.
+#[inline]
+pub(super) const fn count(tops: u64) -> usize {
+    ((tops >> 7).wrapping_mul(splat(1)) >> 56) as usize
+}
+
 /// All bits of so many bytes, the first ones; at most seven.
 #[inline]
 pub(super) const fn low_bytes(count: usize) -> u64 {
@@ -38,6 +51,9 @@ mod tests {
                 let expected = bytes.map(|other| if other == byte { 0x80 } else { 0 });
                 let found = equal(u64::from_le_bytes(bytes), splat(byte));
                 prop_assert_eq!(found, u64::from_le_bytes(expected));
+                prop_assert_eq!(count(found), found.count_ones() as usize);
+                let first = first_equal(u64::from_le_bytes(bytes), splat(byte));
+                prop_assert_eq!(first.trailing_zeros(), found.trailing_zeros());
             }
         }
     }
