@@ -129,7 +129,10 @@ impl<'a> Recipient<'a> {
         }
         let rooms = to.as_array().ok_or(RecipientError::WrongType)?;
         let mut count = 0;
-        rooms.for_each(|element| count += usize::from(element.kind() == Kind::String));
+        rooms.for_each_while(|element| {
+            count += usize::from(element.kind() == Kind::String);
+            count <= max_rooms
+        });
         if count > max_rooms {
             return Err(RecipientError::TooManyRooms(max_rooms));
         }

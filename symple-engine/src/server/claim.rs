@@ -230,13 +230,13 @@ impl Claim {
     /// The rooms of an `auth` frame that counts (R-A3).
     fn ask_for_rooms(&mut self, rooms: Option<&RawJson>, max: usize) -> Result<(), Refusal> {
         let Some(array) = rooms.and_then(|rooms| rooms.get().as_array()) else { return Ok(()) };
-        // Never holds more than the limit, so a long list costs little for each element.
+        // Never holds more than the limit.
         let mut seen = BTreeSet::new();
         let mut checked = Ok(());
-        array.for_each(|room| {
-            let Some(Ok(room)) = room.as_str().filter(|_| checked.is_ok()) else { return };
+        array.for_each_while(|room| {
+            let Some(Ok(room)) = room.as_str() else { return true };
             if room.is_empty() || *room == *self.user || seen.contains(&*room) {
-                return;
+                return true;
             }
             checked = match check_room(&room) {
                 Err(error) => Err(format!("Invalid rooms field: a room {error}")),
@@ -248,6 +248,7 @@ impl Claim {
                     Ok(())
                 }
             };
+            checked.is_ok()
         });
         checked.map_err(Refusal::bad_request)
     }

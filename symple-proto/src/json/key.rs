@@ -4,7 +4,7 @@
 //! end them at a NUL (those that hand out C strings), and some do both. For those a key can be
 //! another spelling of a name (R-F2).
 
-use super::string::decode_escape;
+use super::string::{decode_escape, hex_digit};
 
 /// The longest name that is looked for, in bytes.
 const LONGEST: usize = 12;
@@ -108,7 +108,13 @@ impl Names {
         let mut at = 0;
         while let Some(byte) = inner.as_bytes().get(at) {
             let (character, bytes) = match byte {
-                b'\\' => decode_escape(&inner[at..])?,
+                b'\\' => match inner.as_bytes()[at..] {
+                    // The one that a name is spelled with.
+                    [_, b'u', b'0', b'0', high @ b'4'..=b'7', low, ..] => {
+                        (char::from((high & 15) << 4 | hex_digit(low)), 6)
+                    }
+                    _ => decode_escape(&inner[at..])?,
+                },
                 byte if byte.is_ascii() => (char::from(*byte), 1),
                 _ => inner[at..].chars().next().map(|other| (other, other.len_utf8()))?,
             };

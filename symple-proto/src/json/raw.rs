@@ -202,11 +202,16 @@ pub struct Array<'a> {
 impl<'a> Array<'a> {
     /// Calls `visit` with each element, in order.
     pub fn for_each(self, mut visit: impl FnMut(Json<'a>)) {
-        let text = self.text;
-        walk::elements(text, |range, kind| {
-            visit(Json::checked(&text[range], kind));
+        self.for_each_while(|element| {
+            visit(element);
             true
         });
+    }
+
+    /// As [`for_each`](Self::for_each), as long as `visit` wants more.
+    pub fn for_each_while(self, mut visit: impl FnMut(Json<'a>) -> bool) {
+        let text = self.text;
+        walk::elements(text, |range, kind| visit(Json::checked(&text[range], kind)));
     }
 
     /// Calls `visit` with each element that is a string a Rust string can hold.

@@ -49,11 +49,17 @@ fn next_escape(bytes: &[u8], from: usize) -> usize {
     from + memchr(b'\\', rest).unwrap_or(rest.len())
 }
 
+/// The number that a checked hexadecimal digit is.
+#[inline]
+pub(super) const fn hex_digit(byte: u8) -> u8 {
+    // The letters, in either case, stand at 1 and on in their columns of ASCII.
+    (byte & 15) + 9 * (byte >> 6)
+}
+
 /// The number that four checked hexadecimal digits are.
 #[inline]
 pub(super) fn hex(digits: &[u8]) -> Option<u16> {
-    // The letters, in either case, stand at 1 and on in their columns of ASCII.
-    let digit = |byte: u8| u16::from(byte & 15) + 9 * u16::from(byte >> 6);
+    let digit = |byte: u8| u16::from(hex_digit(byte));
     let [a, b, c, d] = *digits.first_chunk()?;
     Some(digit(a) << 12 | digit(b) << 8 | digit(c) << 4 | digit(d))
 }

@@ -49,7 +49,7 @@ impl Secrets {
                 copied = end;
                 kept
             };
-            if !keep(&text[kept]) {
+            if !kept.is_empty() && !keep(&text[kept]) {
                 return;
             }
             search.skip_to(end);
@@ -75,59 +75,87 @@ struct Search<'a> {
     finder: &'a Finder<'static>,
     bytes: &'a [u8],
     /// The next text that is such a key if no backslash stands before it, and a colon behind.
-    plain: Option<usize>,
+    plain: Next,
     /// The next escape that has not been looked at.
-    escape: Option<usize>,
+    escape: Next,
+}
+
+/// What is the next one of its kind.
+#[derive(Clone, Copy)]
+enum Next {
+    /// Not known, but none stands before that.
+    From(usize),
+    At(usize),
+    None,
+}
+
+impl Next {
+    fn skip_to(&mut self, position: usize) {
+        match *self {
+            Self::From(at) | Self::At(at) if at < position => *self = Self::From(position),
+            _ => {}
+        }
+    }
+
+    /// Its position, found with `find` if it is not known; past all positions if there is none.
+    #[inline]
+    fn get(&mut self, find: impl FnOnce(usize) -> Option<usize>) -> usize {
+        if let Self::From(from) = *self {
+            *self = find(from).map_or(Self::None, Self::At);
+        }
+        match *self {
+            Self::At(at) => at,
+            _ => usize::MAX,
+        }
+    }
 }
 
 impl<'a> Search<'a> {
     fn new(finder: &'a Finder<'static>, text: &'a str) -> Self {
-        let mut search = Self { finder, bytes: text.as_bytes(), plain: Some(0), escape: Some(0) };
-        search.skip_to(0);
-        search
+        Self { finder, bytes: text.as_bytes(), plain: Next::From(0), escape: Next::From(0) }
     }
 
     /// Goes on there, which is not within a string.
-    fn skip_to(&mut self, at: usize) {
-        if self.plain.is_some_and(|plain| plain <= at) {
-            self.find_plain(at);
-        }
-        if self.escape.is_some_and(|escape| escape <= at) {
-            self.find_escape(at);
-        }
+    fn skip_to(&mut self, position: usize) {
+        self.plain.skip_to(position);
+        self.escape.skip_to(position);
     }
 
-    fn find_plain(&mut self, from: usize) {
-        let rest = self.bytes.get(from..).unwrap_or_default();
+    fn find_plain(&self, from: usize) -> Option<usize> {
+        let rest = self.bytes.get(from..)?;
         // Behind a secret there often is another one.
         if rest.get(1..).is_some_and(|rest| rest.starts_with(KEY)) {
-            self.plain = Some(from + 1);
-            return;
+            return Some(from + 1);
         }
-        self.plain = self.finder.find(rest).map(|at| from + at);
+        self.finder.find(rest).map(|at| from + at)
     }
 
-    fn find_escape(&mut self, from: usize) {
-        let rest = self.bytes.get(from..).unwrap_or_default();
+    fn find_escape(&self, from: usize) -> Option<usize> {
+        let rest = self.bytes.get(from..)?;
         // Escapes often follow each other.
         let at = if rest.first() == Some(&b'\\') { Some(0) } else { memchr(b'\\', rest) };
-        self.escape = at.map(|at| from + at);
+        at.map(|at| from + at)
     }
 
     /// Where the next key begins, and its value.
     fn next(&mut self) -> Option<(usize, usize)> {
         loop {
-            let found = match (self.plain, self.escape) {
-                (None, None) => return None,
-                (Some(plain), escape) if escape.is_none_or(|escape| plain < escape) => {
-                    self.find_plain(plain + 1);
-                    // A quote behind a backslash begins nothing, and one that ends a string is not
-                    // followed by a letter.
-                    let begins = plain.checked_sub(1).map(|at| self.bytes[at]) != Some(b'\\');
-                    self.value(plain + KEY.len()).filter(|_| begins).map(|value| (plain, value))
-                }
-                (_, Some(escape)) => self.escaped(escape),
-                (Some(_), None) => None,
+            let (mut plain, mut escape) = (self.plain, self.escape);
+            let (plain_at, escape_at) = (
+                plain.get(|from| self.find_plain(from)),
+                escape.get(|from| self.find_escape(from)),
+            );
+            (self.plain, self.escape) = (plain, escape);
+            let found = if plain_at < escape_at {
+                self.plain = Next::From(plain_at + 1);
+                // A quote behind a backslash begins nothing, and one that ends a string is not
+                // followed by a letter.
+                let begins = plain_at.checked_sub(1).map(|at| self.bytes[at]) != Some(b'\\');
+                self.value(plain_at + KEY.len()).filter(|_| begins).map(|value| (plain_at, value))
+            } else if escape_at < usize::MAX {
+                self.escaped(escape_at)
+            } else {
+                return None;
             };
             if found.is_some() {
                 return found;
@@ -138,10 +166,10 @@ impl<'a> Search<'a> {
     /// Looks at an escape: whether it is the first one of a key that spells the name.
     fn escaped(&mut self, at: usize) -> Option<(usize, usize)> {
         if self.bytes.get(at + 1) != Some(&b'u') {
-            self.find_escape(at + 2);
+            self.escape = Next::From(at + 2);
             return None;
         }
-        self.find_escape(at + 6);
+        self.escape = Next::From(at + 6);
         // Only letters of the name stand between the quote and the first escape.
         let plain = (0..NAME.len()).find(|plain| {
             at.checked_sub(plain + 1).is_some_and(|quote| self.bytes[quote] == b'"')
