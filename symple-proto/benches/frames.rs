@@ -3,9 +3,7 @@
 #![allow(missing_docs, reason = "a program")]
 
 use divan::{Bencher, black_box, counter::BytesCount};
-use symple_proto::{
-    ClientFrame, Fields, FrameView, Json, PublicRecord, Recipient, ToldRecord, check_auth,
-};
+use symple_proto::{ClientFrame, FrameView, Json, PublicRecord, Recipient, ToldRecord, read_auth};
 
 fn main() {
     divan::main();
@@ -123,8 +121,7 @@ fn auth<const BYTES: usize>(bencher: Bencher<'_, '_>, kind: &str) {
     let data = hostile_data(kind, BYTES);
     let object = Json::parse(&data, 128).expect("JSON").as_object().expect("an object");
     bencher.counter(BytesCount::new(data.len())).bench(|| {
-        check_auth(black_box(object), RECORD).ok()?;
-        let peer = Fields::try_from(object).ok()?;
+        let peer = read_auth(black_box(object), RECORD).ok()?;
         Some(PublicRecord::of_peer(&peer, "alice", "0a"))
     });
 }

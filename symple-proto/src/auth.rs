@@ -5,8 +5,9 @@ use core::ops::Range;
 
 use thiserror::Error;
 
-use crate::json::{
-    Kind, Member, Names, Object, Secrets, Spelling, decode_lossy, has_half_surrogate,
+use crate::{
+    fields::{Collector, Fields},
+    json::{Kind, Member, Names, Object, Secrets, Spelling, decode_lossy, has_half_surrogate},
 };
 
 /// The members that do not become part of the record as they are written.
@@ -43,17 +44,19 @@ pub enum AuthError {
     HalfSurrogate(String),
 }
 
-/// Checks the members of an `auth` frame; `limit` is that of the record, in bytes.
+/// Reads the members of an `auth` frame; `limit` is that of the record, in bytes.
 ///
 /// What does not become part of the record (`token`, `rooms`, and secrets at any depth) does not
 /// count; a member that is repeated counts as often as it is written. It costs a look at each
-/// member; secrets are looked for only where there is more than the limit with them.
+/// member, and another one where there is more than the limit with secrets.
 ///
 /// # Errors
 /// [`AuthError`]
-pub fn check_auth(auth: Object<'_>, limit: usize) -> Result<(), AuthError> {
+pub fn read_auth(auth: Object<'_>, limit: usize) -> Result<Fields, AuthError> {
     let halves = has_half_surrogate(auth.text());
     let secrets = Secrets::new();
+    let mut members = Collector::default();
+    let mut decoded = String::new();
     // The first members count as they are written, up to the limit.
     let (mut first, mut ends) = (0, false);
     let mut others = 0;
@@ -66,9 +69,12 @@ pub fn check_auth(auth: Object<'_>, limit: usize) -> Result<(), AuthError> {
             checked = Err(AuthError::Misspelt(name));
             return false;
         }
-        let exact = found.filter(|(_, how)| *how == Spelling::Exact);
-        if halves && !exact.is_some_and(|(name, _)| NOT_CHECKED.contains(&name)) {
+        let exact = found.filter(|(_, how)| *how == Spelling::Exact).map(|(name, _)| name);
+        if halves && !exact.is_some_and(|name| NOT_CHECKED.contains(&name)) {
             checked = check_halves(&member);
+            if checked.is_err() {
+                return false;
+            }
         }
         if exact.is_none() {
             let size = written_size(&member);
@@ -79,26 +85,40 @@ pub fn check_auth(auth: Object<'_>, limit: usize) -> Result<(), AuthError> {
                 others += public_size(&member, &secrets, limit);
             }
         }
-        checked.is_ok()
+        // Nothing is made of what may be too large.
+        if !ends
+            && let Some(name) =
+                exact.map(|name| NAMES.name(name)).or_else(|| member.key_in(&mut decoded))
+        {
+            members.add(name, member.value);
+        }
+        true
     });
     checked?;
-    if first + others > limit {
-        // Without their secrets the first ones may leave room for the others.
-        let (mut again, mut public) = (0, 0);
-        auth.for_each_while(|member| {
-            if !matches!(member.spells(&NAMES), Some((_, Spelling::Exact))) {
-                again += written_size(&member);
-                if again <= first {
-                    public += public_size(&member, &secrets, limit);
-                }
-            }
-            again < first
-        });
-        if public + others > limit {
-            return Err(AuthError::TooLarge(limit));
-        }
+    if !ends {
+        return Ok(members.finish());
     }
-    Ok(())
+    if first + others > limit && public_size_of(auth, first, &secrets, limit) + others > limit {
+        return Err(AuthError::TooLarge(limit));
+    }
+    // No key has half a surrogate pair.
+    Ok(Fields::try_from(auth).unwrap_or_default())
+}
+
+/// How many bytes the first members take without their secrets, or some number over the limit;
+/// `first` is how many they take as they are written.
+fn public_size_of(auth: Object<'_>, first: usize, secrets: &Secrets, limit: usize) -> usize {
+    let (mut written, mut public) = (0, 0);
+    auth.for_each_while(|member| {
+        if !matches!(member.spells(&NAMES), Some((_, Spelling::Exact))) {
+            written += written_size(&member);
+            if written <= first {
+                public += public_size(&member, secrets, limit);
+            }
+        }
+        written < first
+    });
+    public
 }
 
 /// How many bytes a member takes as it is written.
@@ -137,7 +157,7 @@ mod tests {
 
     fn check(text: &str) -> Result<(), String> {
         let auth = Json::parse(text, 128).unwrap().as_object().unwrap();
-        check_auth(auth, 100).map_err(|error| format!("{error}"))
+        read_auth(auth, 100).map(drop).map_err(|error| format!("{error}"))
     }
 
     /// R-A1, R-F2: no member is lost silently, and none is two things for two receivers.
@@ -216,7 +236,8 @@ mod tests {
             let text = format!("{{{}}}", written.join(","));
             let auth = Json::parse(&text, 128).unwrap().as_object().unwrap();
             let expected = if size(&members) > limit { Err(AuthError::TooLarge(limit)) } else { Ok(()) };
-            prop_assert_eq!(check_auth(auth, limit), expected, "{}", text);
+            let expected = expected.map(|()| Fields::try_from(auth).unwrap());
+            prop_assert_eq!(read_auth(auth, limit), expected, "{}", text);
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{
 
 use crate::{
     error::{DecodeError, Fault},
-    json::{Object, RawJson, push_string},
+    json::{Json, Object, RawJson, push_string},
 };
 
 /// Members of a JSON object, in order, each name once, each value as it was written.
@@ -180,28 +180,43 @@ impl TryFrom<Object<'_>> for Fields {
     /// [`Fault::LoneSurrogate`](crate::error::Fault::LoneSurrogate): a name that no Rust string can
     /// hold. Nothing is left out silently.
     fn try_from(object: Object<'_>) -> Result<Self, DecodeError> {
-        let mut fields = Self::new();
+        let mut members = Collector::default();
         let mut decoded = String::new();
         let mut fault = None;
         object.for_each_while(|member| {
-            let Some(name) = member.key_in(&mut decoded) else {
-                fault = Some(member.at);
-                return false;
-            };
-            let value = RawJson::from(member.value);
-            // As long as there are a few, what is repeated takes no place.
-            if fields.len() <= FEW {
-                fields.set(name, value);
-            } else {
-                fields.0.push((name.into(), value));
+            match member.key_in(&mut decoded) {
+                Some(name) => members.add(name, member.value),
+                None => fault = Some(member.at),
             }
-            true
+            fault.is_none()
         });
         match fault {
-            None if fields.len() <= FEW => Ok(fields),
-            None => Ok(collect(fields.0)),
+            None => Ok(members.finish()),
             Some(at) => Err(DecodeError::new(Fault::LoneSurrogate, at)),
         }
+    }
+}
+
+/// Makes fields of members that may repeat a name.
+#[derive(Default)]
+pub(crate) struct Collector(Fields);
+
+impl Collector {
+    pub(crate) fn add(&mut self, name: &str, value: Json<'_>) {
+        let Self(Fields(members)) = self;
+        // As long as there are a few, what is repeated takes no place.
+        if members.len() <= FEW
+            && let Some((_, old)) = members.iter_mut().find(|(key, _)| *key == *name)
+        {
+            *old = value.into();
+        } else {
+            members.push((name.into(), value.into()));
+        }
+    }
+
+    pub(crate) fn finish(self) -> Fields {
+        let Self(fields) = self;
+        if fields.len() <= FEW { fields } else { collect(fields.0) }
     }
 }
 
@@ -268,7 +283,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::json::Json;
 
     fn fields(text: &str) -> Fields {
         Fields::try_from(Json::parse(text, 8).unwrap().as_object().unwrap()).unwrap()

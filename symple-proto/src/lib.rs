@@ -58,7 +58,7 @@ mod status;
 mod view;
 
 pub use address::{Address, AddressError, Recipient, RecipientError, To};
-pub use auth::{AuthError, check_auth};
+pub use auth::{AuthError, read_auth};
 pub use emission::{Emission, EmissionError};
 pub use error::DecodeError;
 pub use fields::Fields;

@@ -347,7 +347,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        auth::check_auth,
+        auth::read_auth,
         json::{readings, work},
     };
 
@@ -529,7 +529,7 @@ mod tests {
                 let (_, read) = work::bytes_read(|| {
                     (
                         ToldRecord::read(object, "alice", "0a", 16 * 1024).is_ok(),
-                        check_auth(object, 1024).is_ok(),
+                        read_auth(object, 1024).is_ok(),
                     )
                 });
                 assert!(read <= 6 * data.len() + 100, "{read} of {} bytes", data.len());

@@ -4,7 +4,7 @@ use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, string::Stri
 
 use symple_proto::{
     AuthError, CloseCode, Fields, FrameView, PRIVATE_MEMBER, PublicRecord, RawJson, SessionError,
-    SessionRecord, Status, Token, check_auth, check_room, check_user, display_name, json::Kind,
+    SessionRecord, Status, Token, check_room, check_user, display_name, json::Kind, read_auth,
 };
 
 use super::{AllowedUser, Config, PublicMembers, SessionConfig, membership::Reason};
@@ -99,12 +99,10 @@ impl Claim {
         if frame.text().len() > limit {
             return Err(Refusal::too_large(format!("Auth frame larger than {limit} bytes")));
         }
-        check_auth(frame.object(), limits.record).map_err(|error| match error {
+        let mut peer = read_auth(frame.object(), limits.record).map_err(|error| match error {
             AuthError::TooLarge(_) => Refusal::too_large(format!("{error}")),
             _ => Refusal::unauthorized(format!("{error}")),
         })?;
-        let mut peer = Fields::try_from(frame.object())
-            .map_err(|error| Refusal::unauthorized(format!("Invalid frame: {error}")))?;
         let user = read_user(peer.get("user"))?;
         if config.proves() {
             check_token(peer.get("token"))?;

@@ -29,6 +29,7 @@ pub(crate) struct Names {
     initials: u32,
     /// The initial and the length of each name; 0 is none.
     heads: [u16; 16],
+    longest: usize,
 }
 
 /// The lowest five bits of a character, which are the same in upper and in lower case.
@@ -42,10 +43,13 @@ const fn head(initial: u8, length: usize) -> u16 {
 
 impl Names {
     pub(crate) const fn new(names: &'static [&'static str]) -> Self {
-        let (mut initials, mut heads, mut at) = (0, [0; 16], 0);
+        let (mut initials, mut heads, mut longest, mut at) = (0, [0; 16], 0, 0);
         while at < names.len() {
             let name = names[at].as_bytes();
             assert!(name.len() <= LONGEST);
+            if name.len() > longest {
+                longest = name.len();
+            }
             initials |= 1 << column(name[0]);
             heads[at] = head(name[0], name.len());
             let mut other = 0;
@@ -55,7 +59,7 @@ impl Names {
             }
             at += 1;
         }
-        Self { names, initials, heads }
+        Self { names, initials, heads, longest }
     }
 
     /// Which of the names this text is.
@@ -100,38 +104,51 @@ impl Names {
         Some((index, self.names.get(index)?))
     }
 
+    /// The name at that index.
+    pub(crate) fn name(&self, index: usize) -> &'static str {
+        self.names.get(index).copied().unwrap_or_default()
+    }
+
     /// Which of the names a key spells whose characters are not just those of ASCII.
     fn find_folded(&self, inner: &str) -> Option<(usize, Spelling)> {
+        let bytes = inner.as_bytes();
         let mut folded = [0; LONGEST];
         let mut length = 0;
         let mut spelling = Spelling::Exact;
         let mut at = 0;
-        while let Some(byte) = inner.as_bytes().get(at) {
-            let (character, bytes) = match byte {
-                b'\\' => match inner.as_bytes()[at..] {
-                    // The one that a name is spelled with.
-                    [_, b'u', b'0', b'0', high @ b'4'..=b'7', low, ..] => {
+        while let Some(&byte) = bytes.get(at) {
+            let lower = if byte == b'\\' || !byte.is_ascii() {
+                let (character, width) = match bytes[at..] {
+                    // The escape that a name is spelled with.
+                    [b'\\', b'u', b'0', b'0', high @ b'4'..=b'7', low, ..] => {
                         (char::from((high & 15) << 4 | hex_digit(low)), 6)
                     }
-                    _ => decode_escape(&inner[at..])?,
-                },
-                byte if byte.is_ascii() => (char::from(*byte), 1),
-                _ => inner[at..].chars().next().map(|other| (other, other.len_utf8()))?,
+                    [b'\\', ..] => decode_escape(&inner[at..])?,
+                    _ => inner[at..].chars().next().map(|other| (other, other.len_utf8()))?,
+                };
+                at += width;
+                if character == '\0' {
+                    spelling = Spelling::Other;
+                    break;
+                }
+                let lower = fold(character)?;
+                if char::from(lower) != character {
+                    spelling = Spelling::Other;
+                }
+                lower
+            } else {
+                at += 1;
+                let lower = byte.to_ascii_lowercase();
+                if lower != byte {
+                    spelling = Spelling::Other;
+                }
+                lower
             };
-            if character == '\0' {
-                spelling = Spelling::Other;
-                break;
-            }
-            let lower = fold(character)?;
-            if length == 0 && !self.begins(lower) {
+            if length == 0 && !self.begins(lower) || length == self.longest {
                 return None;
             }
-            if char::from(lower) != character {
-                spelling = Spelling::Other;
-            }
-            *folded.get_mut(length)? = lower;
+            folded[length] = lower;
             length += 1;
-            at += bytes;
         }
         let (index, name) = self.candidate(&folded[..length])?;
         (name.as_bytes() == &folded[..length]).then_some((index, spelling))
