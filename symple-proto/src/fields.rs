@@ -63,7 +63,7 @@ impl Fields {
     pub fn merge(&mut self, over: Self) {
         let mut members = core::mem::take(&mut self.0);
         members.extend(over.0);
-        *self = collect(members);
+        self.0 = collect(members);
     }
 
     /// Takes all members out but those that `keep` keeps; the others stay in their order.
@@ -118,17 +118,20 @@ const FEW: usize = 16;
 /// place of the first.
 ///
 /// A hostile text has thousands of names, so beyond a few those that are alike are found by sorting.
-fn collect(members: Vec<(CompactString, RawJson)>) -> Fields {
+fn collect<V>(members: Vec<(CompactString, V)>) -> Vec<(CompactString, V)> {
     if members.len() <= FEW {
         let repeats = |at: usize| members[..at].iter().any(|(name, _)| *name == members[at].0);
         if !(1..members.len()).any(repeats) {
-            return Fields(members);
+            return members;
         }
-        let mut fields = Fields::new();
+        let mut few: Vec<(CompactString, V)> = Vec::new();
         for (name, value) in members {
-            fields.set(name, value);
+            match few.iter_mut().find(|(key, _)| *key == name) {
+                Some((_, old)) => *old = value,
+                None => few.push((name, value)),
+            }
         }
-        return fields;
+        return few;
     }
     let mut order: Vec<(u128, usize)> =
         members.iter().enumerate().map(|(at, (name, _))| (beginning(name), at)).collect();
@@ -148,7 +151,7 @@ fn collect(members: Vec<(CompactString, RawJson)>) -> Fields {
         }
     }
     if repeats.is_empty() {
-        return Fields(members);
+        return members;
     }
     let mut members: Vec<_> = members.into_iter().map(Some).collect();
     for (at, last) in repeats {
@@ -159,7 +162,7 @@ fn collect(members: Vec<(CompactString, RawJson)>) -> Fields {
             member.1 = value;
         }
     }
-    Fields(members.into_iter().flatten().collect())
+    members.into_iter().flatten().collect()
 }
 
 /// The first 16 bytes of a name, in the order of texts.
@@ -197,26 +200,49 @@ impl TryFrom<Object<'_>> for Fields {
     }
 }
 
-/// Makes fields of members that may repeat a name.
+/// Makes fields of members that may repeat a name. Values are copied at the end: those that count.
 #[derive(Default)]
-pub(crate) struct Collector(Fields);
+pub(crate) struct Collector<'a> {
+    members: Vec<(CompactString, Json<'a>)>,
+    /// What the first names begin with, as [`head`] says.
+    heads: [u64; FEW],
+}
 
-impl Collector {
-    pub(crate) fn add(&mut self, name: &str, value: Json<'_>) {
-        let Self(Fields(members)) = self;
+/// The first bytes of a name and its length, as far as there is room.
+fn head(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    for (byte, from) in bytes[1..].iter_mut().zip(name.bytes()) {
+        *byte = from;
+    }
+    bytes[0] = name.len() as u8;
+    u64::from_le_bytes(bytes)
+}
+
+impl<'a> Collector<'a> {
+    pub(crate) fn add(&mut self, name: &str, value: Json<'a>) {
+        let count = self.members.len();
         // As long as there are a few, what is repeated takes no place.
-        if members.len() <= FEW
-            && let Some((_, old)) = members.iter_mut().find(|(key, _)| *key == *name)
-        {
-            *old = value.into();
-        } else {
-            members.push((name.into(), value.into()));
+        if count <= FEW {
+            let head = head(name);
+            for at in 0..count {
+                if self.heads[at] == head && self.members[at].0 == *name {
+                    self.members[at].1 = value;
+                    return;
+                }
+            }
+            if let Some(place) = self.heads.get_mut(count) {
+                *place = head;
+            }
         }
+        self.members.push((name.into(), value));
     }
 
     pub(crate) fn finish(self) -> Fields {
-        let Self(fields) = self;
-        if fields.len() <= FEW { fields } else { collect(fields.0) }
+        let Self { mut members, .. } = self;
+        if members.len() > FEW {
+            members = collect(members);
+        }
+        Fields(members.into_iter().map(|(name, value)| (name, value.into())).collect())
     }
 }
 
@@ -268,7 +294,7 @@ impl<'de> Deserialize<'de> for Fields {
                 while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
                     members.push((CompactString::from(name), value));
                 }
-                Ok(collect(members))
+                Ok(Fields(collect(members)))
             }
         }
 
@@ -350,7 +376,12 @@ mod tests {
             for (name, value) in members.clone() {
                 expected.set(name, value);
             }
-            prop_assert_eq!(&collect(members.clone()), &expected);
+            prop_assert_eq!(&Fields(collect(members.clone())), &expected);
+            let mut collector = Collector::default();
+            for (name, value) in &members {
+                collector.add(name, value.get());
+            }
+            prop_assert_eq!(&collector.finish(), &expected);
             let mut merged = Fields::new();
             for half in members.chunks(members.len() / 2 + 1) {
                 merged.merge(Fields(half.to_vec()));
