@@ -11,8 +11,10 @@ use crate::{
 };
 
 /// The members that do not become part of the record as they are written.
-const NAMES: Names =
-    Names::new(&["type", "token", "id", "user", "online", "rooms", "host", "__proto__"]);
+const KNOWN: [&str; 8] = ["type", "token", "id", "user", "online", "rooms", "host", "__proto__"];
+
+/// The same, to be looked up.
+const NAMES: Names = Names::new(&KNOWN);
 
 /// Those of [`NAMES`] that have rules of their own for what may stand in them.
 const NOT_CHECKED: Range<usize> = 0..2;
@@ -56,6 +58,7 @@ pub fn read_auth(auth: Object<'_>, limit: usize) -> Result<Fields, AuthError> {
     let halves = has_half_surrogate(auth.text());
     let secrets = Secrets::new();
     let mut members = Collector::default();
+    let mut places = [None; KNOWN.len()];
     let mut decoded = String::new();
     // The first members count as they are written, up to the limit.
     let (mut first, mut ends) = (0, false);
@@ -86,11 +89,12 @@ pub fn read_auth(auth: Object<'_>, limit: usize) -> Result<Fields, AuthError> {
             }
         }
         // Nothing is made of what may be too large.
-        if !ends
-            && let Some(name) =
-                exact.map(|name| NAMES.name(name)).or_else(|| member.key_in(&mut decoded))
-        {
-            members.add(name, member.value);
+        if !ends {
+            match exact {
+                Some(name) => members.add_at(&mut places[name], NAMES.name(name), member.value),
+                // What has no half of a surrogate pair is text.
+                None => members.add(member.key_in(&mut decoded).unwrap_or_default(), member.value),
+            }
         }
         true
     });
