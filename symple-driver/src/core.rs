@@ -24,17 +24,17 @@ use symple_engine::{
 use symple_proto::{Fields, SessionError, UserName};
 
 use crate::{
-    core::request::Command,
+    core::request::CoreRequest,
     http::{Policy, Request, Upgrade},
     net::connection::Phase,
     net::shard::Upstream,
-    net::table::{Conns, Entry},
+    net::table::{ConnectionTable, Entry},
     redis::{Link, Lookup, Warnings, one_line},
     runtime::{Runtime, Socket},
     server::config::Config,
     server::hooks::{AuthRequest, Hooks, UpgradeDecision},
     server::status::Status,
-    worker::mailbox::{Fact, Order},
+    worker::mailbox::{WorkerCommand, WorkerEvent},
 };
 
 /// The slots that connections are named by.
@@ -61,7 +61,7 @@ impl Slots {
 }
 
 /// The engine and its surroundings.
-pub(crate) struct Hub<R> {
+pub(crate) struct Core<R> {
     runtime: R,
     config: Arc<Config>,
     pub(crate) engine: Server,
@@ -72,25 +72,25 @@ pub(crate) struct Hub<R> {
     /// What is said of sessions that are at fault: clients choose how often.
     pub(crate) session_faults: Warnings,
     slots: Slots,
-    /// By slot: the requests of connections, where there is a hook that may ask for them.
-    requests: Vec<Option<Arc<Request>>>,
+    /// By slot: the upgrade requests of connections, where there is a hook that may ask for them.
+    upgrade_requests: Vec<Option<Arc<Request>>>,
     /// Questions that nobody can be asked.
     denied: Vec<RequestId>,
     /// Those that began with a request that is not finished, and where they stand among them.
     handshakes: Newcomers,
     places: BTreeMap<ConnId, Place>,
-    commands: Sender<Command>,
+    requests: Sender<CoreRequest>,
     events: async_broadcast::Sender<Event>,
     pub(crate) status: Arc<Status>,
 }
 
-impl<R: Runtime> Hub<R> {
+impl<R: Runtime> Core<R> {
     pub(crate) fn new(
         runtime: R,
         config: Arc<Config>,
         hooks: Hooks,
         engine: Server,
-        commands: Sender<Command>,
+        requests: Sender<CoreRequest>,
         events: async_broadcast::Sender<Event>,
         status: Arc<Status>,
     ) -> Self {
@@ -103,11 +103,11 @@ impl<R: Runtime> Hub<R> {
             warnings: Warnings::default(),
             session_faults: Warnings::default(),
             slots: Slots::default(),
-            requests: Vec::new(),
+            upgrade_requests: Vec::new(),
             denied: Vec::new(),
             handshakes: Newcomers::default(),
             places: BTreeMap::new(),
-            commands,
+            requests,
             events,
             status,
         }
@@ -115,12 +115,12 @@ impl<R: Runtime> Hub<R> {
 
     /// When the next connection may be accepted: until then nobody can be asked to give way for it
     /// (R-L2). `None` if that is now.
-    pub(crate) fn accepts_at(&self, conns: &Conns<R::Socket>) -> Option<Timestamp> {
+    pub(crate) fn accepts_at(&self, table: &ConnectionTable<R::Socket>) -> Option<Timestamp> {
         let limit = self.config.engine.connections.unauthenticated;
-        let waits = limit > 0 && conns.handshakes >= limit;
+        let waits = limit > 0 && table.handshakes >= limit;
         let handshakes = waits.then(|| self.handshakes.gives_way_at(limit)).flatten();
-        let handshakes = handshakes.filter(|at| *at > conns.now);
-        self.engine.accepts_at(conns.now).max(handshakes)
+        let handshakes = handshakes.filter(|at| *at > table.now);
+        self.engine.accepts_at(table.now).max(handshakes)
     }
 
     /// A name for a connection that begins now.
@@ -129,25 +129,25 @@ impl<R: Runtime> Hub<R> {
     /// way.
     pub(crate) fn new_connection(
         &mut self,
-        conns: &mut Conns<R::Socket>,
+        table: &mut ConnectionTable<R::Socket>,
         address: SocketAddr,
     ) -> ConnId {
         let limit = self.config.engine.connections.unauthenticated;
         while limit > 0
-            && conns.handshakes >= limit
+            && table.handshakes >= limit
             && let Some((_, oldest)) = self.handshakes.first_to_go(limit)
         {
             self.leaves_handshake(oldest);
-            if conns.is_handshake(oldest) {
-                conns.stats.upgrades_dropped += 1;
-                conns.end(oldest);
+            if table.is_handshake(oldest) {
+                table.stats.upgrades_dropped += 1;
+                table.end(oldest);
                 break;
             }
         }
         let id = self.slots.take();
         let address = address.ip().to_canonical();
         let proxy = self.config.trusted_proxies.iter().any(|network| network.contains(address));
-        let place = self.handshakes.add(id, (!proxy).then_some(address), conns.now);
+        let place = self.handshakes.add(id, (!proxy).then_some(address), table.now);
         self.places.insert(id, place);
         id
     }
@@ -172,44 +172,44 @@ impl<R: Runtime> Hub<R> {
         self.engine.set_events(self.status.watched.load(Ordering::Relaxed));
     }
 
-    /// Hands a fact to the engine and carries out what it wants done.
+    /// Gives an input to the engine and carries out its actions.
     pub(crate) fn input(
         &mut self,
-        conns: &mut Conns<R::Socket>,
+        table: &mut ConnectionTable<R::Socket>,
         input: Input<'_>,
     ) -> Result<usize, EngineError> {
-        conns.input += 1;
+        table.input += 1;
         let looked = self.engine.looked();
-        let result = self.engine.handle(conns.now, input);
-        conns.spend(usize::try_from(self.engine.looked() - looked).unwrap_or(usize::MAX));
-        self.carry_out(conns);
+        let result = self.engine.handle(table.now, input);
+        table.spend(usize::try_from(self.engine.looked() - looked).unwrap_or(usize::MAX));
+        self.carry_out(table);
         result
     }
 
-    /// As [`input`](Self::input), for facts about connections: the engine and the driver agree on
+    /// As [`input`](Self::input), for inputs about connections: the engine and the driver agree on
     /// which there are.
-    fn fact(&mut self, conns: &mut Conns<R::Socket>, input: Input<'_>) {
-        if let Err(error) = self.input(conns, input) {
+    fn connection_input(&mut self, table: &mut ConnectionTable<R::Socket>, input: Input<'_>) {
+        if let Err(error) = self.input(table, input) {
             tracing::error!(%error, "the engine does not know what it is told of");
             debug_assert!(false, "{error}");
         }
     }
 
-    fn carry_out(&mut self, conns: &mut Conns<R::Socket>) {
+    fn carry_out(&mut self, table: &mut ConnectionTable<R::Socket>) {
         loop {
             while let Some(action) = self.engine.poll_action() {
                 match action {
-                    Action::Send { text, to, sender } => conns.send(&text, to, sender),
-                    Action::AwaitDrain { conn } => conns.await_drain(conn),
+                    Action::Send { text, to, sender } => table.send(&text, to, sender),
+                    Action::AwaitDrain { conn } => table.await_drain(conn),
                     Action::Close { conn, code, reason, discard } => {
                         tracing::debug!(?conn, %code, reason, "close");
-                        conns.close(conn, code, reason, discard);
+                        table.close(conn, code, reason, discard);
                     }
-                    Action::Admit { conn } => conns.admit(conn),
-                    Action::Pause { conn } => conns.pause(conn),
-                    Action::Resume { conn } => conns.resume(conn),
+                    Action::Admit { conn } => table.admit(conn),
+                    Action::Pause { conn } => table.pause(conn),
+                    Action::Resume { conn } => table.resume(conn),
                     Action::Authorize { request, conn, peer, auth, session } => {
-                        let from = self.requests.get(conn.slot as usize).cloned().flatten();
+                        let from = self.upgrade_requests.get(conn.slot as usize).cloned().flatten();
                         self.authorize(request, from, |request| {
                             AuthRequest::new(&peer, &auth, session.as_deref(), request)
                         });
@@ -217,7 +217,7 @@ impl<R: Runtime> Hub<R> {
                     Action::Event(event) => {
                         if let Event::SessionFault { user, fault, .. } = &event {
                             let fault = SessionFault { user, fault };
-                            self.session_faults.warn(conns.now, "a session is at fault", &fault);
+                            self.session_faults.warn(table.now, "a session is at fault", &fault);
                         }
                         log(&event);
                         // A full backlog loses its oldest event; nobody to listen is no fault.
@@ -241,7 +241,7 @@ impl<R: Runtime> Hub<R> {
                     }
                 }
             }
-            let input = if let Some(conn) = conns.closed_virtuals.pop() {
+            let input = if let Some(conn) = table.closed_virtuals.pop() {
                 self.slots.give(conn);
                 Input::Disconnected { conn }
             } else if let Some(request) = self.denied.pop() {
@@ -249,7 +249,7 @@ impl<R: Runtime> Hub<R> {
             } else {
                 return;
             };
-            if let Err(error) = self.engine.handle(conns.now, input) {
+            if let Err(error) = self.engine.handle(table.now, input) {
                 tracing::debug!(%error, "gone already");
             }
         }
@@ -279,20 +279,24 @@ impl<R: Runtime> Hub<R> {
         let (Some(hook), Some(from)) = (self.hooks.authenticate.clone(), from) else {
             return self.denied.push(request);
         };
-        let deny = Command::Authorized(request, Verdict::Deny { message: None });
+        let deny = CoreRequest::Authorized(request, Verdict::Deny { message: None });
         let question = question(from);
-        let answer = async move { Command::Authorized(request, hook(question).await.0) };
+        let answer = async move { CoreRequest::Authorized(request, hook(question).await.0) };
         self.ask(answer, deny);
     }
 
-    fn ask(&self, answer: impl Future<Output = Command> + Send + 'static, otherwise: Command) {
-        ask(&self.runtime, &self.commands, answer, otherwise);
+    fn ask(
+        &self,
+        answer: impl Future<Output = CoreRequest> + Send + 'static,
+        otherwise: CoreRequest,
+    ) {
+        ask(&self.runtime, &self.requests, answer, otherwise);
     }
 
     /// A WebSocket connection has begun.
     fn connected(
         &mut self,
-        conns: &mut Conns<R::Socket>,
+        table: &mut ConnectionTable<R::Socket>,
         id: ConnId,
         address: IpAddr,
         request: Option<Request>,
@@ -302,90 +306,95 @@ impl<R: Runtime> Hub<R> {
             && self.hooks.authenticate.is_some()
         {
             let slot = id.slot as usize;
-            if slot >= self.requests.len() {
-                self.requests.resize(slot + 1, None);
+            if slot >= self.upgrade_requests.len() {
+                self.upgrade_requests.resize(slot + 1, None);
             }
-            self.requests[slot] = Some(Arc::new(request));
+            self.upgrade_requests[slot] = Some(Arc::new(request));
         }
-        self.fact(conns, Input::Connected { conn: id, address });
+        self.connection_input(table, Input::Connected { conn: id, address });
     }
 
     /// The host's hook has decided about an upgrade.
     pub(crate) fn upgrade_decided(
         &mut self,
-        conns: &mut Conns<R::Socket>,
+        table: &mut ConnectionTable<R::Socket>,
         id: ConnId,
         decision: UpgradeDecision,
     ) {
-        if let Some(upgrade) = conns.decide(id, decision) {
+        if let Some(upgrade) = table.decide(id, decision) {
             tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
-            self.connected(conns, id, upgrade.address, upgrade.request);
+            self.connected(table, id, upgrade.address, upgrade.request);
         }
     }
 
     /// Handles what has happened to the connections of other threads, as long as they can be told
     /// what comes of it.
-    pub(crate) fn poll_workers(&mut self, conns: &mut Conns<R::Socket>) {
-        for index in 0..conns.workers.len() {
-            conns.workers[index].begin();
-            while conns.has_room()
-                && let Some(fact) = conns.workers[index].next_fact()
+    pub(crate) fn poll_workers(&mut self, table: &mut ConnectionTable<R::Socket>) {
+        for index in 0..table.workers.len() {
+            table.workers[index].begin();
+            while table.has_room()
+                && let Some(event) = table.workers[index].next_event()
             {
                 // It had gone when its thread was told not to read from it.
-                if let Fact::Disconnected(id) = fact
-                    && conns.is_holding(id)
+                if let WorkerEvent::Disconnected(id) = event
+                    && table.is_holding(id)
                 {
-                    self.departed(conns, id);
+                    self.departed(table, id);
                 }
-                let texts = std::mem::take(&mut conns.workers[index].texts);
-                if let Some(fact) = conns.hold(fact.id(), fact, &texts) {
-                    self.remote_fact(conns, fact, &texts);
+                let texts = std::mem::take(&mut table.workers[index].texts);
+                if let Some(event) = table.hold(event.id(), event, &texts) {
+                    self.worker_event(table, event, &texts);
                 }
-                conns.workers[index].texts = texts;
+                table.workers[index].texts = texts;
             }
         }
     }
 
     /// Handles what was kept of connections from which may be read again.
-    pub(crate) fn poll_held(&mut self, conns: &mut Conns<R::Socket>) {
-        while conns.has_room()
-            && let Some((fact, text)) = conns.next_held()
+    pub(crate) fn poll_held(&mut self, table: &mut ConnectionTable<R::Socket>) {
+        while table.has_room()
+            && let Some((event, text)) = table.next_held()
         {
-            let fact = match fact {
-                Fact::Text { id, .. } => Fact::Text { id, text: 0..text.len() },
+            let event = match event {
+                WorkerEvent::Text { id, .. } => WorkerEvent::Text { id, text: 0..text.len() },
                 other => other,
             };
-            self.remote_fact(conns, fact, &text);
+            self.worker_event(table, event, &text);
         }
     }
 
-    fn remote_fact(&mut self, conns: &mut Conns<R::Socket>, fact: Fact, texts: &str) {
-        match fact {
-            Fact::Text { id, text } => {
+    fn worker_event(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        event: WorkerEvent,
+        texts: &str,
+    ) {
+        match event {
+            WorkerEvent::Text { id, text } => {
                 if let Some(text) = texts.get(text) {
-                    conns.spend_frame(text.len());
-                    self.text(conns, id, text);
+                    table.spend_frame(text.len());
+                    self.text(table, id, text);
                 }
             }
-            Fact::Frames { id, count } => self.frames(conns, id, count),
-            Fact::Departed(id) => self.departed(conns, id),
-            Fact::Drained(id) => self.drained(conns, id),
-            Fact::Undelivered { id, text } => self.undelivered(conns, id, text),
-            Fact::Connected { id, address, request } => {
-                conns.remote_connected(id);
-                self.connected(conns, id, address, request.map(|request| *request));
+            WorkerEvent::Frames { id, count } => self.frames(table, id, count),
+            WorkerEvent::Departed(id) => self.departed(table, id),
+            WorkerEvent::Drained(id) => self.drained(table, id),
+            WorkerEvent::Undelivered { id, text } => self.undelivered(table, id, text),
+            WorkerEvent::Connected { id, address, request } => {
+                table.remote_connected(id);
+                self.connected(table, id, address, request.map(|request| *request));
             }
             // The limit was raised while this was on its way.
-            Fact::Fault { id, fault: TransportFault::TooBig { size }, admitted: false }
-                if conns.is_remote_admitted(id)
+            WorkerEvent::Fault { id, fault: TransportFault::TooBig { size }, admitted: false }
+                if table.is_remote_admitted(id)
                     && size <= self.config.engine.limits.message as u64 =>
             {
-                conns.order(id, Order::Retry(id));
+                table.command(id, WorkerCommand::Retry(id));
             }
-            Fact::Fault { id, fault, .. } => self.fault(conns, id, fault),
-            Fact::Disconnected(id) => self.disconnected(conns, id),
-            Fact::Removed(id) => {
-                conns.remove_remote(id);
+            WorkerEvent::Fault { id, fault, .. } => self.fault(table, id, fault),
+            WorkerEvent::Disconnected(id) => self.disconnected(table, id),
+            WorkerEvent::Removed(id) => {
+                table.remove_remote(id);
                 self.removed(id);
             }
         }
@@ -394,19 +403,19 @@ impl<R: Runtime> Hub<R> {
     /// Takes in a peer of the host's own.
     pub(crate) fn add_peer(
         &mut self,
-        conns: &mut Conns<R::Socket>,
+        table: &mut ConnectionTable<R::Socket>,
         user: UserName,
         peer: Fields,
         rooms: &[String],
         frames: Sender<Text>,
     ) -> Result<ConnId, EngineError> {
         let conn = self.slots.take();
-        conns.insert(conn, Entry::Virtual(conn, frames, false));
+        table.insert(conn, Entry::Virtual(conn, frames, false));
         let call = HostCall::AddPeer { conn, user, peer, rooms };
-        match self.input(conns, Input::Host(call)) {
+        match self.input(table, Input::Host(call)) {
             Ok(_) => Ok(conn),
             Err(error) => {
-                conns.remove_virtual(conn);
+                table.remove_virtual(conn);
                 self.slots.give(conn);
                 Err(error)
             }
@@ -414,9 +423,9 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// A peer of the host's own leaves.
-    pub(crate) fn remove_peer(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
-        if conns.remove_virtual(conn) {
-            self.fact(conns, Input::Disconnected { conn });
+    pub(crate) fn remove_peer(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
+        if table.remove_virtual(conn) {
+            self.connection_input(table, Input::Disconnected { conn });
             self.slots.give(conn);
         }
     }
@@ -464,14 +473,14 @@ impl fmt::Display for SessionFault<'_> {
 }
 
 /// Sends an answer when it is dropped: the host's function has panicked, or its runtime is gone.
-struct Otherwise(Option<(Sender<Command>, Command)>);
+struct Otherwise(Option<(Sender<CoreRequest>, CoreRequest)>);
 
 impl Drop for Otherwise {
     fn drop(&mut self) {
-        if let Some((commands, answer)) = self.0.take() {
+        if let Some((requests, answer)) = self.0.take() {
             tracing::warn!("a hook has ended without an answer");
             // Where there is no room this waits for the server's thread, which waits for nobody.
-            let _ = commands.send_blocking(answer);
+            let _ = requests.send_blocking(answer);
         }
     }
 }
@@ -479,23 +488,23 @@ impl Drop for Otherwise {
 /// Asks the host something, on its runtime. Whatever becomes of it, there is an answer.
 pub(crate) fn ask(
     runtime: &impl Runtime,
-    commands: &Sender<Command>,
-    answer: impl Future<Output = Command> + Send + 'static,
-    otherwise: Command,
+    requests: &Sender<CoreRequest>,
+    answer: impl Future<Output = CoreRequest> + Send + 'static,
+    otherwise: CoreRequest,
 ) {
-    let commands = commands.clone();
+    let requests = requests.clone();
     runtime.spawn(async move {
-        let mut otherwise = Otherwise(Some((commands.clone(), otherwise)));
+        let mut otherwise = Otherwise(Some((requests.clone(), otherwise)));
         let answer = answer.await;
         otherwise.0 = None;
-        let _ = commands.send(answer).await;
+        let _ = requests.send(answer).await;
     });
 }
 
 /// Asks the host's hook about an upgrade. False if there is none.
 pub(crate) fn ask_upgrade(
     runtime: &impl Runtime,
-    commands: &Sender<Command>,
+    requests: &Sender<CoreRequest>,
     hooks: &Hooks,
     id: ConnId,
     upgrade: &Upgrade,
@@ -504,13 +513,13 @@ pub(crate) fn ask_upgrade(
         return false;
     };
     let request = Arc::new(request);
-    let answer = async move { Command::UpgradeDecided(id, hook(request).await) };
+    let answer = async move { CoreRequest::UpgradeDecided(id, hook(request).await) };
     let refuse = UpgradeDecision::reject(http::StatusCode::INTERNAL_SERVER_ERROR, "");
-    ask(runtime, commands, answer, Command::UpgradeDecided(id, refuse));
+    ask(runtime, requests, answer, CoreRequest::UpgradeDecided(id, refuse));
     true
 }
 
-impl<R: Runtime> Upstream<R::Socket> for Hub<R>
+impl<R: Runtime> Upstream<R::Socket> for Core<R>
 where
     R::Socket: Socket,
 {
@@ -522,51 +531,61 @@ where
         false
     }
 
-    fn upgrade(&mut self, conns: &mut Conns<R::Socket>, id: ConnId, upgrade: Box<Upgrade>) {
-        if ask_upgrade(&self.runtime, &self.commands, &self.hooks, id, &upgrade) {
-            conns.enter(id, Phase::Deciding(upgrade));
+    fn upgrade(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        id: ConnId,
+        upgrade: Box<Upgrade>,
+    ) {
+        if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
+            table.enter(id, Phase::Deciding(upgrade));
         } else {
-            conns.accept(id, &upgrade, &HeaderMap::new());
+            table.accept(id, &upgrade, &HeaderMap::new());
             tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
-            self.connected(conns, id, upgrade.address, upgrade.request);
+            self.connected(table, id, upgrade.address, upgrade.request);
         }
     }
 
-    fn text(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, text: &str) {
-        self.fact(conns, Input::Text { conn, text });
+    fn text(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, text: &str) {
+        self.connection_input(table, Input::Text { conn, text });
     }
 
-    fn frames(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, count: u32) {
-        self.fact(conns, Input::Frames { conn, count });
+    fn frames(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, count: u32) {
+        self.connection_input(table, Input::Frames { conn, count });
     }
 
-    fn departed(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
-        self.fact(conns, Input::Departed { conn });
+    fn departed(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
+        self.connection_input(table, Input::Departed { conn });
         // What was kept is handled, also where it comes to nothing.
-        conns.release(conn);
+        table.release(conn);
     }
 
-    fn drained(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
-        self.fact(conns, Input::Drained { conn });
+    fn drained(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
+        self.connection_input(table, Input::Drained { conn });
     }
 
-    fn undelivered(&mut self, conns: &mut Conns<R::Socket>, sender: ConnId, text: Text) {
-        self.fact(conns, Input::Undelivered { sender, text: &text });
+    fn undelivered(&mut self, table: &mut ConnectionTable<R::Socket>, sender: ConnId, text: Text) {
+        self.connection_input(table, Input::Undelivered { sender, text: &text });
     }
 
-    fn fault(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId, fault: TransportFault) {
+    fn fault(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        conn: ConnId,
+        fault: TransportFault,
+    ) {
         // One that has overflowed may be gone by the time that it is told of.
-        if let Err(error) = self.input(conns, Input::Fault { conn, fault }) {
+        if let Err(error) = self.input(table, Input::Fault { conn, fault }) {
             tracing::debug!(%error, "gone already");
         }
     }
 
-    fn disconnected(&mut self, conns: &mut Conns<R::Socket>, conn: ConnId) {
+    fn disconnected(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
         tracing::debug!(?conn, "disconnected");
-        if let Some(request) = self.requests.get_mut(conn.slot as usize) {
+        if let Some(request) = self.upgrade_requests.get_mut(conn.slot as usize) {
             *request = None;
         }
-        self.fact(conns, Input::Disconnected { conn });
+        self.connection_input(table, Input::Disconnected { conn });
     }
 
     fn removed(&mut self, id: ConnId) {

@@ -16,16 +16,16 @@ use symple_engine::server::{ConnId, Text, TransportFault};
 
 use crate::{
     core::ask_upgrade,
-    core::request::Command,
+    core::request::CoreRequest,
     http::{Policy, Upgrade},
     net::connection::Phase,
     net::shard::{Shard, Upstream},
-    net::table::{Conns, SHARE},
+    net::table::{ConnectionTable, SHARE},
     runtime::Runtime,
     server::config::Config,
     server::hooks::Hooks,
     server::status::Status,
-    worker::mailbox::{Fact, Order, Orders, Uplink},
+    worker::mailbox::{EngineMailbox, WorkerCommand, WorkerCommands, WorkerEvent},
 };
 
 /// What a worker knows of its surroundings.
@@ -33,38 +33,38 @@ pub(crate) struct Surroundings<R: Runtime> {
     pub(crate) runtime: R,
     pub(crate) config: Arc<Config>,
     pub(crate) hooks: Hooks,
-    pub(crate) commands: Sender<Command>,
+    pub(crate) requests: Sender<CoreRequest>,
     pub(crate) status: Arc<Status>,
-    pub(crate) uplink: Uplink<R::Socket>,
+    pub(crate) mailbox: EngineMailbox<R::Socket>,
 }
 
 /// A thread that has sockets and no engine, as a future that ends with the server.
 pub(crate) struct Worker<R: Runtime> {
     shard: Shard<R>,
     up: Surroundings<R>,
-    /// Orders that have been taken.
-    batches: Vec<Orders<R::Socket>>,
-    orders: VecDeque<Order<R::Socket>>,
+    /// WorkerCommands that have been taken.
+    batches: Vec<WorkerCommands<R::Socket>>,
+    commands: VecDeque<WorkerCommand<R::Socket>>,
     receivers: Vec<ConnId>,
 }
 
 impl<R: Runtime> Worker<R> {
     pub(crate) fn new(shard: Shard<R>, up: Surroundings<R>) -> Self {
-        Self { shard, up, batches: Vec::new(), orders: VecDeque::new(), receivers: Vec::new() }
+        Self { shard, up, batches: Vec::new(), commands: VecDeque::new(), receivers: Vec::new() }
     }
 
     /// Does what is to be done, unless too much waits to be written. True if more is to be done.
-    fn poll_orders(&mut self) -> bool {
-        if self.batches.is_empty() && self.orders.is_empty() {
-            self.up.uplink.take(&mut self.batches);
+    fn poll_commands(&mut self) -> bool {
+        if self.batches.is_empty() && self.commands.is_empty() {
+            self.up.mailbox.take(&mut self.batches);
             // The first batch is to be the last of the list.
             self.batches.reverse();
         }
-        while !self.shard.conns.is_full() && !self.shard.conns.is_spent() {
-            if let Some(order) = self.orders.pop_front() {
-                self.order(order);
+        while !self.shard.table.is_full() && !self.shard.table.is_spent() {
+            if let Some(command) = self.commands.pop_front() {
+                self.command(command);
             } else if let Some(batch) = self.batches.pop() {
-                self.orders = batch.list.into();
+                self.commands = batch.list.into();
                 self.receivers = batch.receivers;
             } else {
                 return false;
@@ -73,32 +73,32 @@ impl<R: Runtime> Worker<R> {
         true
     }
 
-    fn order(&mut self, order: Order<R::Socket>) {
+    fn command(&mut self, command: WorkerCommand<R::Socket>) {
         let Self { shard, up, receivers, .. } = self;
-        match order {
-            Order::Send { text, to, input, sender } => {
-                shard.conns.input = input;
-                shard.conns.send(&text, receivers.get(to).unwrap_or_default(), sender);
+        match command {
+            WorkerCommand::Send { text, to, input, sender } => {
+                shard.table.input = input;
+                shard.table.send(&text, receivers.get(to).unwrap_or_default(), sender);
             }
-            Order::AwaitDrain(id) => shard.conns.await_drain(id),
-            Order::Open { id, socket, address, tls } => match up.runtime.adopt(socket) {
+            WorkerCommand::AwaitDrain(id) => shard.table.await_drain(id),
+            WorkerCommand::Open { id, socket, address, tls } => match up.runtime.adopt(socket) {
                 Ok(socket) => shard.open(id, socket, address, tls, up),
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection in");
                     up.removed(id);
                 }
             },
-            Order::Close { id, code, reason, discard } => {
-                shard.conns.close(id, code, reason, discard);
+            WorkerCommand::Close { id, code, reason, discard } => {
+                shard.table.close(id, code, reason, discard);
             }
-            Order::Admit(id) => shard.conns.admit(id),
-            Order::Pause(id) => shard.conns.pause(id),
-            Order::Resume(id) => shard.conns.resume(id),
-            Order::Retry(id) => shard.conns.retry(id),
-            Order::End(id) => shard.conns.end(id),
-            Order::EndHandshakes => shard.conns.end_handshakes(),
-            Order::UpgradeDecided(id, decision) => {
-                if let Some(upgrade) = shard.conns.decide(id, decision) {
+            WorkerCommand::Admit(id) => shard.table.admit(id),
+            WorkerCommand::Pause(id) => shard.table.pause(id),
+            WorkerCommand::Resume(id) => shard.table.resume(id),
+            WorkerCommand::Retry(id) => shard.table.retry(id),
+            WorkerCommand::End(id) => shard.table.end(id),
+            WorkerCommand::EndHandshakes => shard.table.end_handshakes(),
+            WorkerCommand::UpgradeDecided(id, decision) => {
+                if let Some(upgrade) = shard.table.decide(id, decision) {
                     up.connected(id, *upgrade);
                 }
             }
@@ -112,28 +112,28 @@ impl<R: Runtime> Future for Worker<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = &mut *Pin::into_inner(self);
         worker.shard.begin(cx);
-        worker.shard.conns.allow(2 * SHARE);
-        let mut again = worker.poll_orders();
-        if worker.up.uplink.stopped {
+        worker.shard.table.allow(2 * SHARE);
+        let mut again = worker.poll_commands();
+        if worker.up.mailbox.stopped {
             return Poll::Ready(());
         }
         let Self { shard, up, .. } = worker;
-        shard.conns.allow(SHARE);
+        shard.table.allow(SHARE);
         shard.poll_outcomes(up);
-        shard.conns.allow(2 * SHARE);
+        shard.table.allow(2 * SHARE);
         shard.poll_ready(up);
-        shard.conns.allow(SHARE);
+        shard.table.allow(SHARE);
         let judges = shard.judges(None);
         if judges {
             shard.poll_deadlines(up);
         }
         again |= !judges;
         // The engine has something to do while this thread writes.
-        up.uplink.hand_over(shard.conns.stats);
+        up.mailbox.hand_over(shard.table.stats);
         again |= shard.finish();
-        up.uplink.hand_over(shard.conns.stats);
+        up.mailbox.hand_over(shard.table.stats);
         // Where the engine has too much to do, it wakes this thread when it has less.
-        again |= shard.has_ready() && !up.uplink.is_full();
+        again |= shard.has_ready() && !up.mailbox.is_full();
         again |= shard.poll_timer(cx, None);
         if again {
             cx.waker().wake_by_ref();
@@ -147,7 +147,7 @@ impl<R: Runtime> Surroundings<R> {
         tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
         let Upgrade { address, request, .. } = upgrade;
         let request = request.filter(|_| self.hooks.authenticate.is_some()).map(Box::new);
-        self.uplink.facts.push(Fact::Connected { id, address, request });
+        self.mailbox.events.push(WorkerEvent::Connected { id, address, request });
     }
 }
 
@@ -157,49 +157,54 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     }
 
     fn is_full(&self) -> bool {
-        self.uplink.is_full()
+        self.mailbox.is_full()
     }
 
-    fn upgrade(&mut self, conns: &mut Conns<R::Socket>, id: ConnId, upgrade: Box<Upgrade>) {
-        if ask_upgrade(&self.runtime, &self.commands, &self.hooks, id, &upgrade) {
-            conns.enter(id, Phase::Deciding(upgrade));
+    fn upgrade(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        id: ConnId,
+        upgrade: Box<Upgrade>,
+    ) {
+        if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
+            table.enter(id, Phase::Deciding(upgrade));
         } else {
-            conns.accept(id, &upgrade, &HeaderMap::new());
+            table.accept(id, &upgrade, &HeaderMap::new());
             self.connected(id, *upgrade);
         }
     }
 
-    fn text(&mut self, _: &mut Conns<R::Socket>, id: ConnId, text: &str) {
-        self.uplink.facts.push_text(id, text);
+    fn text(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, text: &str) {
+        self.mailbox.events.push_text(id, text);
     }
 
-    fn fault(&mut self, conns: &mut Conns<R::Socket>, id: ConnId, fault: TransportFault) {
-        let admitted = conns.get(id).is_some_and(|conn| conn.admitted);
-        self.uplink.facts.push(Fact::Fault { id, fault, admitted });
+    fn fault(&mut self, table: &mut ConnectionTable<R::Socket>, id: ConnId, fault: TransportFault) {
+        let admitted = table.get(id).is_some_and(|conn| conn.admitted);
+        self.mailbox.events.push(WorkerEvent::Fault { id, fault, admitted });
     }
 
-    fn frames(&mut self, _: &mut Conns<R::Socket>, id: ConnId, count: u32) {
-        self.uplink.facts.push(Fact::Frames { id, count });
+    fn frames(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, count: u32) {
+        self.mailbox.events.push(WorkerEvent::Frames { id, count });
     }
 
-    fn departed(&mut self, _: &mut Conns<R::Socket>, id: ConnId) {
-        self.uplink.facts.push(Fact::Departed(id));
+    fn departed(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId) {
+        self.mailbox.events.push(WorkerEvent::Departed(id));
     }
 
-    fn drained(&mut self, _: &mut Conns<R::Socket>, id: ConnId) {
-        self.uplink.facts.push(Fact::Drained(id));
+    fn drained(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId) {
+        self.mailbox.events.push(WorkerEvent::Drained(id));
     }
 
-    fn undelivered(&mut self, _: &mut Conns<R::Socket>, id: ConnId, text: Text) {
-        self.uplink.facts.push(Fact::Undelivered { id, text });
+    fn undelivered(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, text: Text) {
+        self.mailbox.events.push(WorkerEvent::Undelivered { id, text });
     }
 
-    fn disconnected(&mut self, _: &mut Conns<R::Socket>, id: ConnId) {
+    fn disconnected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId) {
         tracing::debug!(conn = ?id, "disconnected");
-        self.uplink.facts.push(Fact::Disconnected(id));
+        self.mailbox.events.push(WorkerEvent::Disconnected(id));
     }
 
     fn removed(&mut self, id: ConnId) {
-        self.uplink.facts.push(Fact::Removed(id));
+        self.mailbox.events.push(WorkerEvent::Removed(id));
     }
 }

@@ -154,12 +154,7 @@ impl Node {
     }
 
     /// A node that is another build of the program.
-    pub(crate) fn start_program(
-        program: &Path,
-        redis: &Redis,
-        runtime: &str,
-        port: u16,
-    ) -> Self {
+    pub(crate) fn start_program(program: &Path, redis: &Redis, runtime: &str, port: u16) -> Self {
         let mut child = Command::new(program)
             .env_clear()
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])

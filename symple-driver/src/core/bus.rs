@@ -12,9 +12,9 @@ use symple_engine::{
 };
 
 use crate::{
-    core::Hub,
-    core::task::Node,
-    net::table::Conns,
+    core::Core,
+    core::task::EngineTask,
+    net::table::ConnectionTable,
     redis::{Link, LinkEvent, RedisError, SessionUse},
     runtime::Runtime,
 };
@@ -28,21 +28,25 @@ const TURN: Duration = Duration::from_millis(2);
 /// The header of the largest frame of the WebSocket kind.
 const HEADER: usize = 10;
 
-impl<R: Runtime> Hub<R> {
+impl<R: Runtime> Core<R> {
     /// Hands what Redis has to say to the engine. True if there is more.
-    pub(crate) fn poll_redis(&mut self, conns: &mut Conns<R::Socket>, cx: &Context<'_>) -> bool {
+    pub(crate) fn poll_redis(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        cx: &Context<'_>,
+    ) -> bool {
         let Some(link) = &mut self.redis else { return false };
-        link.poll(cx, conns.now);
-        self.warnings.settle(conns.now);
-        self.session_faults.settle(conns.now);
+        link.poll(cx, table.now);
+        self.warnings.settle(table.now);
+        self.session_faults.settle(table.now);
         // What a message costs cannot be told from its size: one of 64 KiB may be a frame for a
         // single client, or hundreds of peers.
         let begun = Instant::now();
-        while conns.has_room()
+        while table.has_room()
             && begun.elapsed() < TURN
             && let Some(event) = self.redis.as_mut().and_then(Link::next_event)
         {
-            self.redis_event(conns, &event);
+            self.redis_event(table, &event);
         }
         if let Some(link) = &self.redis {
             self.status.ready.store(link.is_ready() || !link.config().required, Ordering::Relaxed);
@@ -50,7 +54,7 @@ impl<R: Runtime> Hub<R> {
             let catching_up = link.is_up() && !self.engine.is_caught_up();
             self.status.catching_up.store(catching_up, Ordering::Relaxed);
         }
-        self.flush_redis(conns.now, cx)
+        self.flush_redis(table.now, cx)
     }
 
     /// Sends what waits for Redis. True if it has something to say.
@@ -58,21 +62,21 @@ impl<R: Runtime> Hub<R> {
         self.redis.as_mut().is_some_and(|link| link.poll(cx, now))
     }
 
-    fn redis_event(&mut self, conns: &mut Conns<R::Socket>, event: &LinkEvent) {
+    fn redis_event(&mut self, table: &mut ConnectionTable<R::Socket>, event: &LinkEvent) {
         let result = match event {
-            LinkEvent::Up => self.input(conns, Input::BusUp),
-            LinkEvent::Down => self.input(conns, Input::BusDown),
-            LinkEvent::Taken(bytes) => self.input(conns, Input::BusTaken { bytes: *bytes }),
+            LinkEvent::Up => self.input(table, Input::BusUp),
+            LinkEvent::Down => self.input(table, Input::BusDown),
+            LinkEvent::Taken(bytes) => self.input(table, Input::BusTaken { bytes: *bytes }),
             LinkEvent::SessionLoaded(request, session) => {
                 let session = session.as_lookup();
-                self.input(conns, Input::SessionLoaded { request: *request, session })
+                self.input(table, Input::SessionLoaded { request: *request, session })
             }
             LinkEvent::SessionChecked(conn, token, live) => {
-                self.input(conns, Input::SessionChecked { conn: *conn, token, live: *live })
+                self.input(table, Input::SessionChecked { conn: *conn, token, live: *live })
             }
             LinkEvent::Message { channel, payload } => {
-                conns.spend_frame(payload.len());
-                return self.bus_message(conns, channel, payload);
+                table.spend_frame(payload.len());
+                return self.bus_message(table, channel, payload);
             }
         };
         if let Err(error) = result {
@@ -80,45 +84,50 @@ impl<R: Runtime> Hub<R> {
         }
     }
 
-    fn bus_message(&mut self, conns: &mut Conns<R::Socket>, channel: &str, payload: &[u8]) {
+    fn bus_message(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        channel: &str,
+        payload: &[u8],
+    ) {
         // It would be more than may wait for a client, and end all who are to have it.
-        if channel == BROADCAST && payload.len() + HEADER > conns.config.outbound_limit {
-            return self.warnings.warn(conns.now, DROPPED, &"it is too large");
+        if channel == BROADCAST && payload.len() + HEADER > table.config.outbound_limit {
+            return self.warnings.warn(table.now, DROPPED, &"it is too large");
         }
         let result = if self.engine.config().cluster.is_some() {
-            self.input(conns, Input::BusMessage { channel, payload })
+            self.input(table, Input::BusMessage { channel, payload })
         } else {
             // A server on its own has no bus, but backends that speak to it.
             let text = std::str::from_utf8(payload).map_err(|_| EngineError::NotUtf8);
-            text.and_then(|text| self.input(conns, Input::Host(HostCall::Emit { text })))
+            text.and_then(|text| self.input(table, Input::Host(HostCall::Emit { text })))
         };
         if let Err(error) = result {
-            self.warnings.warn(conns.now, DROPPED, &error);
+            self.warnings.warn(table.now, DROPPED, &error);
         }
     }
 }
 
-impl<R: Runtime> Node<R> {
+impl<R: Runtime> EngineTask<R> {
     /// Waits until Redis is there and does what is needed, or does not (R-S1).
     pub(crate) async fn connect_redis(&mut self, link: Option<Link>) -> Result<(), RedisError> {
         let Some(mut link) = link else { return Ok(()) };
-        let config = self.hub.engine.config();
+        let config = self.core.engine.config();
         if config.cluster.is_none() {
             link.subscribe(BROADCAST.into());
         }
         let read = config.authentication;
         link.use_sessions(SessionUse { read, ttl: config.sessions.ttl.filter(|_| read) });
-        self.hub.redis = Some(link);
+        self.core.redis = Some(link);
         std::future::poll_fn(|cx| self.poll_first(cx)).await
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RedisError>> {
-        let Self { hub, shard, .. } = self;
+        let Self { core, shard, .. } = self;
         shard.begin(cx);
         // The engine may have something to do from the beginning.
-        let _ = hub.input(&mut shard.conns, Input::Timeout);
-        let mut again = hub.poll_redis(&mut shard.conns, cx);
-        let Some(link) = &hub.redis else { return Poll::Ready(Ok(())) };
+        let _ = core.input(&mut shard.table, Input::Timeout);
+        let mut again = core.poll_redis(&mut shard.table, cx);
+        let Some(link) = &core.redis else { return Poll::Ready(Ok(())) };
         match link.failure() {
             Some(error) if link.config().required => return Poll::Ready(Err(error.clone())),
             Some(_) => return Poll::Ready(Ok(())),

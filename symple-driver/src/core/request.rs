@@ -41,7 +41,7 @@ impl Call {
 }
 
 /// What reaches the engine's thread.
-pub(crate) enum Command {
+pub(crate) enum CoreRequest {
     /// The host asks the engine for something.
     Call(Call, Reply<Result<usize, EngineError>>),
     Peers(Reply<Vec<PeerInfo>>),

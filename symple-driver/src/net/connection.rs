@@ -29,7 +29,7 @@ use crate::{
 ///     └────────────┴──────────┴─────► Ending
 /// ```
 ///
-/// Whatever it is at, it may [end](Conn::ended).
+/// Whatever it is at, it may [end](Connection::ended).
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// The HTTP request is being read.
@@ -90,7 +90,7 @@ pub(crate) enum Dirty {
 }
 
 /// A connection.
-pub(crate) struct Conn<S> {
+pub(crate) struct Connection<S> {
     pub(crate) id: ConnId,
     pub(crate) io: Io<S>,
     pub(crate) socket_address: SocketAddr,
@@ -150,7 +150,7 @@ fn number(id: ConnId) -> u64 {
     u64::from(id.slot) << 32 | u64::from(id.generation)
 }
 
-impl<S: Socket> Conn<S> {
+impl<S: Socket> Connection<S> {
     pub(crate) fn new(
         id: ConnId,
         io: Io<S>,

@@ -19,10 +19,10 @@ use tungstenite::protocol::frame::coding::Control;
 use crate::{
     http::{Answer, Policy, Upgrade},
     net::backlog::Backlog,
-    net::connection::{Conn, Due, Phase},
+    net::connection::{Connection, Due, Phase},
     net::io::Io,
     net::ready::Ready,
-    net::table::{Conns, Entry},
+    net::table::{ConnectionTable, Entry},
     runtime::{Runtime, Timer},
     ws::decode::{Decoded, Violation},
 };
@@ -65,28 +65,28 @@ pub(crate) trait Upstream<S> {
     /// So much waits for them that nothing more should be read.
     fn is_full(&self) -> bool;
     /// A connection asks to become a WebSocket connection.
-    fn upgrade(&mut self, conns: &mut Conns<S>, id: ConnId, upgrade: Box<Upgrade>);
+    fn upgrade(&mut self, table: &mut ConnectionTable<S>, id: ConnId, upgrade: Box<Upgrade>);
     /// A text arrived.
-    fn text(&mut self, conns: &mut Conns<S>, id: ConnId, text: &str);
+    fn text(&mut self, table: &mut ConnectionTable<S>, id: ConnId, text: &str);
     /// So many frames without text arrived.
-    fn frames(&mut self, conns: &mut Conns<S>, id: ConnId, count: u32);
+    fn frames(&mut self, table: &mut ConnectionTable<S>, id: ConnId, count: u32);
     /// A client has left while nothing was to be handled; what it had sent before follows.
-    fn departed(&mut self, conns: &mut Conns<S>, id: ConnId);
+    fn departed(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
     /// A connection has taken what it was sent.
-    fn drained(&mut self, conns: &mut Conns<S>, id: ConnId);
+    fn drained(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
     /// A text of this sender was refused where it was addressed to.
-    fn undelivered(&mut self, conns: &mut Conns<S>, id: ConnId, text: Text);
+    fn undelivered(&mut self, table: &mut ConnectionTable<S>, id: ConnId, text: Text);
     /// A connection broke a rule.
-    fn fault(&mut self, conns: &mut Conns<S>, id: ConnId, fault: TransportFault);
+    fn fault(&mut self, table: &mut ConnectionTable<S>, id: ConnId, fault: TransportFault);
     /// A connection that was known is gone, or is as good as gone.
-    fn disconnected(&mut self, conns: &mut Conns<S>, id: ConnId);
+    fn disconnected(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
     /// A slot is free.
     fn removed(&mut self, id: ConnId);
 }
 
 /// The connections of a thread, and what polls them.
 pub(crate) struct Shard<R: Runtime> {
-    pub(crate) conns: Conns<R::Socket>,
+    pub(crate) table: ConnectionTable<R::Socket>,
     ready: Arc<Ready>,
     woken: Vec<u32>,
     scratch: Box<[u8]>,
@@ -101,9 +101,9 @@ pub(crate) struct Shard<R: Runtime> {
 }
 
 impl<R: Runtime> Shard<R> {
-    pub(crate) fn new(runtime: &R, conns: Conns<R::Socket>, ready: Arc<Ready>) -> Self {
+    pub(crate) fn new(runtime: &R, table: ConnectionTable<R::Socket>, ready: Arc<Ready>) -> Self {
         Self {
-            conns,
+            table,
             ready,
             woken: Vec::new(),
             scratch: vec![0; READ].into(),
@@ -119,22 +119,22 @@ impl<R: Runtime> Shard<R> {
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>) {
         self.ready.register(cx.waker());
         let elapsed = self.started.elapsed().as_micros();
-        self.conns.begin_turn(Timestamp::from_micros(u64::try_from(elapsed).unwrap_or(u64::MAX)));
+        self.table.begin_turn(Timestamp::from_micros(u64::try_from(elapsed).unwrap_or(u64::MAX)));
     }
 
     /// Whether deadlines may be judged in this turn; `other` is the next one that is not of a
     /// connection. Where they are overdue, what has arrived is read first: whoever was in time is
     /// not to suffer for a server that was not. If not, there must be another turn at once.
     pub(crate) fn judges(&mut self, other: Option<Timestamp>) -> bool {
-        let now = self.conns.now;
-        let next = [other, self.conns.next_timer()].into_iter().flatten().min();
+        let now = self.table.now;
+        let next = [other, self.table.next_timer()].into_iter().flatten().min();
         if next.is_none_or(|at| at + STALL > now) {
             self.late = None;
             return true;
         }
         let (turns, since) = self.late.unwrap_or((0, now));
         // Other threads read, too.
-        let elsewhere = !self.conns.workers.is_empty() && now.since(since) < GRACE;
+        let elsewhere = !self.table.workers.is_empty() && now.since(since) < GRACE;
         let reads = turns < GRACE_TURNS || self.has_ready() && turns < MOST_GRACE_TURNS;
         let waits = reads || elsewhere;
         self.late = waits.then_some((turns + 1, since));
@@ -158,8 +158,8 @@ impl<R: Runtime> Shard<R> {
             }
         };
         let waker = self.ready.waker(id.slot);
-        let conn = Conn::new(id, io, address, waker, self.conns.now);
-        self.conns.insert(id, Entry::Conn(Box::new(conn)));
+        let conn = Connection::new(id, io, address, waker, self.table.now);
+        self.table.insert(id, Entry::Connection(Box::new(conn)));
         self.drive(id, up);
     }
 
@@ -168,18 +168,18 @@ impl<R: Runtime> Shard<R> {
         let mut woken = std::mem::take(&mut self.woken);
         self.ready.take(&mut woken);
         let (mut done, mut kept) = (0, 0);
-        while !self.conns.is_spent()
+        while !self.table.is_spent()
             && !up.is_full()
             && let Some(slot) = woken.get(done).copied()
         {
             done += 1;
-            let Some(id) = self.conns.in_slot(slot).map(|conn| conn.id) else { continue };
-            if self.conns.hears(id) {
-                if let Some(conn) = self.conns.get(id) {
+            let Some(id) = self.table.in_slot(slot).map(|conn| conn.id) else { continue };
+            if self.table.hears(id) {
+                if let Some(conn) = self.table.get(id) {
                     conn.waker.taken();
                 }
                 self.drive(id, up);
-                self.conns.hears_no_more(id);
+                self.table.hears_no_more(id);
             } else {
                 // Its turn comes when what it has caused is written.
                 woken[kept] = slot;
@@ -197,82 +197,82 @@ impl<R: Runtime> Shard<R> {
 
     /// Looks at the deadlines that have come.
     pub(crate) fn poll_deadlines(&mut self, up: &mut impl Upstream<R::Socket>) {
-        while self.conns.has_room()
-            && let Some(id) = self.conns.pop_due()
+        while self.table.has_room()
+            && let Some(id) = self.table.pop_due()
         {
-            let (now, config) = (self.conns.now, Arc::clone(&self.conns.config));
-            let Some(conn) = self.conns.get(id) else { continue };
+            let (now, config) = (self.table.now, Arc::clone(&self.table.config));
+            let Some(conn) = self.table.get(id) else { continue };
             match conn.check(&config, now) {
                 Due::Nothing => {}
                 Due::Drop => {
                     match conn.phase {
-                        Phase::Open => self.conns.stats.silent += 1,
+                        Phase::Open => self.table.stats.silent += 1,
                         Phase::Handshake | Phase::Deciding(_) => {
-                            self.conns.stats.upgrades_dropped += 1;
+                            self.table.stats.upgrades_dropped += 1;
                         }
                         Phase::Closing | Phase::Ending { .. } => {}
                     }
-                    self.conns.end(id);
+                    self.table.end(id);
                 }
-                Due::TooSlow => up.fault(&mut self.conns, id, TransportFault::TooSlow),
-                Due::Ping => self.conns.control(id, Control::Ping, b""),
+                Due::TooSlow => up.fault(&mut self.table, id, TransportFault::TooSlow),
+                Due::Ping => self.table.control(id, Control::Ping, b""),
                 Due::Unfinished => {
                     conn.stuck = true;
-                    up.fault(&mut self.conns, id, TransportFault::Unfinished);
+                    up.fault(&mut self.table, id, TransportFault::Unfinished);
                 }
             }
-            self.conns.schedule(id);
+            self.table.schedule(id);
         }
     }
 
     /// Writes some of what has been queued. True if there is more to be done.
     pub(crate) fn finish(&mut self) -> bool {
-        self.conns.shed();
-        self.conns.flush_some(WRITES);
-        let conns = &self.conns;
-        conns.has_dirty()
-            || !conns.ended.is_empty()
-            || !conns.overflowed.is_empty()
-            || !conns.drained.is_empty()
-            || !conns.undelivered.is_empty()
+        self.table.shed();
+        self.table.flush_some(WRITES);
+        let table = &self.table;
+        table.has_dirty()
+            || !table.ended.is_empty()
+            || !table.overflowed.is_empty()
+            || !table.drained.is_empty()
+            || !table.undelivered.is_empty()
     }
 
     /// Tells what has come of what was sent, and lets go of what has ended, as far as what comes of
     /// that can be written soon.
     pub(crate) fn poll_outcomes(&mut self, up: &mut impl Upstream<R::Socket>) {
-        while self.conns.has_room()
-            && let Some(id) = self.conns.overflowed.pop_front()
+        while self.table.has_room()
+            && let Some(id) = self.table.overflowed.pop_front()
         {
-            up.fault(&mut self.conns, id, TransportFault::TooSlow);
+            up.fault(&mut self.table, id, TransportFault::TooSlow);
         }
-        while self.conns.has_room()
-            && let Some(id) = self.conns.ended.pop_front()
+        while self.table.has_room()
+            && let Some(id) = self.table.ended.pop_front()
         {
-            let Some(conn) = self.conns.remove(id) else { continue };
+            let Some(conn) = self.table.remove(id) else { continue };
             if conn.known {
-                up.disconnected(&mut self.conns, id);
+                up.disconnected(&mut self.table, id);
             }
             up.removed(id);
         }
-        while self.conns.has_room()
-            && let Some(id) = self.conns.drained.pop_front()
+        while self.table.has_room()
+            && let Some(id) = self.table.drained.pop_front()
         {
-            up.drained(&mut self.conns, id);
+            up.drained(&mut self.table, id);
         }
-        for (sender, text) in std::mem::take(&mut self.conns.undelivered) {
-            up.undelivered(&mut self.conns, sender, text);
+        for (sender, text) in std::mem::take(&mut self.table.undelivered) {
+            up.undelivered(&mut self.table, sender, text);
         }
     }
 
     /// Sets the timer. True if the time has come already.
     pub(crate) fn poll_timer(&mut self, cx: &mut Context<'_>, next: Option<Timestamp>) -> bool {
-        let next = [next, self.conns.next_timer()].into_iter().flatten().min();
+        let next = [next, self.table.next_timer()].into_iter().flatten().min();
         let Some(next) = next else { return false };
-        if next <= self.conns.now {
+        if next <= self.table.now {
             return true;
         }
         // A timer that is set to an earlier time does no harm: whoever is woken looks again.
-        if self.armed.is_some_and(|armed| armed <= next && armed > self.conns.now) {
+        if self.armed.is_some_and(|armed| armed <= next && armed > self.table.now) {
             return false;
         }
         let deadline = self.started + Duration::from_micros(next.as_micros());
@@ -285,26 +285,26 @@ impl<R: Runtime> Shard<R> {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.read(id, &mut scratch, up);
         self.scratch = scratch;
-        self.conns.count_held(id);
+        self.table.count_held(id);
         // Also what TLS has to say.
-        self.conns.mark_dirty(id);
+        self.table.mark_dirty(id);
     }
 
     fn read(&mut self, id: ConnId, scratch: &mut [u8], up: &mut impl Upstream<R::Socket>) {
         // What could not be handled before, perhaps can be now.
-        if self.conns.get(id).is_some_and(|conn| conn.wants_input() && conn.backlog.is_some()) {
+        if self.table.get(id).is_some_and(|conn| conn.wants_input() && conn.backlog.is_some()) {
             self.ingest(id, &mut [], up);
         }
         for _ in 0..READS {
-            if up.is_full() || !self.conns.has_room() {
+            if up.is_full() || !self.table.has_room() {
                 break;
             }
-            let left = AHEAD_IN_ALL.saturating_sub(self.conns.held);
-            let stranger = self.conns.config.engine.limits.message_unauthenticated;
-            let Some(conn) = self.conns.get(id) else { return };
+            let left = AHEAD_IN_ALL.saturating_sub(self.table.held);
+            let stranger = self.table.config.engine.limits.message_unauthenticated;
+            let Some(conn) = self.table.get(id) else { return };
             if conn.gone {
                 // All that it had sent has been handled.
-                return self.conns.end(id);
+                return self.table.end(id);
             }
             let limit = if conn.admitted { AHEAD } else { stranger };
             let limit = limit.min((left + conn.held) / AHEAD_SHARE);
@@ -314,24 +314,24 @@ impl<R: Runtime> Shard<R> {
             }
             let work = if conn.io.is_handshaking() { TLS_HANDSHAKE } else { 0 };
             let read = conn.poll_read(scratch);
-            self.conns.spend(work);
-            let Some(conn) = self.conns.get(id) else { return };
+            self.table.spend(work);
+            let Some(conn) = self.table.get(id) else { return };
             match read {
                 Poll::Pending => return,
                 Poll::Ready(Ok(count @ 1..)) => {
-                    let now = self.conns.now;
-                    if let Some(conn) = self.conns.get(id) {
+                    let now = self.table.now;
+                    if let Some(conn) = self.table.get(id) {
                         conn.heard = now;
                         conn.pinged = Timestamp::MAX;
                         if let Phase::Ending { discarded, .. } = &mut conn.phase {
                             // Nobody reads it; who goes on and on is not waited for.
                             *discarded += count;
                             if *discarded > LINGER {
-                                return self.conns.end(id);
+                                return self.table.end(id);
                             }
                         }
                     }
-                    self.conns.spend_input(count);
+                    self.table.spend_input(count);
                     if ahead {
                         self.look_ahead(id, &scratch[..count], up);
                     } else {
@@ -347,22 +347,22 @@ impl<R: Runtime> Shard<R> {
                     conn.gone = true;
                     self.depart(id, up);
                 }
-                Poll::Ready(_) => return self.conns.end(id),
+                Poll::Ready(_) => return self.table.end(id),
             }
         }
         // Others first; then again.
-        if let Some(conn) = self.conns.get(id) {
+        if let Some(conn) = self.table.get(id) {
             std::task::Wake::wake_by_ref(&conn.waker);
         }
     }
 
     /// Keeps bytes of a client to which nobody listens for now, and looks whether it leaves.
     fn look_ahead(&mut self, id: ConnId, bytes: &[u8], up: &mut impl Upstream<R::Socket>) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.table.get(id) else { return };
         let backlog = conn.backlog.get_or_insert_default();
         backlog.extend(bytes);
         let leaves = backlog.has_close();
-        self.conns.count_held(id);
+        self.table.count_held(id);
         if leaves {
             self.depart(id, up);
         }
@@ -370,16 +370,16 @@ impl<R: Runtime> Shard<R> {
 
     /// A client leaves to which nobody listens for now: what it had sent before is handled.
     fn depart(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.table.get(id) else { return };
         conn.leaving = true;
         conn.since = Timestamp::MAX;
-        up.departed(&mut self.conns, id);
+        up.departed(&mut self.table, id);
         self.ingest(id, &mut [], up);
     }
 
     /// Handles bytes from a client.
     fn ingest(&mut self, id: ConnId, bytes: &mut [u8], up: &mut impl Upstream<R::Socket>) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.table.get(id) else { return };
         match conn.phase {
             Phase::Handshake => {
                 conn.backlog.get_or_insert_default().extend(bytes);
@@ -407,7 +407,7 @@ impl<R: Runtime> Shard<R> {
 
     /// Keeps the bytes that could not be handled yet.
     fn keep(&mut self, id: ConnId, backlog: Box<Backlog>) {
-        if let Some(conn) = self.conns.get(id)
+        if let Some(conn) = self.table.get(id)
             && let Phase::Open | Phase::Closing = conn.phase
             && !conn.overflowed
         {
@@ -416,19 +416,19 @@ impl<R: Runtime> Shard<R> {
     }
 
     fn handshake(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.table.get(id) else { return };
         let (address, tls) = (conn.socket_address, conn.io.is_tls());
         let Some(backlog) = &mut conn.backlog else { return };
         match up.policy().answer(&mut conn.head, backlog.unread(), address, tls) {
             Answer::Incomplete => {}
-            Answer::Respond(response) => self.conns.respond(id, &response),
+            Answer::Respond(response) => self.table.respond(id, &response),
             Answer::Upgrade(upgrade) => {
                 backlog.consume(upgrade.length);
                 // An empty buffer that holds memory would hold it as long as the connection.
                 if backlog.is_empty() {
                     conn.backlog = None;
                 }
-                up.upgrade(&mut self.conns, id, upgrade);
+                up.upgrade(&mut self.table, id, upgrade);
             }
         }
     }
@@ -442,7 +442,7 @@ impl<R: Runtime> Shard<R> {
         up: &mut impl Upstream<R::Socket>,
     ) -> usize {
         let mut at = 0;
-        while at < bytes.len() && !up.is_full() && self.conns.has_room() {
+        while at < bytes.len() && !up.is_full() && self.table.has_room() {
             match self.message(id, &mut bytes[at..], up) {
                 ControlFlow::Continue(used) => at += used,
                 ControlFlow::Break(used) => {
@@ -461,8 +461,8 @@ impl<R: Runtime> Shard<R> {
     /// Tells of the frames without text that have been read.
     fn tell_frames(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
         let count = std::mem::take(&mut self.frames);
-        if count > 0 && self.conns.get(id).is_some_and(|conn| conn.known && conn.is_open()) {
-            up.frames(&mut self.conns, id, count);
+        if count > 0 && self.table.get(id).is_some_and(|conn| conn.known && conn.is_open()) {
+            up.frames(&mut self.table, id, count);
         }
     }
 
@@ -473,10 +473,10 @@ impl<R: Runtime> Shard<R> {
         bytes: &mut [u8],
         up: &mut impl Upstream<R::Socket>,
     ) -> ControlFlow<usize, usize> {
-        let limits = &self.conns.config.engine.limits;
+        let limits = &self.table.config.engine.limits;
         let (large, small) = (limits.message, limits.message_unauthenticated);
-        let now = self.conns.now;
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.wants_input()) else {
+        let now = self.table.now;
+        let Some(conn) = self.table.get(id).filter(|conn| conn.wants_input()) else {
             return ControlFlow::Break(0);
         };
         let open = conn.is_open();
@@ -485,38 +485,38 @@ impl<R: Runtime> Shard<R> {
         if open {
             if decoded == Decoded::Incomplete || conn.decoder.is_within_message() {
                 conn.message_begins(now);
-                self.conns.schedule(id);
+                self.table.schedule(id);
             } else {
                 conn.since = Timestamp::MAX;
             }
         }
-        self.conns.spend_frame(used);
+        self.table.spend_frame(used);
         match decoded {
             Decoded::Incomplete => return ControlFlow::Break(0),
             Decoded::Message(range) if open => self.text(id, &bytes[range], up),
             Decoded::Assembled(message) if open => self.text(id, &message, up),
             Decoded::Ping(range) if open => {
                 self.frames += 1;
-                self.conns.control(id, Control::Pong, &bytes[range]);
+                self.table.control(id, Control::Pong, &bytes[range]);
             }
             Decoded::Fault(violation) if open => {
-                if let Some(conn) = self.conns.get(id) {
+                if let Some(conn) = self.table.get(id) {
                     conn.stuck = true;
                 }
-                up.fault(&mut self.conns, id, fault(violation));
+                up.fault(&mut self.table, id, fault(violation));
                 return ControlFlow::Break(used);
             }
             Decoded::Close(code) if open => {
-                if let Some(conn) = self.conns.get(id) {
+                if let Some(conn) = self.table.get(id) {
                     conn.known = false;
                 }
-                self.conns.answer_close(id, code.map(CloseCode));
-                up.disconnected(&mut self.conns, id);
+                self.table.answer_close(id, code.map(CloseCode));
+                up.disconnected(&mut self.table, id);
                 return ControlFlow::Break(used);
             }
             // Both have said goodbye, but this side's may still be on its way.
             Decoded::Close(_) | Decoded::Fault(_) => {
-                self.conns.enter(id, Phase::Ending { linger: false, discarded: 0 });
+                self.table.enter(id, Phase::Ending { linger: false, discarded: 0 });
                 return ControlFlow::Break(used);
             }
             Decoded::Fragment | Decoded::Pong => self.frames += 1,
@@ -527,8 +527,8 @@ impl<R: Runtime> Shard<R> {
 
     fn text(&mut self, id: ConnId, message: &[u8], up: &mut impl Upstream<R::Socket>) {
         match std::str::from_utf8(message) {
-            Ok(text) => up.text(&mut self.conns, id, text),
-            Err(_) => up.fault(&mut self.conns, id, TransportFault::InvalidUtf8),
+            Ok(text) => up.text(&mut self.table, id, text),
+            Err(_) => up.fault(&mut self.table, id, TransportFault::InvalidUtf8),
         }
     }
 }

@@ -22,13 +22,13 @@ use remote::Remote;
 
 use crate::{
     http::{Upgrade, refusal},
-    net::connection::{Conn, Dirty, Flushed, Phase},
+    net::connection::{Connection, Dirty, Flushed, Phase},
     runtime::Socket,
     server::config::Config,
     server::handle::VIRTUAL_BACKLOG,
     server::hooks::{Rejection, UpgradeDecision},
     server::stats::TransportStats,
-    worker::mailbox::{Downlink, Order},
+    worker::mailbox::{WorkerCommand, WorkerMailbox},
     ws::queue::{Buffers, TextFrame},
 };
 
@@ -68,7 +68,7 @@ const UNDELIVERED: usize = 256;
 /// What stands in a slot.
 pub(crate) enum Entry<S> {
     /// A connection with a socket.
-    Conn(Box<Conn<S>>),
+    Connection(Box<Connection<S>>),
     /// A peer of the host's own; where its frames go, and whether it has not taken them.
     Virtual(ConnId, async_channel::Sender<Text>, bool),
     /// A connection of another thread.
@@ -76,7 +76,7 @@ pub(crate) enum Entry<S> {
 }
 
 /// All connections of a thread, by slot.
-pub(crate) struct Conns<S> {
+pub(crate) struct ConnectionTable<S> {
     pub(crate) config: Arc<Config>,
     entries: Vec<Option<Entry<S>>>,
     /// Those that have something to be written, in the order in which they are written to.
@@ -118,8 +118,8 @@ pub(crate) struct Conns<S> {
     pub(crate) sockets: usize,
     pub(crate) stats: TransportStats,
     /// On the engine's thread: the threads that have the other connections.
-    pub(crate) workers: Vec<Downlink<S>>,
-    /// Connections of workers whose facts were kept, and need not be any more.
+    pub(crate) workers: Vec<WorkerMailbox<S>>,
+    /// Connections of workers whose events were kept, and need not be any more.
     released: Vec<ConnId>,
 }
 
@@ -130,10 +130,14 @@ pub(crate) struct Waiting {
     shared: Arc<AtomicUsize>,
 }
 
-impl<S: Socket> Conns<S> {
+impl<S: Socket> ConnectionTable<S> {
     /// The connections of a thread. What waits for them is added to the total of all threads, and
     /// to that of shared payloads.
-    pub(crate) fn new(config: Arc<Config>, workers: Vec<Downlink<S>>, waiting: Waiting) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        workers: Vec<WorkerMailbox<S>>,
+        waiting: Waiting,
+    ) -> Self {
         let buffers = Buffers::new(waiting.shared);
         Self {
             config,
@@ -169,7 +173,7 @@ impl<S: Socket> Conns<S> {
         if slot >= self.entries.len() {
             self.entries.resize_with(slot + 1, || None);
         }
-        if let Entry::Conn(_) | Entry::Remote(_) = entry {
+        if let Entry::Connection(_) | Entry::Remote(_) = entry {
             self.handshakes += 1;
             self.sockets += 1;
         }
@@ -177,22 +181,22 @@ impl<S: Socket> Conns<S> {
         self.schedule(id);
     }
 
-    pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Conn<S>> {
+    pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Connection<S>> {
         self.in_slot(id.slot).filter(|conn| conn.id == id)
     }
 
-    pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Conn<S>> {
+    pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Connection<S>> {
         match self.entries.get_mut(slot as usize)? {
-            Some(Entry::Conn(conn)) => Some(conn),
+            Some(Entry::Connection(conn)) => Some(conn),
             _ => None,
         }
     }
 
     /// Takes a connection out; dropping it closes its socket.
-    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Box<Conn<S>>> {
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Box<Connection<S>>> {
         self.get(id)?;
         match self.entries.get_mut(id.slot as usize)?.take()? {
-            Entry::Conn(mut conn) => {
+            Entry::Connection(mut conn) => {
                 self.sockets -= 1;
                 self.leave_handshake(&conn.phase);
                 conn.out.clear(&mut self.buffers);
@@ -217,7 +221,7 @@ impl<S: Socket> Conns<S> {
     /// goodbye, get their answer.
     pub(crate) fn end_handshakes(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
-            if let Entry::Conn(conn) = entry
+            if let Entry::Connection(conn) = entry
                 && let Phase::Handshake | Phase::Deciding(_) = conn.phase
                 && !std::mem::replace(&mut conn.ended, true)
             {
@@ -225,7 +229,7 @@ impl<S: Socket> Conns<S> {
             }
         }
         for worker in &mut self.workers {
-            worker.push(Order::EndHandshakes);
+            worker.push(WorkerCommand::EndHandshakes);
         }
     }
 
@@ -233,7 +237,7 @@ impl<S: Socket> Conns<S> {
     pub(crate) fn end(&mut self, id: ConnId) {
         let Some(conn) = self.get(id) else {
             self.remote_connected(id);
-            return self.order(id, Order::End(id));
+            return self.command(id, WorkerCommand::End(id));
         };
         if !std::mem::replace(&mut conn.ended, true) {
             self.ended.push_back(id);
@@ -302,7 +306,7 @@ impl<S: Socket> Conns<S> {
         let copied = self.buffers.waiting;
         for id in to {
             match self.entries.get_mut(id.slot as usize) {
-                Some(Some(Entry::Conn(conn))) if conn.id == *id => {
+                Some(Some(Entry::Connection(conn))) if conn.id == *id => {
                     if !conn.takes_texts() {
                         continue;
                     }
@@ -379,7 +383,7 @@ impl<S: Socket> Conns<S> {
     /// Sends a control frame to a connection.
     pub(crate) fn control(&mut self, id: ConnId, control: Control, payload: &[u8]) {
         let Self { entries, buffers, now, .. } = self;
-        if let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize)
+        if let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize)
             && conn.id == id
         {
             conn.push_control(control, payload, *now, buffers);
@@ -406,10 +410,10 @@ impl<S: Socket> Conns<S> {
             return self.closed_virtuals.push(id);
         }
         let Self { entries, buffers, now, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else {
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else {
             // Whatever it still says is ignored.
             self.release(id);
-            return self.order(id, Order::Close { id, code, reason, discard });
+            return self.command(id, WorkerCommand::Close { id, code, reason, discard });
         };
         if conn.id != id || !conn.is_open() {
             return;
@@ -443,7 +447,7 @@ impl<S: Socket> Conns<S> {
             conn.admitted = true;
         } else if let Some(remote) = self.remote(id) {
             remote.admitted = true;
-            self.order(id, Order::Admit(id));
+            self.command(id, WorkerCommand::Admit(id));
         }
     }
 
@@ -453,7 +457,7 @@ impl<S: Socket> Conns<S> {
             None => {
                 if let Some(remote) = self.remote(id) {
                     remote.paused = true;
-                    self.order(id, Order::Pause(id));
+                    self.command(id, WorkerCommand::Pause(id));
                 }
             }
         }
@@ -483,7 +487,7 @@ impl<S: Socket> Conns<S> {
             self.release(id);
             // Before it is read from again, what was kept has its turn.
             if !self.is_holding(id) {
-                self.order(id, Order::Resume(id));
+                self.command(id, WorkerCommand::Resume(id));
             }
         }
     }
@@ -492,7 +496,7 @@ impl<S: Socket> Conns<S> {
     /// connection.
     pub(crate) fn decide(&mut self, id: ConnId, decision: UpgradeDecision) -> Option<Box<Upgrade>> {
         let Some(conn) = self.get(id) else {
-            self.order(id, Order::UpgradeDecided(id, decision));
+            self.command(id, WorkerCommand::UpgradeDecided(id, decision));
             return None;
         };
         if !matches!(conn.phase, Phase::Deciding(_)) {
@@ -515,7 +519,7 @@ impl<S: Socket> Conns<S> {
     /// Answers an upgrade with 101: from now on it is a WebSocket connection.
     pub(crate) fn accept(&mut self, id: ConnId, upgrade: &Upgrade, headers: &HeaderMap) {
         let Self { entries, buffers, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
         conn.out.push_raw(&upgrade.response(headers), buffers);
         conn.address = upgrade.address;
         conn.known = true;
@@ -528,7 +532,7 @@ impl<S: Socket> Conns<S> {
     /// Answers a request with something else than an upgrade, and ends.
     pub(crate) fn respond(&mut self, id: ConnId, response: &[u8]) {
         let Self { entries, buffers, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
         if conn.id != id {
             return;
         }

@@ -141,7 +141,7 @@ pub enum FileProblem {
         "has its certificates in the wrong order: each must have signed one before it, and number \
          {0} has signed none"
     )]
-    Order(usize),
+    WorkerCommand(usize),
 }
 
 /// What is there instead, as the end of a sentence.

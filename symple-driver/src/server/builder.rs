@@ -23,13 +23,13 @@ use symple_engine::{Timestamp, server::Server as Engine};
 use thiserror::Error;
 
 use crate::{
-    core::Hub,
-    core::request::Command,
-    core::task::Node,
+    core::Core,
+    core::request::CoreRequest,
+    core::task::EngineTask,
     http::Request,
     net::ready::Ready,
     net::shard::Shard,
-    net::table::{Conns, Waiting},
+    net::table::{ConnectionTable, Waiting},
     redis::{self, RedisConfig, RedisError},
     runtime::Runtime,
     server::config::{Config, ConfigError},
@@ -37,14 +37,14 @@ use crate::{
     server::handle::Handle,
     server::hooks::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
     server::status::Status,
-    worker::mailbox::{Downlink, Link, Uplink},
+    worker::mailbox::{EngineMailbox, Mailbox, WorkerMailbox},
     worker::{Surroundings, Worker},
 };
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How many commands may wait for the engine.
-const COMMANDS: usize = 1024;
+/// How many requests may wait for the engine.
+const REQUESTS: usize = 1024;
 
 /// Why a server cannot be started.
 #[derive(Debug, Error)]
@@ -208,7 +208,7 @@ impl<R: Runtime> ServerBuilder<R> {
             .map_err(|error| StartError::Start(io::Error::other(error)))?;
         let engine =
             Engine::new(config.engine.clone(), move |bytes: &mut [u8]| random.fill_bytes(bytes));
-        let (commands, received) = async_channel::bounded(COMMANDS);
+        let (requests, received) = async_channel::bounded(REQUESTS);
         let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
         events.set_overflow(true);
         let inactive = inactive.deactivate();
@@ -216,10 +216,10 @@ impl<R: Runtime> ServerBuilder<R> {
         let required = config.redis.as_ref().is_some_and(|redis| redis.required);
         status.ready.store(!required, Ordering::Relaxed);
 
-        let (config, hub_status) = (Arc::new(config), Arc::clone(&status));
-        let hub_commands = commands.clone();
+        let (config, core_status) = (Arc::new(config), Arc::clone(&status));
+        let core_requests = requests.clone();
         let handle =
-            Handle { commands: commands.clone(), events: inactive, status: Arc::clone(&status) };
+            Handle { requests: requests.clone(), events: inactive, status: Arc::clone(&status) };
         let threads = config.threads.get();
         let (started, start) = std::sync::mpsc::sync_channel(threads);
         let (ended, end) = async_channel::bounded::<()>(1);
@@ -228,21 +228,22 @@ impl<R: Runtime> ServerBuilder<R> {
         let mut workers = Vec::new();
         for number in 1..threads {
             let worker_ready: Arc<Ready> = Arc::default();
-            let link = Link::new(Arc::clone(&ready), Arc::clone(&worker_ready));
-            workers.push(Downlink::new(Arc::clone(&link)));
+            let link = Mailbox::new(Arc::clone(&ready), Arc::clone(&worker_ready));
+            workers.push(WorkerMailbox::new(Arc::clone(&link)));
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
                 config: Arc::clone(&config),
                 hooks: hooks.clone(),
-                commands: commands.clone(),
+                requests: requests.clone(),
                 status: Arc::clone(&status),
-                uplink: Uplink::new(link),
+                mailbox: EngineMailbox::new(link),
             };
             let (told, started, ended) = (started.clone(), started.clone(), ended.clone());
             let waiting = waiting.clone();
             let worker = async move {
-                let conns = Conns::new(Arc::clone(&surroundings.config), Vec::new(), waiting);
-                let shard = Shard::new(&surroundings.runtime, conns, worker_ready);
+                let table =
+                    ConnectionTable::new(Arc::clone(&surroundings.config), Vec::new(), waiting);
+                let shard = Shard::new(&surroundings.runtime, table, worker_ready);
                 let worker = Worker::new(shard, surroundings);
                 let _ = started.send(Ok(()));
                 drop(started);
@@ -267,15 +268,15 @@ impl<R: Runtime> ServerBuilder<R> {
                 Ok(listeners) => listeners,
                 Err(error) => return drop(started.send(Err(StartError::Start(error)))),
             };
-            let mut node = Node {
+            let mut node = EngineTask {
                 shard: Shard::new(
                     &runtime,
-                    Conns::new(Arc::clone(&config), workers, waiting),
+                    ConnectionTable::new(Arc::clone(&config), workers, waiting),
                     ready,
                 ),
-                hub: Hub::new(runtime, config, hooks, engine, hub_commands, events, hub_status),
+                core: Core::new(runtime, config, hooks, engine, core_requests, events, core_status),
                 listeners,
-                commands: Box::pin(received),
+                requests: Box::pin(received),
                 tls,
                 accept_after: Timestamp::ZERO,
                 ends_at: None,
@@ -427,6 +428,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.handle.status.stopped.store(true, Ordering::Relaxed);
         // One that has no room for it is awake.
-        let _ = self.handle.commands.try_send(Command::Wake);
+        let _ = self.handle.requests.try_send(CoreRequest::Wake);
     }
 }

@@ -13,7 +13,7 @@ use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
 use thiserror::Error;
 
 use crate::{
-    core::request::{Call, Command, Reply},
+    core::request::{Call, CoreRequest, Reply},
     server::events::Events,
     server::stats::ServerStats,
     server::status::Status,
@@ -41,20 +41,23 @@ pub enum HandleError {
 /// Access to a server from anywhere; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(crate) commands: Sender<Command>,
+    pub(crate) requests: Sender<CoreRequest>,
     pub(crate) events: InactiveReceiver<Event>,
     pub(crate) status: Arc<Status>,
 }
 
 impl Handle {
-    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Command) -> Result<T, HandleError> {
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(Reply<T>) -> CoreRequest,
+    ) -> Result<T, HandleError> {
         let (reply, answer) = async_channel::bounded(1);
-        self.commands.send(question(reply)).await.map_err(|_| HandleError::Ended)?;
+        self.requests.send(question(reply)).await.map_err(|_| HandleError::Ended)?;
         answer.recv().await.map_err(|_| HandleError::Ended)
     }
 
     async fn call(&self, call: Call) -> Result<usize, HandleError> {
-        Ok(self.ask(|reply| Command::Call(call, reply)).await??)
+        Ok(self.ask(|reply| CoreRequest::Call(call, reply)).await??)
     }
 
     /// Delivers a frame to where its `to` says, as it stands and without asking for permissions
@@ -141,7 +144,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, HandleError> {
-        self.ask(Command::Peers).await
+        self.ask(CoreRequest::Peers).await
     }
 
     /// The rooms that have members.
@@ -149,7 +152,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn rooms(&self) -> Result<Vec<RoomInfo>, HandleError> {
-        self.ask(Command::Rooms).await
+        self.ask(CoreRequest::Rooms).await
     }
 
     /// The members of a room.
@@ -158,7 +161,7 @@ impl Handle {
     /// [`HandleError::Ended`]
     pub async fn members(&self, room: impl Into<String>) -> Result<Vec<Address>, HandleError> {
         let room = room.into();
-        self.ask(|reply| Command::Members(room, reply)).await
+        self.ask(|reply| CoreRequest::Members(room, reply)).await
     }
 
     /// What has been counted.
@@ -166,7 +169,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn stats(&self) -> Result<ServerStats, HandleError> {
-        self.ask(Command::Stats).await
+        self.ask(CoreRequest::Stats).await
     }
 
     /// What happens from now on.
@@ -183,7 +186,7 @@ impl Handle {
     /// [`HandleError::NoTls`]: a server that began without TLS stays without. Or it has
     /// [ended](HandleError::Ended).
     pub async fn set_tls(&self, config: Arc<ServerConfig>) -> Result<(), HandleError> {
-        let is_tls = self.ask(|reply| Command::Tls(config, reply)).await?;
+        let is_tls = self.ask(|reply| CoreRequest::Tls(config, reply)).await?;
         if is_tls { Ok(()) } else { Err(HandleError::NoTls) }
     }
 
@@ -193,7 +196,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Ended`]: it is done already.
     pub async fn shutdown(&self, drain: Duration) -> Result<(), HandleError> {
-        self.commands.send(Command::Shutdown(drain)).await.map_err(|_| HandleError::Ended)
+        self.requests.send(CoreRequest::Shutdown(drain)).await.map_err(|_| HandleError::Ended)
     }
 
     /// Adds a peer of the host's own: a bot, a bridge. Others see it, send to it and hear from it
@@ -212,9 +215,9 @@ impl Handle {
         let (sender, frames) = async_channel::unbounded();
         let rooms = rooms.into_iter().map(Into::into).collect();
         let conn = self
-            .ask(|reply| Command::AddPeer { user, peer, rooms, frames: sender, reply })
+            .ask(|reply| CoreRequest::AddPeer { user, peer, rooms, frames: sender, reply })
             .await??;
-        let mut peer = VirtualPeer { conn, commands: self.commands.clone(), frames, peer: None };
+        let mut peer = VirtualPeer { conn, requests: self.requests.clone(), frames, peer: None };
         // The first frame is the welcome, which tells who it is.
         let welcome = peer.recv().await.ok_or(HandleError::Ended)?;
         if let Ok(ServerFrame::Welcome(welcome)) = ServerFrame::parse(&welcome) {
@@ -231,7 +234,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct VirtualPeer {
     conn: ConnId,
-    commands: Sender<Command>,
+    requests: Sender<CoreRequest>,
     frames: Receiver<Text>,
     peer: Option<Peer>,
 }
@@ -257,14 +260,14 @@ impl VirtualPeer {
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn send(&self, frame: impl Into<String>) -> Result<(), HandleError> {
-        let command = Command::PeerText(self.conn, frame.into());
-        self.commands.send(command).await.map_err(|_| HandleError::Ended)
+        let request = CoreRequest::PeerText(self.conn, frame.into());
+        self.requests.send(request).await.map_err(|_| HandleError::Ended)
     }
 }
 
 impl Drop for VirtualPeer {
     fn drop(&mut self) {
         // Should there be no room, the server notices at the next frame that nobody takes it.
-        let _ = self.commands.try_send(Command::PeerGone(self.conn));
+        let _ = self.requests.try_send(CoreRequest::PeerGone(self.conn));
     }
 }

@@ -21,14 +21,14 @@ use crate::{
 
 /// How many bytes of texts and what goes with them may wait for the engine's thread, before
 /// nothing more is read.
-const FACTS: usize = 256 * 1024;
+const EVENTS: usize = 256 * 1024;
 /// How many bytes may wait for a worker to queue them for its connections.
-const ORDERS: usize = 8 * 1024 * 1024;
-/// What a fact or a receiver counts beside its text.
+const COMMANDS: usize = 8 * 1024 * 1024;
+/// What an event or a receiver counts beside its text.
 const EXTRA: usize = 32;
 
 /// What a worker is to do.
-pub(crate) enum Order<S> {
+pub(crate) enum WorkerCommand<S> {
     /// To take a socket in.
     Open {
         id: ConnId,
@@ -63,14 +63,14 @@ pub(crate) enum Order<S> {
     UpgradeDecided(ConnId, UpgradeDecision),
 }
 
-/// Orders, and the receivers of those that send.
-pub(crate) struct Orders<S> {
-    pub(crate) list: Vec<Order<S>>,
+/// Commands, and the receivers of those that send.
+pub(crate) struct WorkerCommands<S> {
+    pub(crate) list: Vec<WorkerCommand<S>>,
     pub(crate) receivers: Vec<ConnId>,
     cost: usize,
 }
 
-impl<S> Default for Orders<S> {
+impl<S> Default for WorkerCommands<S> {
     fn default() -> Self {
         Self { list: Vec::new(), receivers: Vec::new(), cost: 0 }
     }
@@ -78,7 +78,7 @@ impl<S> Default for Orders<S> {
 
 /// What has happened to a worker's connections.
 #[derive(Debug)]
-pub(crate) enum Fact {
+pub(crate) enum WorkerEvent {
     /// A WebSocket connection has begun.
     Connected {
         id: ConnId,
@@ -113,7 +113,7 @@ pub(crate) enum Fact {
     Removed(ConnId),
 }
 
-impl Fact {
+impl WorkerEvent {
     /// Which connection it is about.
     pub(crate) fn id(&self) -> ConnId {
         match self {
@@ -130,28 +130,28 @@ impl Fact {
     }
 }
 
-/// Facts, and their texts.
+/// Events, and their texts.
 #[derive(Debug, Default)]
-pub(crate) struct Facts {
-    list: Vec<Fact>,
+pub(crate) struct WorkerEvents {
+    list: Vec<WorkerEvent>,
     texts: String,
     pub(crate) stats: TransportStats,
 }
 
-impl Facts {
-    pub(crate) fn push(&mut self, fact: Fact) {
-        self.list.push(fact);
+impl WorkerEvents {
+    pub(crate) fn push(&mut self, event: WorkerEvent) {
+        self.list.push(event);
     }
 
     pub(crate) fn push_text(&mut self, id: ConnId, text: &str) {
         let start = self.texts.len();
         self.texts.push_str(text);
-        self.list.push(Fact::Text { id, text: start..self.texts.len() });
+        self.list.push(WorkerEvent::Text { id, text: start..self.texts.len() });
     }
 
     /// Nothing should be added that can wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.texts.len() + self.list.len() * EXTRA > FACTS
+        self.texts.len() + self.list.len() * EXTRA > EVENTS
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -166,22 +166,22 @@ impl Facts {
         }
         let offset = self.texts.len();
         self.texts.push_str(&other.texts);
-        for fact in &mut other.list {
-            if let Fact::Text { text, .. } = fact {
+        for event in &mut other.list {
+            if let WorkerEvent::Text { text, .. } = event {
                 *text = text.start + offset..text.end + offset;
             }
         }
         self.list.append(&mut other.list);
     }
 
-    /// The facts and their texts, apart.
-    pub(crate) fn into_parts(self) -> (std::vec::IntoIter<Fact>, String) {
+    /// The events and their texts, apart.
+    pub(crate) fn into_parts(self) -> (std::vec::IntoIter<WorkerEvent>, String) {
         (self.list.into_iter(), self.texts)
     }
 }
 
 struct Down<S> {
-    batches: Vec<Orders<S>>,
+    batches: Vec<WorkerCommands<S>>,
     cost: usize,
     /// The engine's thread wants to know when they are taken.
     awaited: bool,
@@ -191,7 +191,7 @@ struct Down<S> {
 
 #[derive(Default)]
 struct Up {
-    facts: Facts,
+    events: WorkerEvents,
     fresh: bool,
     /// The worker wants to know when they are taken.
     awaited: bool,
@@ -200,10 +200,10 @@ struct Up {
 }
 
 /// What two threads share.
-pub(crate) struct Link<S> {
+pub(crate) struct Mailbox<S> {
     down: Mutex<Down<S>>,
     up: Mutex<Up>,
-    hub: Arc<Ready>,
+    core: Arc<Ready>,
     worker: Arc<Ready>,
 }
 
@@ -212,22 +212,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S> Link<S> {
-    pub(crate) fn new(hub: Arc<Ready>, worker: Arc<Ready>) -> Arc<Self> {
+impl<S> Mailbox<S> {
+    pub(crate) fn new(core: Arc<Ready>, worker: Arc<Ready>) -> Arc<Self> {
         let down = Down { batches: Vec::new(), cost: 0, awaited: false, stopped: false };
-        Arc::new(Self { down: Mutex::new(down), up: Mutex::default(), hub, worker })
+        Arc::new(Self { down: Mutex::new(down), up: Mutex::default(), core, worker })
     }
 }
 
 /// The engine's end of a link.
-pub(crate) struct Downlink<S> {
-    link: Arc<Link<S>>,
-    orders: Orders<S>,
+pub(crate) struct WorkerMailbox<S> {
+    shared: Arc<Mailbox<S>>,
+    commands: WorkerCommands<S>,
     /// Where the receivers of the next text begin.
     start: usize,
     full: bool,
-    /// Facts that have been taken, and are not all handled.
-    facts: std::vec::IntoIter<Fact>,
+    /// Events that have been taken, and are not all handled.
+    events: std::vec::IntoIter<WorkerEvent>,
     pub(crate) texts: String,
     /// How many sockets the worker has.
     pub(crate) sockets: usize,
@@ -236,14 +236,14 @@ pub(crate) struct Downlink<S> {
     pub(crate) dead: bool,
 }
 
-impl<S> Downlink<S> {
-    pub(crate) fn new(link: Arc<Link<S>>) -> Self {
+impl<S> WorkerMailbox<S> {
+    pub(crate) fn new(link: Arc<Mailbox<S>>) -> Self {
         Self {
-            link,
-            orders: Orders::default(),
+            shared: link,
+            commands: WorkerCommands::default(),
             start: 0,
             full: false,
-            facts: Vec::new().into_iter(),
+            events: Vec::new().into_iter(),
             texts: String::new(),
             sockets: 0,
             stats: TransportStats::default(),
@@ -251,150 +251,150 @@ impl<S> Downlink<S> {
         }
     }
 
-    pub(crate) fn push(&mut self, order: Order<S>) {
-        self.orders.cost += EXTRA;
-        self.orders.list.push(order);
+    pub(crate) fn push(&mut self, command: WorkerCommand<S>) {
+        self.commands.cost += EXTRA;
+        self.commands.list.push(command);
     }
 
     /// Adds to those who receive the next text.
     pub(crate) fn push_receiver(&mut self, id: ConnId) {
-        self.orders.receivers.push(id);
+        self.commands.receivers.push(id);
     }
 
     /// Sends a text to those who have been added, if there are any.
     pub(crate) fn send(&mut self, text: &Text, input: u64, sender: Option<ConnId>) {
-        let to = self.start..self.orders.receivers.len();
+        let to = self.start..self.commands.receivers.len();
         if !to.is_empty() {
             self.start = to.end;
-            self.orders.cost += to.len() * (text.as_bytes().len() + EXTRA);
-            self.orders.list.push(Order::Send { text: text.clone(), to, input, sender });
+            self.commands.cost += to.len() * (text.as_bytes().len() + EXTRA);
+            self.commands.list.push(WorkerCommand::Send { text: text.clone(), to, input, sender });
         }
     }
 
     /// Hands over what there is to do.
     pub(crate) fn hand_over(&mut self) {
-        if self.orders.list.is_empty() {
+        if self.commands.list.is_empty() {
             return;
         }
-        let orders = std::mem::take(&mut self.orders);
+        let commands = std::mem::take(&mut self.commands);
         self.start = 0;
-        let mut down = lock(&self.link.down);
+        let mut down = lock(&self.shared.down);
         let first = down.batches.is_empty();
-        down.cost += orders.cost;
-        down.batches.push(orders);
-        self.full = down.cost > ORDERS;
+        down.cost += commands.cost;
+        down.batches.push(commands);
+        self.full = down.cost > COMMANDS;
         down.awaited = self.full;
         drop(down);
         if first {
-            self.link.worker.wake();
+            self.shared.worker.wake();
         }
     }
 
     /// Too much waits for the worker. Who asks will be woken when that has changed.
     pub(crate) fn is_full(&self) -> bool {
-        self.full || self.orders.cost > ORDERS
+        self.full || self.commands.cost > COMMANDS
     }
 
     /// Looks what the worker has done, and whether it is still there.
     pub(crate) fn begin(&mut self) {
         if self.full {
-            self.full = lock(&self.link.down).awaited;
+            self.full = lock(&self.shared.down).awaited;
         }
-        let mut up = lock(&self.link.up);
+        let mut up = lock(&self.shared.up);
         // One that is dead will never take what makes it full.
         self.dead = up.dead;
-        if self.facts.len() > 0 || !std::mem::take(&mut up.fresh) {
+        if self.events.len() > 0 || !std::mem::take(&mut up.fresh) {
             return;
         }
-        let facts = std::mem::take(&mut up.facts);
+        let events = std::mem::take(&mut up.events);
         let awaited = std::mem::take(&mut up.awaited);
         drop(up);
-        self.stats = facts.stats;
-        (self.facts, self.texts) = facts.into_parts();
+        self.stats = events.stats;
+        (self.events, self.texts) = events.into_parts();
         if awaited {
-            self.link.worker.wake();
+            self.shared.worker.wake();
         }
     }
 
-    /// The next fact.
-    pub(crate) fn next_fact(&mut self) -> Option<Fact> {
-        self.facts.next()
+    /// The next event.
+    pub(crate) fn next_event(&mut self) -> Option<WorkerEvent> {
+        self.events.next()
     }
 
-    /// There are facts that have been taken and not been handled.
-    pub(crate) fn has_facts(&self) -> bool {
-        self.facts.len() > 0
+    /// There are events that have been taken and not been handled.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.len() > 0
     }
 }
 
-impl<S> Drop for Downlink<S> {
+impl<S> Drop for WorkerMailbox<S> {
     fn drop(&mut self) {
-        lock(&self.link.down).stopped = true;
-        self.link.worker.wake();
+        lock(&self.shared.down).stopped = true;
+        self.shared.worker.wake();
     }
 }
 
 /// The worker's end of a link.
-pub(crate) struct Uplink<S> {
-    link: Arc<Link<S>>,
-    pub(crate) facts: Facts,
+pub(crate) struct EngineMailbox<S> {
+    shared: Arc<Mailbox<S>>,
+    pub(crate) events: WorkerEvents,
     /// What has been handed over before is still there.
     blocked: bool,
-    /// There will be no more orders.
+    /// There will be no more commands.
     pub(crate) stopped: bool,
 }
 
-impl<S> Uplink<S> {
-    pub(crate) fn new(link: Arc<Link<S>>) -> Self {
-        Self { link, facts: Facts::default(), blocked: false, stopped: false }
+impl<S> EngineMailbox<S> {
+    pub(crate) fn new(link: Arc<Mailbox<S>>) -> Self {
+        Self { shared: link, events: WorkerEvents::default(), blocked: false, stopped: false }
     }
 
     /// Takes what there is to do.
-    pub(crate) fn take(&mut self, batches: &mut Vec<Orders<S>>) {
-        let mut down = lock(&self.link.down);
+    pub(crate) fn take(&mut self, batches: &mut Vec<WorkerCommands<S>>) {
+        let mut down = lock(&self.shared.down);
         self.stopped = down.stopped;
         std::mem::swap(batches, &mut down.batches);
         down.cost = 0;
         let awaited = std::mem::take(&mut down.awaited);
         drop(down);
         if awaited {
-            self.link.hub.wake();
+            self.shared.core.wake();
         }
     }
 
     /// Hands over what has happened, unless much waits already: then the worker will be woken.
     pub(crate) fn hand_over(&mut self, stats: TransportStats) {
-        let counted = self.facts.stats != stats;
-        if self.facts.is_empty() && !counted {
+        let counted = self.events.stats != stats;
+        if self.events.is_empty() && !counted {
             return;
         }
-        let mut up = lock(&self.link.up);
-        self.blocked = up.facts.is_full();
+        let mut up = lock(&self.shared.up);
+        self.blocked = up.events.is_full();
         if self.blocked {
             up.awaited = true;
             return;
         }
-        self.facts.stats = stats;
-        let facts = std::mem::take(&mut self.facts);
-        self.facts.stats = stats;
-        up.facts.append(facts);
+        self.events.stats = stats;
+        let events = std::mem::take(&mut self.events);
+        self.events.stats = stats;
+        up.events.append(events);
         let first = !std::mem::replace(&mut up.fresh, true);
         drop(up);
         if first {
-            self.link.hub.wake();
+            self.shared.core.wake();
         }
     }
 
     /// So much waits for the engine that nothing more should be read.
     pub(crate) fn is_full(&self) -> bool {
-        self.blocked || self.facts.is_full()
+        self.blocked || self.events.is_full()
     }
 }
 
-impl<S> Drop for Uplink<S> {
+impl<S> Drop for EngineMailbox<S> {
     fn drop(&mut self) {
-        lock(&self.link.up).dead = true;
-        self.link.hub.wake();
+        lock(&self.shared.up).dead = true;
+        self.shared.core.wake();
     }
 }
 
@@ -402,45 +402,45 @@ impl<S> Drop for Uplink<S> {
 mod tests {
     use super::*;
 
-    fn pair() -> (Downlink<()>, Uplink<()>) {
-        let link = Link::new(Arc::default(), Arc::default());
-        (Downlink::new(Arc::clone(&link)), Uplink::new(link))
+    fn pair() -> (WorkerMailbox<()>, EngineMailbox<()>) {
+        let link = Mailbox::new(Arc::default(), Arc::default());
+        (WorkerMailbox::new(Arc::clone(&link)), EngineMailbox::new(link))
     }
 
     #[test]
-    fn facts_are_appended_until_too_many_wait() {
+    fn events_are_appended_until_too_many_wait() {
         let (mut down, mut up) = pair();
         let id = ConnId::new(1, 1);
-        let text = "x".repeat(FACTS / 2);
+        let text = "x".repeat(EVENTS / 2);
         for expected in [false, false, true] {
-            up.facts.push_text(id, &text);
-            up.facts.push(Fact::Disconnected(id));
+            up.events.push_text(id, &text);
+            up.events.push(WorkerEvent::Disconnected(id));
             up.hand_over(TransportStats::default());
             assert_eq!(up.is_full(), expected);
         }
         down.begin();
         for _ in 0..2 {
-            let Some(Fact::Text { text: range, .. }) = down.next_fact() else { panic!() };
+            let Some(WorkerEvent::Text { text: range, .. }) = down.next_event() else { panic!() };
             assert_eq!(down.texts[range], text);
-            assert!(matches!(down.next_fact(), Some(Fact::Disconnected(_))));
+            assert!(matches!(down.next_event(), Some(WorkerEvent::Disconnected(_))));
         }
-        assert!(!down.has_facts());
+        assert!(!down.has_events());
         up.hand_over(TransportStats::default());
         assert!(!up.is_full(), "what waited has been taken");
         down.begin();
-        assert!(down.has_facts());
+        assert!(down.has_events());
     }
 
     #[test]
-    fn a_dead_worker_is_noticed_while_its_facts_are_in_hand() {
+    fn a_dead_worker_is_noticed_while_its_events_are_in_hand() {
         let (mut down, mut up) = pair();
-        up.facts.push_text(ConnId::new(1, 1), "hello");
+        up.events.push_text(ConnId::new(1, 1), "hello");
         up.hand_over(TransportStats::default());
         down.begin();
-        assert!(down.has_facts() && !down.dead);
+        assert!(down.has_events() && !down.dead);
         drop(up);
         down.begin();
-        assert!(down.has_facts() && down.dead);
+        assert!(down.has_events() && down.dead);
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use rustls::ServerConfig;
 use symple_engine::server::{ConnId, TransportFault};
 
-use super::{Conns, Entry};
+use super::{ConnectionTable, Entry};
 use crate::{
     runtime::Socket,
-    worker::mailbox::{Downlink, Fact, Order},
+    worker::mailbox::{WorkerCommand, WorkerEvent, WorkerMailbox},
 };
 
 /// What the engine's thread knows of another thread's connection.
@@ -27,42 +27,44 @@ pub(crate) struct Remote {
     held: Held,
 }
 
-/// Facts that are kept, in order, and their texts.
+/// Events that are kept, in order, and their texts.
 #[derive(Debug, Default)]
 struct Held {
-    facts: VecDeque<Fact>,
+    events: VecDeque<WorkerEvent>,
     texts: String,
 }
 
 impl Held {
-    fn push(&mut self, mut fact: Fact, texts: &str) {
-        if let Fact::Text { text, .. } = &mut fact {
+    fn push(&mut self, mut event: WorkerEvent, texts: &str) {
+        if let WorkerEvent::Text { text, .. } = &mut event {
             let start = self.texts.len();
             self.texts.push_str(texts.get(text.clone()).unwrap_or_default());
             *text = start..self.texts.len();
         }
-        self.facts.push_back(fact);
+        self.events.push_back(event);
     }
 
     /// The oldest, and its text.
-    fn pop(&mut self) -> Option<(Fact, Box<str>)> {
-        let fact = self.facts.pop_front()?;
-        let text = match &fact {
-            Fact::Text { text, .. } => self.texts.get(text.clone()).unwrap_or_default().into(),
+    fn pop(&mut self) -> Option<(WorkerEvent, Box<str>)> {
+        let event = self.events.pop_front()?;
+        let text = match &event {
+            WorkerEvent::Text { text, .. } => {
+                self.texts.get(text.clone()).unwrap_or_default().into()
+            }
             _ => Box::default(),
         };
         if self.is_empty() {
             *self = Self::default();
         }
-        Some((fact, text))
+        Some((event, text))
     }
 
     fn is_empty(&self) -> bool {
-        self.facts.is_empty()
+        self.events.is_empty()
     }
 }
 
-impl<S: Socket> Conns<S> {
+impl<S: Socket> ConnectionTable<S> {
     /// The worker that a new connection goes to; none is this thread, which has the least.
     pub(crate) fn place(&self) -> Option<usize> {
         let remote: usize = self.workers.iter().map(|worker| worker.sockets).sum();
@@ -91,7 +93,7 @@ impl<S: Socket> Conns<S> {
         self.insert(id, Entry::Remote(Box::new(remote)));
         let worker = &mut self.workers[worker];
         worker.sockets += 1;
-        worker.push(Order::Open { id, socket, address, tls });
+        worker.push(WorkerCommand::Open { id, socket, address, tls });
     }
 
     pub(super) fn remote(&mut self, id: ConnId) -> Option<&mut Remote> {
@@ -102,40 +104,45 @@ impl<S: Socket> Conns<S> {
     }
 
     /// Tells the worker that has the connection, if one has it.
-    pub(crate) fn order(&mut self, id: ConnId, order: Order<S>) {
+    pub(crate) fn command(&mut self, id: ConnId, command: WorkerCommand<S>) {
         if let Some(worker) = self.remote(id).map(|remote| remote.worker) {
-            self.workers[worker].push(order);
+            self.workers[worker].push(command);
         }
     }
 
-    /// Keeps a fact of a worker's connection for later, if nothing is to be read from it, or
+    /// Keeps an event of a worker's connection for later, if nothing is to be read from it, or
     /// others are kept: what was read too much counts as if it had not been read yet.
-    pub(crate) fn hold(&mut self, id: ConnId, fact: Fact, texts: &str) -> Option<Fact> {
-        let Some(remote) = self.remote(id) else { return Some(fact) };
-        let at_once = match &fact {
+    pub(crate) fn hold(
+        &mut self,
+        id: ConnId,
+        event: WorkerEvent,
+        texts: &str,
+    ) -> Option<WorkerEvent> {
+        let Some(remote) = self.remote(id) else { return Some(event) };
+        let at_once = match &event {
             // These are about what the connection was sent,
-            Fact::Fault { fault: TransportFault::TooSlow, .. }
-            | Fact::Drained(_)
-            | Fact::Undelivered { .. }
+            WorkerEvent::Fault { fault: TransportFault::TooSlow, .. }
+            | WorkerEvent::Drained(_)
+            | WorkerEvent::Undelivered { .. }
             // and this is why what is kept need not be any more.
-            | Fact::Departed(_) => true,
+            | WorkerEvent::Departed(_) => true,
             _ => false,
         };
         if at_once || !remote.paused && remote.held.is_empty() {
-            return Some(fact);
+            return Some(event);
         }
-        remote.held.push(fact, texts);
+        remote.held.push(event, texts);
         None
     }
 
-    /// The next fact that was kept for a connection from which may be read again.
-    pub(crate) fn next_held(&mut self) -> Option<(Fact, Box<str>)> {
+    /// The next event that was kept for a connection from which may be read again.
+    pub(crate) fn next_held(&mut self) -> Option<(WorkerEvent, Box<str>)> {
         while let Some(id) = self.released.last().copied() {
             match self.remote(id) {
                 Some(remote) if !remote.paused && !remote.held.is_empty() => {
                     let next = remote.held.pop();
                     if remote.held.is_empty() {
-                        self.order(id, Order::Resume(id));
+                        self.command(id, WorkerCommand::Resume(id));
                     }
                     return next;
                 }
@@ -145,17 +152,17 @@ impl<S: Socket> Conns<S> {
         None
     }
 
-    /// Facts were kept that may be handled.
+    /// WorkerEvents were kept that may be handled.
     pub(crate) fn has_held(&self) -> bool {
         !self.released.is_empty()
     }
 
-    /// Facts are kept of the connection.
+    /// WorkerEvents are kept of the connection.
     pub(crate) fn is_holding(&mut self, id: ConnId) -> bool {
         self.remote(id).is_some_and(|remote| !remote.held.is_empty())
     }
 
-    /// Facts that were kept may be handled.
+    /// WorkerEvents that were kept may be handled.
     pub(crate) fn release(&mut self, id: ConnId) {
         if let Some(remote) = self.remote(id)
             && std::mem::take(&mut remote.paused)
@@ -190,7 +197,7 @@ impl<S: Socket> Conns<S> {
     /// The connection is not WebSocket yet, and has not ended.
     pub(crate) fn is_handshake(&mut self, id: ConnId) -> bool {
         match self.entries.get_mut(id.slot as usize) {
-            Some(Some(Entry::Conn(conn))) => conn.id == id && !conn.known && !conn.ended,
+            Some(Some(Entry::Connection(conn))) => conn.id == id && !conn.known && !conn.ended,
             Some(Some(Entry::Remote(remote))) => remote.id == id && remote.handshake,
             _ => false,
         }
@@ -205,7 +212,7 @@ impl<S: Socket> Conns<S> {
 
     /// A worker has so much to do that nothing more should be handled before it is done.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.workers.iter().any(Downlink::is_full)
+        self.workers.iter().any(WorkerMailbox::is_full)
     }
 }
 
@@ -218,16 +225,16 @@ mod tests {
         let id = ConnId::new(1, 1);
         let mut held = Held::default();
         for text in [3..5, 0..2] {
-            held.push(Fact::Text { id, text }, "abcde");
+            held.push(WorkerEvent::Text { id, text }, "abcde");
         }
-        held.push(Fact::Disconnected(id), "abcde");
+        held.push(WorkerEvent::Disconnected(id), "abcde");
         for expected in ["de", "ab"] {
-            let (fact, text) = held.pop().unwrap();
-            assert!(matches!(fact, Fact::Text { .. }));
+            let (event, text) = held.pop().unwrap();
+            assert!(matches!(event, WorkerEvent::Text { .. }));
             assert_eq!(&*text, expected);
         }
         assert!(!held.is_empty());
-        assert!(matches!(held.pop(), Some((Fact::Disconnected(_), _))));
+        assert!(matches!(held.pop(), Some((WorkerEvent::Disconnected(_), _))));
         assert!(held.is_empty() && held.pop().is_none());
         assert_eq!(held.texts.capacity(), 0, "nothing is held for nobody");
     }

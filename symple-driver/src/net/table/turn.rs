@@ -6,7 +6,7 @@ use symple_engine::{Timestamp, server::ConnId};
 
 use super::*;
 
-impl<S: Socket> Conns<S> {
+impl<S: Socket> ConnectionTable<S> {
     /// To be flushed when everything that is ready has been handled.
     pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id)
@@ -128,7 +128,9 @@ impl<S: Socket> Conns<S> {
     /// Writes what is queued for a connection; how much work that was.
     fn flush(&mut self, id: ConnId) -> usize {
         let Self { entries, buffers, now, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return 1 };
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else {
+            return 1;
+        };
         if conn.id != id || conn.ended {
             return 1;
         }
@@ -167,7 +169,7 @@ impl<S: Socket> Conns<S> {
                 conn.awaits_drain = true;
             }
         } else if self.remote(id).is_some() {
-            self.order(id, Order::AwaitDrain(id));
+            self.command(id, WorkerCommand::AwaitDrain(id));
         } else {
             // The host's own peers have memory enough, or are closed.
             self.drained.push_back(id);
@@ -195,11 +197,11 @@ impl<S: Socket> Conns<S> {
             }
         } - own;
         self.reported = own;
-        let waiting = |conns: &Self| {
+        let waiting = |table: &Self| {
             others
-                + conns.buffers.waiting
-                + conns.held
-                + conns.buffers.shared.load(Ordering::Relaxed)
+                + table.buffers.waiting
+                + table.held
+                + table.buffers.shared.load(Ordering::Relaxed)
         };
         if limit == 0 || waiting(self) <= limit {
             return;
@@ -210,7 +212,7 @@ impl<S: Socket> Conns<S> {
         }
         let mut most: Vec<(usize, ConnId)> = (self.entries.iter().flatten())
             .filter_map(|entry| match entry {
-                Entry::Conn(conn) if conn.takes_texts() => {
+                Entry::Connection(conn) if conn.takes_texts() => {
                     let reads = self.now.since(conn.moved) < READS;
                     let part = if reads { READS_PART } else { 1 };
                     Some(((conn.out.len() + conn.held) / part, conn.id))
@@ -232,7 +234,7 @@ impl<S: Socket> Conns<S> {
     /// closed (R-L4).
     pub(super) fn overflow(&mut self, id: ConnId) {
         let Self { entries, buffers, .. } = self;
-        let Some(Some(Entry::Conn(conn))) = entries.get_mut(id.slot as usize) else { return };
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
         if conn.id == id && !std::mem::replace(&mut conn.overflowed, true) {
             conn.out.discard(buffers);
             conn.forget_input();
