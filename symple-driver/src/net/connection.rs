@@ -108,13 +108,13 @@ pub(crate) struct Connection<S> {
     pub(crate) decoder: Decoder,
     pub(crate) out: OutQueue,
     /// The engine knows it.
-    pub(crate) known: bool,
+    pub(crate) announced: bool,
     /// It may send large messages.
     pub(crate) admitted: bool,
     /// Nothing is to be read.
     pub(crate) paused: bool,
     /// A message was too big and has been reported.
-    pub(crate) stuck: bool,
+    pub(crate) oversized: bool,
     /// The client has left, or said goodbye, while nothing was to be handled: what it had sent
     /// before is handled all the same.
     pub(crate) leaving: bool,
@@ -136,11 +136,11 @@ pub(crate) struct Connection<S> {
     /// not complete; [`Timestamp::MAX`] if there is none.
     pub(crate) since: Timestamp,
     /// When anything was last read.
-    pub(crate) heard: Timestamp,
+    pub(crate) last_read: Timestamp,
     /// When it was pinged; [`Timestamp::MAX`] if it has been heard since.
     pub(crate) pinged: Timestamp,
     /// When something was last written, or the queue began to fill.
-    pub(crate) moved: Timestamp,
+    pub(crate) last_write: Timestamp,
     /// When its deadlines will be looked at.
     pub(crate) scheduled: Timestamp,
 }
@@ -171,10 +171,10 @@ impl<S: Socket> Connection<S> {
             head: HeadScan::default(),
             decoder: Decoder::default(),
             out: OutQueue::default(),
-            known: false,
+            announced: false,
             admitted: false,
             paused: false,
-            stuck: false,
+            oversized: false,
             leaving: false,
             gone: false,
             heavy: false,
@@ -184,9 +184,9 @@ impl<S: Socket> Connection<S> {
             over_limit_since: 0,
             ended: false,
             since: now,
-            heard: now,
+            last_read: now,
             pinged: Timestamp::MAX,
-            moved: now,
+            last_write: now,
             scheduled: Timestamp::MAX,
         }
     }
@@ -217,7 +217,7 @@ impl<S: Socket> Connection<S> {
         self.is_open()
             && !self.ended
             && self.paused
-            && !self.stuck
+            && !self.oversized
             && !self.leaving
             && self.held_bytes() < limit
     }
@@ -234,7 +234,7 @@ impl<S: Socket> Connection<S> {
         match self.phase {
             _ if self.ended => false,
             Phase::Handshake | Phase::Closing => true,
-            Phase::Open => self.leaving || !self.paused && !self.stuck,
+            Phase::Open => self.leaving || !self.paused && !self.oversized,
             Phase::Ending { linger, .. } => linger,
             Phase::Deciding(_) => false,
         }
@@ -257,7 +257,7 @@ impl<S: Socket> Connection<S> {
         buffers: &mut Buffers,
     ) {
         if self.out.is_empty() {
-            self.moved = now;
+            self.last_write = now;
         }
         self.out.push_text(text, buffers);
     }
@@ -273,7 +273,7 @@ impl<S: Socket> Connection<S> {
         buffers: &mut Buffers,
     ) -> Result<(), TooMuch> {
         if self.out.is_empty() {
-            self.moved = now;
+            self.last_write = now;
         }
         self.out.push_addressed(number(sender), text, limit, buffers)
     }
@@ -287,7 +287,7 @@ impl<S: Socket> Connection<S> {
         buffers: &mut Buffers,
     ) {
         if self.out.is_empty() {
-            self.moved = now;
+            self.last_write = now;
         }
         match control {
             Control::Pong => self.out.push_pong(payload, buffers),
@@ -314,7 +314,7 @@ impl<S: Socket> Connection<S> {
             match written {
                 Poll::Ready(Ok(count @ 1..)) => {
                     self.out.advance(count, buffers);
-                    self.moved = now;
+                    self.last_write = now;
                     sent += count;
                 }
                 Poll::Ready(_) => {
@@ -358,7 +358,7 @@ impl<S: Socket> Connection<S> {
             Phase::Open => {
                 let alive = match self.pinged {
                     _ if config.ping_interval.is_zero() => Timestamp::MAX,
-                    Timestamp::MAX => self.heard + self.ping_interval(config),
+                    Timestamp::MAX => self.last_read + self.ping_interval(config),
                     pinged => after(pinged, config.pong_timeout),
                 };
                 let unfinished = match self.since {
@@ -370,7 +370,7 @@ impl<S: Socket> Connection<S> {
                 if self.out.is_empty() {
                     alive
                 } else {
-                    alive.min(after(self.moved, config.outbound_timeout))
+                    alive.min(after(self.last_write, config.outbound_timeout))
                 }
             }
         }
@@ -380,7 +380,7 @@ impl<S: Socket> Connection<S> {
     pub(crate) fn check(&mut self, config: &Config, now: Timestamp) -> Due {
         if self.paused {
             // Who is not listened to cannot be heard.
-            self.heard = now;
+            self.last_read = now;
             self.pinged = Timestamp::MAX;
         }
         if self.deadline(config) > now {
@@ -394,9 +394,9 @@ impl<S: Socket> Connection<S> {
                 self.since = Timestamp::MAX;
                 Due::Unfinished
             }
-            Phase::Open if !self.out.is_empty() && over(self.moved, config.outbound_timeout) => {
+            Phase::Open if !self.out.is_empty() && over(self.last_write, config.outbound_timeout) => {
                 // Said once, and again when it goes on: what comes of it may take a while.
-                self.moved = now;
+                self.last_write = now;
                 Due::TooSlow
             }
             Phase::Open if self.pinged == Timestamp::MAX => {

@@ -217,7 +217,7 @@ impl<R: Runtime> Shard<R> {
                 Due::TooSlow => up.fault(&mut self.table, id, TransportFault::TooSlow),
                 Due::Ping => self.table.control(id, Control::Ping, b""),
                 Due::Unfinished => {
-                    conn.stuck = true;
+                    conn.oversized = true;
                     up.fault(&mut self.table, id, TransportFault::Unfinished);
                 }
             }
@@ -249,7 +249,7 @@ impl<R: Runtime> Shard<R> {
             && let Some(id) = self.table.ended.pop_front()
         {
             let Some(conn) = self.table.remove(id) else { continue };
-            if conn.known {
+            if conn.announced {
                 up.disconnected(&mut self.table, id);
             }
             up.removed(id);
@@ -321,7 +321,7 @@ impl<R: Runtime> Shard<R> {
                 Poll::Ready(Ok(count @ 1..)) => {
                     let now = self.table.now;
                     if let Some(conn) = self.table.get(id) {
-                        conn.heard = now;
+                        conn.last_read = now;
                         conn.pinged = Timestamp::MAX;
                         if let Phase::Ending { discarded, .. } = &mut conn.phase {
                             // Nobody reads it; who goes on and on is not waited for.
@@ -461,7 +461,7 @@ impl<R: Runtime> Shard<R> {
     /// Tells of the frames without text that have been read.
     fn tell_frames(&mut self, id: ConnId, up: &mut impl Upstream<R::Socket>) {
         let count = std::mem::take(&mut self.frames);
-        if count > 0 && self.table.get(id).is_some_and(|conn| conn.known && conn.is_open()) {
+        if count > 0 && self.table.get(id).is_some_and(|conn| conn.announced && conn.is_open()) {
             up.frames(&mut self.table, id, count);
         }
     }
@@ -501,14 +501,14 @@ impl<R: Runtime> Shard<R> {
             }
             Decoded::Fault(violation) if open => {
                 if let Some(conn) = self.table.get(id) {
-                    conn.stuck = true;
+                    conn.oversized = true;
                 }
                 up.fault(&mut self.table, id, fault(violation));
                 return ControlFlow::Break(used);
             }
             Decoded::Close(code) if open => {
                 if let Some(conn) = self.table.get(id) {
-                    conn.known = false;
+                    conn.announced = false;
                 }
                 self.table.answer_close(id, code.map(CloseCode));
                 up.disconnected(&mut self.table, id);

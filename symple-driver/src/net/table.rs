@@ -429,7 +429,7 @@ impl<S: Socket> ConnectionTable<S> {
         conn.paused = false;
         // Where a frame could not be read, the one behind it cannot be found: neither can the
         // client's close frame.
-        let lost = std::mem::take(&mut conn.stuck);
+        let lost = std::mem::take(&mut conn.oversized);
         if lost {
             conn.forget_input();
         }
@@ -466,7 +466,7 @@ impl<S: Socket> ConnectionTable<S> {
     /// A message that was refused as too big is to be tried again.
     pub(crate) fn retry(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id) {
-            conn.stuck = false;
+            conn.oversized = false;
             std::task::Wake::wake_by_ref(&conn.waker);
         }
     }
@@ -475,8 +475,8 @@ impl<S: Socket> ConnectionTable<S> {
         let now = self.now;
         if let Some(conn) = self.get(id) {
             conn.paused = false;
-            conn.stuck = false;
-            conn.heard = now;
+            conn.oversized = false;
+            conn.last_read = now;
             if conn.is_open() && conn.since != Timestamp::MAX {
                 // The time in which nothing was read does not count.
                 conn.since = now;
@@ -522,7 +522,7 @@ impl<S: Socket> ConnectionTable<S> {
         let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
         conn.out.push_raw(&upgrade.response(headers), buffers);
         conn.address = upgrade.address;
-        conn.known = true;
+        conn.announced = true;
         self.enter(id, Phase::Open);
         self.mark_dirty(id);
         // What came behind the request.

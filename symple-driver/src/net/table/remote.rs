@@ -197,7 +197,7 @@ impl<S: Socket> ConnectionTable<S> {
     /// The connection is not WebSocket yet, and has not ended.
     pub(crate) fn is_handshake(&mut self, id: ConnId) -> bool {
         match self.entries.get_mut(id.slot as usize) {
-            Some(Some(Entry::Connection(conn))) => conn.id == id && !conn.known && !conn.ended,
+            Some(Some(Entry::Connection(conn))) => conn.id == id && !conn.announced && !conn.ended,
             Some(Some(Entry::Remote(remote))) => remote.id == id && remote.handshake,
             _ => false,
         }

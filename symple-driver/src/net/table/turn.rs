@@ -213,7 +213,7 @@ impl<S: Socket> ConnectionTable<S> {
         let mut most: Vec<(usize, ConnId)> = (self.entries.iter().flatten())
             .filter_map(|entry| match entry {
                 Entry::Connection(conn) if conn.takes_texts() => {
-                    let reads = self.now.since(conn.moved) < READS;
+                    let reads = self.now.since(conn.last_write) < READS;
                     let part = if reads { READS_PART } else { 1 };
                     Some(((conn.out.len() + conn.held) / part, conn.id))
                 }
@@ -239,7 +239,7 @@ impl<S: Socket> ConnectionTable<S> {
             conn.out.discard(buffers);
             conn.forget_input();
             // In the middle of a frame there is no next one.
-            conn.stuck = true;
+            conn.oversized = true;
             self.overflowed.push_back(id);
             self.count_held(id);
         }
