@@ -208,9 +208,9 @@ impl<R: Runtime> Core<R> {
                     Action::Admit { conn } => table.admit(conn),
                     Action::Pause { conn } => table.pause(conn),
                     Action::Resume { conn } => table.resume(conn),
-                    Action::Authorize { request, conn, peer, auth, session } => {
+                    Action::Authenticate { request, conn, peer, auth, session } => {
                         let from = self.upgrade_requests.get(conn.slot as usize).cloned().flatten();
-                        self.authorize(request, from, |request| {
+                        self.authenticate(request, from, |request| {
                             AuthRequest::new(&peer, &auth, session.as_deref(), request)
                         });
                     }
@@ -245,7 +245,7 @@ impl<R: Runtime> Core<R> {
                 self.slots.give(conn);
                 Input::Disconnected { conn }
             } else if let Some(request) = self.denied.pop() {
-                Input::Authorized { request, verdict: Verdict::Deny { message: None } }
+                Input::AuthDecided { request, verdict: Verdict::Deny { message: None } }
             } else {
                 return;
             };
@@ -270,7 +270,7 @@ impl<R: Runtime> Core<R> {
     }
 
     /// Asks the host's hook, on the host's runtime. Whatever becomes of it, there is an answer.
-    fn authorize(
+    fn authenticate(
         &mut self,
         request: RequestId,
         from: Option<Arc<Request>>,
@@ -279,9 +279,9 @@ impl<R: Runtime> Core<R> {
         let (Some(hook), Some(from)) = (self.hooks.authenticate.clone(), from) else {
             return self.denied.push(request);
         };
-        let deny = CoreRequest::Authorized(request, Verdict::Deny { message: None });
+        let deny = CoreRequest::AuthDecided(request, Verdict::Deny { message: None });
         let question = question(from);
-        let answer = async move { CoreRequest::Authorized(request, hook(question).await.0) };
+        let answer = async move { CoreRequest::AuthDecided(request, hook(question).await.0) };
         self.ask(answer, deny);
     }
 

@@ -436,7 +436,7 @@ impl Run {
             b'd' => Verdict::Deny { message: None },
             _ => Verdict::Allow { user, rooms, peer: Fields::new().with("token", TOKEN) },
         };
-        self.world.must(at, Input::Authorized { request, verdict });
+        self.world.must(at, Input::AuthDecided { request, verdict });
     }
 
     /// What the application does. What it names may not be there.
@@ -510,7 +510,7 @@ impl Run {
             }
             for request in hooks {
                 let verdict = Verdict::Deny { message: Some("no".into()) };
-                self.world.must(at, Input::Authorized { request, verdict });
+                self.world.must(at, Input::AuthDecided { request, verdict });
             }
         }
         self.world.pass(Duration::from_secs(15));

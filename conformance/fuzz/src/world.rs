@@ -247,7 +247,7 @@ impl World {
                     assert!(paused, "{conn:?} was not paused");
                 }
                 Action::LoadSession { request, .. } => self.nodes[at].sessions.push(request),
-                Action::Authorize { request, .. } => self.nodes[at].hooks.push(request),
+                Action::Authenticate { request, .. } => self.nodes[at].hooks.push(request),
                 Action::CheckSession { conn, token } => self.nodes[at].checks.push((conn, token)),
                 Action::Subscribe { channel } => {
                     let new = self.nodes[at].wanted.insert(channel.to_string());

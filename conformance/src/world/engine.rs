@@ -126,7 +126,7 @@ impl EngineWorld {
                 Action::LoadSession { request, token } => {
                     asked.push((request, self.sessions.get(token.expose()).cloned()));
                 }
-                Action::Authorize { request, auth, .. } => {
+                Action::Authenticate { request, auth, .. } => {
                     let auth: serde_json::Value = serde_json::from_str(&auth).unwrap_or_default();
                     let token = auth["token"].as_str().unwrap_or_default();
                     let answer = self.hook.as_ref().and_then(|hook| HookAnswer::find(hook, token));
@@ -289,7 +289,7 @@ impl EngineWorld {
         self.now = self.now.max(at);
         if let Some(due) = self.answers.iter().position(|(at, ..)| *at <= self.now) {
             let (_, request, verdict) = self.answers.remove(due);
-            let _ = self.input(Input::Authorized { request, verdict });
+            let _ = self.input(Input::AuthDecided { request, verdict });
         } else {
             let _ = self.input(Input::Timeout);
         }

@@ -59,7 +59,7 @@ pub(crate) enum CoreRequest {
     PeerText(ConnId, String),
     PeerGone(ConnId),
     /// What was asked has been answered.
-    Authorized(RequestId, Verdict),
+    AuthDecided(RequestId, Verdict),
     UpgradeDecided(ConnId, UpgradeDecision),
     /// New connections use these keys; false if there is no TLS.
     Tls(Arc<ServerConfig>, Reply<bool>),

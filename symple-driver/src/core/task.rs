@@ -210,8 +210,8 @@ impl<R: Runtime> EngineTask<R> {
                 let _ = core.input(table, Input::Text { conn, text: &text });
             }
             CoreRequest::PeerGone(conn) => core.remove_peer(table, conn),
-            CoreRequest::Authorized(request, verdict) => {
-                let _ = core.input(table, Input::Authorized { request, verdict });
+            CoreRequest::AuthDecided(request, verdict) => {
+                let _ = core.input(table, Input::AuthDecided { request, verdict });
             }
             CoreRequest::UpgradeDecided(conn, decision) => {
                 core.upgrade_decided(table, conn, decision)

@@ -394,7 +394,9 @@ impl<S: Socket> Connection<S> {
                 self.since = Timestamp::MAX;
                 Due::Unfinished
             }
-            Phase::Open if !self.out.is_empty() && over(self.last_write, config.outbound_timeout) => {
+            Phase::Open
+                if !self.out.is_empty() && over(self.last_write, config.outbound_timeout) =>
+            {
                 // Said once, and again when it goes on: what comes of it may take a while.
                 self.last_write = now;
                 Due::TooSlow

@@ -164,8 +164,8 @@ pub enum Action<'a> {
         /// What.
         payload: Bytes,
     },
-    /// Ask the host's hook (R-A5). [`Input::Authorized`](super::Input::Authorized) answers.
-    Authorize {
+    /// Ask the host's hook (R-A5). [`Input::AuthDecided`](super::Input::AuthDecided) answers.
+    Authenticate {
         /// To be repeated in the answer.
         request: RequestId,
         /// Which connection it is about.

@@ -88,7 +88,7 @@ impl Server {
             _ => {
                 pending.stage = Stage::Hook;
                 let host = self.host(conn);
-                self.out.push(Action::Authorize {
+                self.out.push(Action::Authenticate {
                     request,
                     conn,
                     peer: pending.claim.peer(&pending.id, host.as_deref()).to_json().into(),
@@ -165,7 +165,7 @@ impl Server {
     }
 
     /// What the hook says (R-A5). It allows only by saying so (R-A12).
-    pub(super) fn authorized(&mut self, request: RequestId, verdict: Verdict) {
+    pub(super) fn auth_decided(&mut self, request: RequestId, verdict: Verdict) {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match verdict {
             Verdict::Allow { user, rooms, peer } => pending.claim.merge_hook(user, &rooms, peer),

@@ -148,8 +148,8 @@ pub enum Input<'a> {
         /// What was published, by whomever: it is not trusted to make sense.
         payload: &'a [u8],
     },
-    /// The answer to [`Action::Authorize`](super::Action::Authorize).
-    Authorized {
+    /// The answer to [`Action::Authenticate`](super::Action::Authenticate).
+    AuthDecided {
         /// The question.
         request: RequestId,
         /// What the hook says.

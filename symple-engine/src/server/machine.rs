@@ -186,7 +186,7 @@ impl Server {
             Input::Fault { conn, fault } => self.fault(conn, fault)?,
             Input::Disconnected { conn } => self.disconnected(conn)?,
             Input::SessionLoaded { request, session } => self.session_loaded(request, session),
-            Input::Authorized { request, verdict } => self.authorized(request, verdict),
+            Input::AuthDecided { request, verdict } => self.auth_decided(request, verdict),
             Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
             Input::BusUp => self.bus_up(),
             Input::BusDown => self.bus_down(),

@@ -28,7 +28,7 @@ impl Node {
 
     fn verdict(&mut self, verdict: Verdict) {
         let request = self.requests.remove(0);
-        self.input(Input::Authorized { request, verdict }).unwrap();
+        self.input(Input::AuthDecided { request, verdict }).unwrap();
     }
 }
 

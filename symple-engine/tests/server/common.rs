@@ -81,7 +81,7 @@ impl Node {
                     self.requests.push(*request);
                     format!("load session {}", token.expose())
                 }
-                Action::Authorize { request, conn, peer, auth, session } => {
+                Action::Authenticate { request, conn, peer, auth, session } => {
                     self.requests.push(*request);
                     let session = session.as_ref().map(|session| format!(" session {session}"));
                     let session = session.unwrap_or_default();

@@ -269,7 +269,7 @@ fn notices_of_an_authentication_again() {
             rooms: rooms.map(Into::into).into(),
             peer: Fields::new(),
         };
-        node.input(Input::Authorized { request, verdict }).unwrap();
+        node.input(Input::AuthDecided { request, verdict }).unwrap();
     }
     let seen = node.seen();
     let notices: Vec<_> = seen.iter().filter(|line| line.starts_with("Event")).collect();

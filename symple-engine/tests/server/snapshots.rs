@@ -55,7 +55,7 @@ fn errors_and_closes() {
         node.input(Input::SessionLoaded { request, session }).unwrap();
     }
     let request = node.requests.remove(0);
-    node.input(Input::Authorized { request, verdict: Verdict::Deny { message: None } }).unwrap();
+    node.input(Input::AuthDecided { request, verdict: Verdict::Deny { message: None } }).unwrap();
     let alice = node.auth(frame);
     let request = node.requests.remove(0);
     node.input(Input::SessionLoaded {
@@ -69,7 +69,7 @@ fn errors_and_closes() {
         rooms: vec!["team".into()],
         peer: Fields::new(),
     };
-    node.input(Input::Authorized { request, verdict }).unwrap();
+    node.input(Input::AuthDecided { request, verdict }).unwrap();
     node.text(alice, r#"{"type":"join","room":"r"}"#);
     node.text(alice, r#"{"type":"message","to":5}"#);
     let whom = Whom::User("alice");

@@ -242,7 +242,7 @@ impl World {
                     (node.number, node.seq) = (envelope.number, envelope.seq);
                     Command::Publish(channel.into(), payload.to_vec())
                 }
-                Action::Authorize { request, .. } => {
+                Action::Authenticate { request, .. } => {
                     questions.push(request);
                     continue;
                 }
@@ -276,7 +276,7 @@ impl World {
                 let rooms = self.dice.rooms().into_iter().map(Into::into).collect();
                 Verdict::Allow { user: AllowedUser::Claimed, rooms, peer: Fields::new() }
             };
-            self.input(at, Input::Authorized { request, verdict });
+            self.input(at, Input::AuthDecided { request, verdict });
         }
     }
 
