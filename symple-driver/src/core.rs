@@ -34,7 +34,7 @@ use crate::{
     server::config::Config,
     server::hooks::{AuthRequest, Hooks, UpgradeDecision},
     server::status::Status,
-    worker::mailbox::{WorkerCommand, WorkerEvent},
+    worker::mailbox::WorkerEvent,
 };
 
 /// The slots that connections are named by.
@@ -205,7 +205,9 @@ impl<R: Runtime> Core<R> {
                         tracing::debug!(?conn, %code, reason, "close");
                         table.close(conn, code, reason, discard);
                     }
-                    Action::Admit { conn } => table.admit(conn),
+                    Action::SetMessageLimit { conn, limit } => {
+                        table.set_message_limit(conn, limit);
+                    }
                     Action::Pause { conn } => table.pause(conn),
                     Action::Resume { conn } => table.resume(conn),
                     Action::Authenticate { request, conn, peer, auth, session } => {
@@ -384,14 +386,7 @@ impl<R: Runtime> Core<R> {
                 table.remote_connected(id);
                 self.connected(table, id, address, request.map(|request| *request));
             }
-            // The limit was raised while this was on its way.
-            WorkerEvent::Fault { id, fault: TransportFault::TooBig { size }, admitted: false }
-                if table.is_remote_admitted(id)
-                    && size <= self.config.engine.limits.message as u64 =>
-            {
-                table.command(id, WorkerCommand::Retry(id));
-            }
-            WorkerEvent::Fault { id, fault, .. } => self.fault(table, id, fault),
+            WorkerEvent::Fault { id, fault } => self.fault(table, id, fault),
             WorkerEvent::Disconnected(id) => self.disconnected(table, id),
             WorkerEvent::Removed(id) => {
                 table.remove_remote(id);

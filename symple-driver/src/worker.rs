@@ -91,10 +91,9 @@ impl<R: Runtime> Worker<R> {
             WorkerCommand::Close { id, code, reason, discard } => {
                 shard.table.close(id, code, reason, discard);
             }
-            WorkerCommand::Admit(id) => shard.table.admit(id),
+            WorkerCommand::SetMessageLimit(id, limit) => shard.table.set_message_limit(id, limit),
             WorkerCommand::Pause(id) => shard.table.pause(id),
             WorkerCommand::Resume(id) => shard.table.resume(id),
-            WorkerCommand::Retry(id) => shard.table.retry(id),
             WorkerCommand::End(id) => shard.table.end(id),
             WorkerCommand::EndHandshakes => shard.table.end_handshakes(),
             WorkerCommand::UpgradeDecided(id, decision) => {
@@ -178,9 +177,8 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
         self.mailbox.events.push_text(id, text);
     }
 
-    fn fault(&mut self, table: &mut ConnectionTable<R::Socket>, id: ConnId, fault: TransportFault) {
-        let admitted = table.get(id).is_some_and(|conn| conn.admitted);
-        self.mailbox.events.push(WorkerEvent::Fault { id, fault, admitted });
+    fn fault(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, fault: TransportFault) {
+        self.mailbox.events.push(WorkerEvent::Fault { id, fault });
     }
 
     fn frames(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, count: u32) {

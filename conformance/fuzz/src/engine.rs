@@ -287,13 +287,14 @@ impl Run {
             b'x' if !client.of_host => {
                 let size = bytes.below(3) as u64 * 100_000;
                 let fault = match bytes.below(6) {
-                    0 => TransportFault::TooBig { size },
+                    0 => TransportFault::TooBig { size, limit: 65_536 },
                     1 => TransportFault::InvalidUtf8,
                     2 => TransportFault::Protocol,
                     3 => TransportFault::TooManyFragments,
                     4 => TransportFault::Unfinished,
                     _ => TransportFault::TooSlow,
                 };
+                client.oversized |= matches!(fault, TransportFault::TooBig { .. });
                 self.world.must(at, Input::Fault { conn, fault });
             }
             b'd' if client.paused && !client.departed => {

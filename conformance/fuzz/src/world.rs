@@ -40,6 +40,8 @@ pub struct Client {
     pub awaits_drain: bool,
     /// Nothing is to be read from it.
     pub paused: bool,
+    /// A message was too big: nothing is read before the engine says so.
+    pub oversized: bool,
     /// The node has closed it, and it is not gone yet.
     pub closed: bool,
     /// It has left, and what it had sent before may still follow.
@@ -237,14 +239,16 @@ impl World {
                     assert!(!client.closed, "{conn:?} is closed twice");
                     client.closed = true;
                 }
-                Action::Admit { conn } => drop(self.client(at, conn)),
+                Action::SetMessageLimit { conn, .. } => drop(self.client(at, conn)),
                 Action::Pause { conn } => {
                     let paused = std::mem::replace(&mut self.client(at, conn).paused, true);
                     assert!(!paused, "{conn:?} is paused twice");
                 }
                 Action::Resume { conn } => {
-                    let paused = std::mem::take(&mut self.client(at, conn).paused);
-                    assert!(paused, "{conn:?} was not paused");
+                    let client = self.client(at, conn);
+                    let paused = std::mem::take(&mut client.paused);
+                    let oversized = std::mem::take(&mut client.oversized);
+                    assert!(paused || oversized, "{conn:?} was not paused");
                 }
                 Action::LoadSession { request, .. } => self.nodes[at].sessions.push(request),
                 Action::Authenticate { request, .. } => self.nodes[at].hooks.push(request),

@@ -21,7 +21,7 @@ use super::{Done, Seen, StartError, decide, server_config};
 /// A client.
 struct Client {
     id: ConnId,
-    admitted: bool,
+    message_limit: usize,
     paused: bool,
     /// What it sends while nothing is read from it.
     waiting: VecDeque<Frame>,
@@ -116,7 +116,9 @@ impl EngineWorld {
                     }
                     closed.push(conn);
                 }
-                Action::Admit { conn } => self.change(conn, |client| client.admitted = true),
+                Action::SetMessageLimit { conn, limit } => {
+                    self.change(conn, |client| client.message_limit = limit);
+                }
                 Action::Pause { conn } => self.change(conn, |client| client.paused = true),
                 Action::Resume { conn } => {
                     self.change(conn, |client| client.paused = false);
@@ -176,9 +178,7 @@ impl EngineWorld {
     /// Handles what a client has sent, as far as it is read.
     fn read_waiting(&mut self, id: ConnId) {
         while let Some(client) = self.clients.values_mut().find(|client| client.id == id) {
-            let limits = &self.config.limits;
-            let limit =
-                if client.admitted { limits.message } else { limits.message_unauthenticated };
+            let limit = client.message_limit;
             if client.paused {
                 return;
             }
@@ -190,7 +190,7 @@ impl EngineWorld {
             };
             let handled = if bytes.len() > limit {
                 let size = bytes.len() as u64;
-                let fault = TransportFault::TooBig { size };
+                let fault = TransportFault::TooBig { size, limit };
                 let handled = self.input(Input::Fault { conn: id, fault });
                 // Still unread, if it may be read later.
                 if self.clients.values().any(|client| client.id == id && client.paused) {
@@ -217,7 +217,8 @@ impl EngineWorld {
     pub(crate) fn connect(&mut self, conn: &str) -> Done {
         let id = ConnId::new(self.connections, 0);
         self.connections += 1;
-        let client = Client { id, admitted: false, paused: false, waiting: VecDeque::new() };
+        let message_limit = self.config.limits.message_unauthenticated;
+        let client = Client { id, message_limit, paused: false, waiting: VecDeque::new() };
         self.clients.insert(conn.into(), client);
         self.input(Input::Connected { conn: id, address: Ipv4Addr::LOCALHOST.into() })
     }

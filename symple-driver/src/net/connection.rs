@@ -109,8 +109,8 @@ pub(crate) struct Connection<S> {
     pub(crate) out: OutQueue,
     /// The engine knows it.
     pub(crate) announced: bool,
-    /// It may send large messages.
-    pub(crate) admitted: bool,
+    /// How many bytes a message of its may have (R-L1).
+    pub(crate) message_limit: u32,
     /// Nothing is to be read.
     pub(crate) paused: bool,
     /// A message was too big and has been reported.
@@ -156,6 +156,7 @@ impl<S: Socket> Connection<S> {
         io: Io<S>,
         socket_address: SocketAddr,
         waker: Arc<SlotWaker>,
+        message_limit: usize,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -172,7 +173,7 @@ impl<S: Socket> Connection<S> {
             decoder: Decoder::default(),
             out: OutQueue::default(),
             announced: false,
-            admitted: false,
+            message_limit: u32::try_from(message_limit).unwrap_or(u32::MAX),
             paused: false,
             oversized: false,
             leaving: false,

@@ -38,6 +38,8 @@ const WRITES: usize = 16;
 /// How much input is kept at most of a peer to which nobody listens for now, so that it is noticed
 /// when it leaves.
 const AHEAD: usize = 4 * 1024 * 1024;
+/// And no more than so many of the largest messages that it may send.
+const AHEAD_MESSAGES: usize = 4;
 /// How much input may be kept in all for that to be done. Each may have a quarter of what is left
 /// of it, so that something is left for the next.
 const AHEAD_IN_ALL: usize = 8 * 1024 * 1024;
@@ -158,7 +160,8 @@ impl<R: Runtime> Shard<R> {
             }
         };
         let waker = self.ready.waker(id.slot);
-        let conn = Connection::new(id, io, address, waker, self.table.now);
+        let limit = self.table.config.engine.limits.message_unauthenticated;
+        let conn = Connection::new(id, io, address, waker, limit, self.table.now);
         self.table.insert(id, Entry::Connection(Box::new(conn)));
         self.drive(id, up);
     }
@@ -300,13 +303,12 @@ impl<R: Runtime> Shard<R> {
                 break;
             }
             let left = AHEAD_IN_ALL.saturating_sub(self.table.held);
-            let stranger = self.table.config.engine.limits.message_unauthenticated;
             let Some(conn) = self.table.get(id) else { return };
             if conn.gone {
                 // All that it had sent has been handled.
                 return self.table.end(id);
             }
-            let limit = if conn.admitted { AHEAD } else { stranger };
+            let limit = AHEAD.min(conn.message_limit as usize * AHEAD_MESSAGES);
             let limit = limit.min((left + conn.held) / AHEAD_SHARE);
             let ahead = !conn.wants_input();
             if ahead && !conn.looks_ahead(limit) {
@@ -473,15 +475,12 @@ impl<R: Runtime> Shard<R> {
         bytes: &mut [u8],
         up: &mut impl Upstream<R::Socket>,
     ) -> ControlFlow<usize, usize> {
-        let limits = &self.table.config.engine.limits;
-        let (large, small) = (limits.message, limits.message_unauthenticated);
         let now = self.table.now;
         let Some(conn) = self.table.get(id).filter(|conn| conn.wants_input()) else {
             return ControlFlow::Break(0);
         };
         let open = conn.is_open();
-        let limit = if conn.admitted { large } else { small };
-        let (used, decoded) = conn.decoder.decode(bytes, limit);
+        let (used, decoded) = conn.decoder.decode(bytes, conn.message_limit as usize);
         if open {
             if decoded == Decoded::Incomplete || conn.decoder.is_within_message() {
                 conn.message_begins(now);
@@ -536,7 +535,7 @@ impl<R: Runtime> Shard<R> {
 /// What the engine calls it.
 fn fault(violation: Violation) -> TransportFault {
     match violation {
-        Violation::TooBig { size } => TransportFault::TooBig { size },
+        Violation::TooBig { size, limit } => TransportFault::TooBig { size, limit },
         Violation::Protocol => TransportFault::Protocol,
         Violation::TooManyFragments => TransportFault::TooManyFragments,
         Violation::InvalidUtf8 => TransportFault::InvalidUtf8,

@@ -441,13 +441,12 @@ impl<S: Socket> ConnectionTable<S> {
         self.mark_dirty(id);
     }
 
-    /// It may send large messages (R-L1).
-    pub(crate) fn admit(&mut self, id: ConnId) {
+    /// Its messages may have so many bytes (R-L1).
+    pub(crate) fn set_message_limit(&mut self, id: ConnId, limit: usize) {
         if let Some(conn) = self.get(id) {
-            conn.admitted = true;
-        } else if let Some(remote) = self.remote(id) {
-            remote.admitted = true;
-            self.command(id, WorkerCommand::Admit(id));
+            conn.message_limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        } else {
+            self.command(id, WorkerCommand::SetMessageLimit(id, limit));
         }
     }
 
@@ -460,14 +459,6 @@ impl<S: Socket> ConnectionTable<S> {
                     self.command(id, WorkerCommand::Pause(id));
                 }
             }
-        }
-    }
-
-    /// A message that was refused as too big is to be tried again.
-    pub(crate) fn retry(&mut self, id: ConnId) {
-        if let Some(conn) = self.get(id) {
-            conn.oversized = false;
-            std::task::Wake::wake_by_ref(&conn.waker);
         }
     }
 

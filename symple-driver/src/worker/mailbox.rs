@@ -51,13 +51,11 @@ pub(crate) enum WorkerCommand<S> {
         reason: &'static str,
         discard: bool,
     },
-    Admit(ConnId),
+    SetMessageLimit(ConnId, usize),
     Pause(ConnId),
     Resume(ConnId),
     /// To say when it has taken what it was sent.
     AwaitDrain(ConnId),
-    /// The limit that a message was refused for has been raised.
-    Retry(ConnId),
     End(ConnId),
     EndHandshakes,
     UpgradeDecided(ConnId, UpgradeDecision),
@@ -90,11 +88,9 @@ pub(crate) enum WorkerEvent {
         id: ConnId,
         text: Range<usize>,
     },
-    /// And whether the connection had been admitted when it was found.
     Fault {
         id: ConnId,
         fault: TransportFault,
-        admitted: bool,
     },
     /// So many frames without text.
     Frames {

@@ -24,7 +24,7 @@ pub(crate) struct Decoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
     /// A message over the limit, noticed at its header: so many bytes, as far as is known.
-    TooBig { size: u64 },
+    TooBig { size: u64, limit: usize },
     /// The bytes are no frames, or not those that may stand there.
     Protocol,
     /// A message in more fragments than a message may have.
@@ -93,7 +93,7 @@ impl Decoder {
                 let before = self.held() as u64;
                 let size = before.saturating_add(length);
                 if size > limit as u64 {
-                    return (0, Decoded::Fault(Violation::TooBig { size }));
+                    return (0, Decoded::Fault(Violation::TooBig { size, limit }));
                 }
             }
             OpCode::Control(_) => {}
@@ -294,14 +294,14 @@ mod tests {
             Decoder::default().decode(&mut bytes, 1000)
         };
         for size in [1001, 1 << 62, u64::MAX] {
-            assert_eq!(claim(size), (0, Decoded::Fault(Violation::TooBig { size })));
+            assert_eq!(claim(size), (0, Decoded::Fault(Violation::TooBig { size, limit: 1000 })));
         }
         assert_eq!(claim(1000), (0, Decoded::Incomplete));
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&mut frame(0x01, &[b'x'; 600]), 1000).1, Decoded::Fragment);
         assert_eq!(
             decoder.decode(&mut frame(0x80, &[b'x'; 401]), 1000).1,
-            Decoded::Fault(Violation::TooBig { size: 1001 })
+            Decoded::Fault(Violation::TooBig { size: 1001, limit: 1000 })
         );
     }
 

@@ -103,11 +103,13 @@ pub enum Action<'a> {
         /// read.
         discard: bool,
     },
-    /// The connection is authenticated: it may now send messages of up to
-    /// [`Limits::message`](symple_proto::Limits::message) bytes.
-    Admit {
+    /// Messages of the connection may have so many bytes from now on (R-L1). For a new connection
+    /// it is [`Limits::message_unauthenticated`](symple_proto::Limits::message_unauthenticated).
+    SetMessageLimit {
         /// Which connection.
         conn: ConnId,
+        /// How many bytes.
+        limit: usize,
     },
     /// Hand in nothing more of what the connection sends (R-L3, R-A11). What has been read may be
     /// handed in all the same, or held back until [`Action::Resume`]. If the client is seen to

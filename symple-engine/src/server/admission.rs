@@ -258,7 +258,8 @@ impl Server {
             return self.refuse(conn, &Refusal::too_large(message));
         }
         self.unauthenticated -= 1;
-        self.out.push(Action::Admit { conn });
+        let limit = self.config.limits.message;
+        self.out.push(Action::SetMessageLimit { conn, limit });
         let peer = Peer::new(&claim.user, id, record, claim.token.clone());
         self.go_online(conn, Box::new(peer), &fields, claim);
         self.session_used(conn, true);

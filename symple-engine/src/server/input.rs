@@ -176,6 +176,8 @@ pub enum TransportFault {
     TooBig {
         /// How many bytes the message was going to have, as far as is known.
         size: u64,
+        /// The limit that was in force.
+        limit: usize,
     },
     /// A text or binary message that is not UTF-8 (R-T1).
     InvalidUtf8,

@@ -315,10 +315,18 @@ impl Server {
         match (&connection.session, fault) {
             (Session::Closing, _) => {}
             // It is too big for a stranger; who it comes from is being decided (R-A11).
-            (Session::Authenticating(_), TransportFault::TooBig { size })
+            (Session::Authenticating(_), TransportFault::TooBig { size, .. })
                 if size <= limits.message as u64 =>
             {
                 self.pause(conn, PAUSED_BY_PENDING);
+            }
+            // The limit was raised while this was on its way.
+            (Session::Online(_), TransportFault::TooBig { size, limit })
+                if limit < limits.message && size <= limits.message as u64 =>
+            {
+                if connection.paused == 0 {
+                    self.out.push(Action::Resume { conn });
+                }
             }
             (_, TransportFault::TooBig { .. }) => {
                 self.stats.too_big += 1;

@@ -468,7 +468,7 @@ impl World {
                     }
                 }
                 server::Action::LoadSession { request, token } => sessions.push((request, token)),
-                server::Action::Admit { .. }
+                server::Action::SetMessageLimit { .. }
                 | server::Action::CheckSession { .. }
                 | server::Action::TouchSession { .. } => {}
                 other => panic!("unexpected {other:?}"),

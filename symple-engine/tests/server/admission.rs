@@ -135,7 +135,7 @@ fn welcome() {
     assert_eq!(
         node.seen(),
         [
-            "Admit { conn: #0.7 }",
+            "SetMessageLimit { conn: #0.7, limit: 1048576 }",
             r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","data":{"n":1.0},"group":"staff","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","a","b"]}"#,
         ]
     );
@@ -234,14 +234,14 @@ fn sessions() {
         (
             found(r#"{"user":"bob","name":"Bob","rooms":["team-a",7,"design"]}"#),
             [
-                "Admit { conn: #0.7 }".into(),
+                "SetMessageLimit { conn: #0.7, limit: 1048576 }".into(),
                 r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"bob","name":"Bob","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["bob","team-a","design"]}"#.into(),
             ],
         ),
         (
             found(r#"{"user":"alice","private":{"csrf":"x"},"__proto__":1}"#),
             [
-                "Admit { conn: #0.7 }".into(),
+                "SetMessageLimit { conn: #0.7, limit: 1048576 }".into(),
                 r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Other","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice"]}"#.into(),
             ],
         ),
@@ -280,7 +280,7 @@ fn faults_of_sessions() {
         let user = if admitted { "a" } else { "alice" };
         let event = format!("SessionFault {{ conn: #0.7, user: \"{user}\", fault: {fault} }}");
         assert!(seen[0].contains(&event), "{session}: {seen:?}");
-        assert_eq!(seen[1].starts_with("Admit"), admitted, "{session}: {seen:?}");
+        assert_eq!(seen[1].starts_with("SetMessageLimit"), admitted, "{session}: {seen:?}");
         if !admitted {
             assert!(seen[2].starts_with("close #0.7 4401"), "{session}: {seen:?}");
         }
@@ -450,7 +450,7 @@ fn hook() {
     assert_eq!(
         node.seen(),
         [
-            "Admit { conn: #0.7 }",
+            "SetMessageLimit { conn: #0.7, limit: 1048576 }",
             r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","level":"7","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","team","all"]}"#,
         ]
     );
@@ -586,12 +586,30 @@ fn a_big_message_waits_unread() {
     let mut node = Node::new(HOOK());
     let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
     node.forget();
-    node.input(Input::Fault { conn, fault: TransportFault::TooBig { size: 500_000 } }).unwrap();
+    node.input(Input::Fault {
+        conn,
+        fault: TransportFault::TooBig { size: 500_000, limit: 65_536 },
+    })
+    .unwrap();
     assert_eq!(node.one(), "Pause { conn: #0.7 }");
     node.verdict(allow(&[]));
     let seen = node.seen();
-    assert_eq!(seen.first().unwrap(), "Admit { conn: #0.7 }");
+    assert_eq!(seen.first().unwrap(), "SetMessageLimit { conn: #0.7, limit: 1048576 }");
     assert_eq!(seen.last().unwrap(), "Resume { conn: #0.7 }");
+}
+
+/// R-L1: what was too big under a limit that has been raised meanwhile is tried again; what is too
+/// big under any is not.
+#[test]
+fn a_limit_that_was_raised_meanwhile() {
+    let mut node = Node::new(config(|_| {}));
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    node.forget();
+    let fault = |size, limit| Input::Fault { conn, fault: TransportFault::TooBig { size, limit } };
+    node.input(fault(500_000, 65_536)).unwrap();
+    assert_eq!(node.one(), "Resume { conn: #0.7 }");
+    node.input(fault(1_048_577, 65_536)).unwrap();
+    assert!(node.seen().last().unwrap().contains("1009"));
 }
 
 /// R-A11: a second `auth` among what waits is a re-authentication, and what follows it waits on.

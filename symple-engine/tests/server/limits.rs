@@ -10,7 +10,7 @@ use symple_engine::server::{Config, EngineError, Input, RateLimit, TransportFaul
 fn faults_of_the_transport() {
     for (fault, expected) in [
         (
-            TransportFault::TooBig { size: 1 << 62 },
+            TransportFault::TooBig { size: 1 << 62, limit: 65_536 },
             vec![
                 r#"send [#0.7] {"type":"error","status":413,"message":"Message too big"}"#,
                 "close #0.7 1009 Message too big",
@@ -39,7 +39,11 @@ fn faults_of_the_transport() {
 fn a_stranger_sends_too_much() {
     let mut node = Node::new(Config::default());
     let conn = node.connect();
-    node.input(Input::Fault { conn, fault: TransportFault::TooBig { size: 65_537 } }).unwrap();
+    node.input(Input::Fault {
+        conn,
+        fault: TransportFault::TooBig { size: 65_537, limit: 65_536 },
+    })
+    .unwrap();
     assert_eq!(
         node.seen(),
         [

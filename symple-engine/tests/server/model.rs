@@ -161,7 +161,7 @@ impl World {
                     }
                 }
                 Action::AwaitDrain { conn } => drop(self.awaiting.insert(conn)),
-                Action::Admit { .. } | Action::Close { .. } => {}
+                Action::SetMessageLimit { .. } | Action::Close { .. } => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -17,7 +17,7 @@ fn online_and_offline() {
     assert_eq!(
         node.seen(),
         [
-            "Admit { conn: #2.7 }",
+            "SetMessageLimit { conn: #2.7, limit: 1048576 }",
             r#"send [#2.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","data":{"token":"t","a":1},"id":"4…","online":true,"name":"alice","host":"192.0.2.1"},"rooms":["alice","r","s"]}"#,
             r#"send [#2.7] {"type":"presence","from":"bob|2…","data":{"user":"bob","id":"2…","online":true,"name":"bob"}}"#,
             r#"send [#0.7] {"type":"presence","from":"alice|4…","data":{"user":"alice","data":{"a":1},"id":"4…","online":true,"name":"alice"}}"#,

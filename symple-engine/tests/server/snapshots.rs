@@ -75,7 +75,7 @@ fn errors_and_closes() {
     let whom = Whom::User("alice");
     node.host(HostCall::Kick { whom, reason: "Signed in elsewhere" }).unwrap();
     for fault in [
-        TransportFault::TooBig { size: 1 << 20 },
+        TransportFault::TooBig { size: 1 << 20, limit: 65_536 },
         TransportFault::InvalidUtf8,
         TransportFault::Protocol,
         TransportFault::TooSlow,

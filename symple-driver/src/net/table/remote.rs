@@ -19,8 +19,6 @@ pub(crate) struct Remote {
     pub(super) worker: usize,
     /// It is not WebSocket yet.
     handshake: bool,
-    /// It may send large messages.
-    pub(super) admitted: bool,
     /// Its thread has been told not to read from it.
     pub(super) paused: bool,
     /// What its thread had read before it was told.
@@ -82,14 +80,7 @@ impl<S: Socket> ConnectionTable<S> {
         address: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
     ) {
-        let remote = Remote {
-            id,
-            worker,
-            handshake: true,
-            admitted: false,
-            paused: false,
-            held: Held::default(),
-        };
+        let remote = Remote { id, worker, handshake: true, paused: false, held: Held::default() };
         self.insert(id, Entry::Remote(Box::new(remote)));
         let worker = &mut self.workers[worker];
         worker.sockets += 1;
@@ -177,11 +168,6 @@ impl<S: Socket> ConnectionTable<S> {
         if self.remote(id).is_some_and(|remote| std::mem::take(&mut remote.handshake)) {
             self.handshakes -= 1;
         }
-    }
-
-    /// True if the connection has been admitted, as far as the engine's thread knows.
-    pub(crate) fn is_remote_admitted(&mut self, id: ConnId) -> bool {
-        self.remote(id).is_some_and(|remote| remote.admitted)
     }
 
     /// A worker's connection is no more.
