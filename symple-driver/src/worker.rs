@@ -42,7 +42,7 @@ pub(crate) struct Surroundings<R: Runtime> {
 pub(crate) struct Worker<R: Runtime> {
     shard: Shard<R>,
     up: Surroundings<R>,
-    /// WorkerCommands that have been taken.
+    /// Commands that have been taken.
     batches: Vec<WorkerCommands<R::Socket>>,
     commands: VecDeque<WorkerCommand<R::Socket>>,
     receivers: Vec<ConnId>,

@@ -214,7 +214,7 @@ impl<R: Runtime> EngineTask<R> {
                 let _ = core.input(table, Input::AuthDecided { request, verdict });
             }
             CoreRequest::UpgradeDecided(conn, decision) => {
-                core.upgrade_decided(table, conn, decision)
+                core.upgrade_decided(table, conn, decision);
             }
             CoreRequest::Tls(config, reply) => {
                 // Whoever connects to a server without TLS must be able to go on doing so.

@@ -143,17 +143,17 @@ impl<S: Socket> ConnectionTable<S> {
         None
     }
 
-    /// WorkerEvents were kept that may be handled.
+    /// Events were kept that may be handled.
     pub(crate) fn has_held(&self) -> bool {
         !self.released.is_empty()
     }
 
-    /// WorkerEvents are kept of the connection.
+    /// Events are kept of the connection.
     pub(crate) fn is_holding(&mut self, id: ConnId) -> bool {
         self.remote(id).is_some_and(|remote| !remote.held.is_empty())
     }
 
-    /// WorkerEvents that were kept may be handled.
+    /// Events that were kept may be handled.
     pub(crate) fn release(&mut self, id: ConnId) {
         if let Some(remote) = self.remote(id)
             && std::mem::take(&mut remote.paused)
