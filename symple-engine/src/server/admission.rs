@@ -16,7 +16,8 @@ use symple_proto::{
 use super::{
     Action, ConnId, Event, RequestId, Server, SessionLookup, Verdict,
     claim::{Claim, FAILED, INVALID_SESSION, Refusal},
-    flow::PAUSED_BY_PENDING,
+    flow::{PAUSED_BY_BUS, PAUSED_BY_PENDING, PAUSED_BY_RATE},
+    jobs::Job,
     membership::Reason,
     newcomers::Place,
     peer::Peer,
@@ -68,6 +69,7 @@ impl Server {
             session: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            running: false,
         };
         self.ask(conn, Box::new(pending));
     }
@@ -99,7 +101,14 @@ impl Server {
         }
         let Some(connection) = self.registry.get_mut(conn) else { return };
         match &mut connection.session {
-            Session::Online(peer) => peer.pending = Some(pending),
+            Session::Online(peer) => {
+                // It stood itself among what waited: the rest waits for it.
+                if let Some(before) = peer.pending.take() {
+                    pending.queue = before.queue;
+                    pending.queued_bytes = before.queued_bytes;
+                }
+                peer.pending = Some(pending);
+            }
             session => *session = Session::Authenticating(pending),
         }
     }
@@ -136,7 +145,7 @@ impl Server {
                 pending.session = Some(text.into());
                 self.ask(conn, pending);
             }
-            (merged, _) => self.decided(conn, *pending, merged),
+            (merged, _) => self.decided(conn, pending, merged),
         }
     }
 
@@ -176,14 +185,18 @@ impl Server {
                 _ => Refusal::unauthorized(FAILED),
             }),
         };
-        self.decided(conn, *pending, merged);
+        self.decided(conn, pending, merged);
     }
 
-    /// Gives a re-authentication up that is being decided: what waits for it.
-    pub(super) fn drop_pending(&mut self, conn: ConnId) -> Option<VecDeque<Box<str>>> {
-        let pending = self.registry.peer_mut(conn)?.pending.take()?;
-        self.requests.remove(&pending.request);
-        Some(pending.queue)
+    /// Gives a re-authentication up that is being decided: what waits for it need not wait any more.
+    pub(super) fn give_up_pending(&mut self, conn: ConnId) {
+        if let Some(peer) = self.registry.peer_mut(conn)
+            && let Some(pending) = &mut peer.pending
+            && pending.stage != Stage::Settled
+        {
+            self.requests.remove(&pending.request);
+            pending.settle();
+        }
     }
 
     /// Nobody has decided in time: a hook that fails denies, a look-up that fails is unavailable.
@@ -191,9 +204,9 @@ impl Server {
         let Some((conn, pending)) = self.take_pending(request) else { return };
         let refusal = match pending.stage {
             Stage::Session => Refusal::unavailable(),
-            Stage::Hook => Refusal::unauthorized(FAILED),
+            Stage::Hook | Stage::Settled => Refusal::unauthorized(FAILED),
         };
-        self.decided(conn, *pending, Err(refusal));
+        self.decided(conn, pending, Err(refusal));
     }
 
     /// No `auth` in time (R-A2).
@@ -207,7 +220,7 @@ impl Server {
         }
     }
 
-    fn decided(&mut self, conn: ConnId, pending: Pending, merged: Result<(), Refusal>) {
+    fn decided(&mut self, conn: ConnId, mut pending: Box<Pending>, merged: Result<(), Refusal>) {
         let named = merged.and_then(|()| {
             let named = pending.claim.check_named(&self.config);
             if named.is_err() {
@@ -223,7 +236,11 @@ impl Server {
             }),
             Err(refusal) => self.refuse(conn, &refusal),
         }
-        self.run_queue(conn, pending.queue);
+        if let Some(peer) = self.registry.peer_mut(conn) {
+            pending.settle();
+            peer.pending = Some(pending);
+            self.run_queue(conn);
+        }
     }
 
     /// Tells a client that it cannot come in, and closes; a peer stays who it was (R-A7, R-A9).
@@ -393,28 +410,62 @@ impl Server {
             },
             _ => return,
         };
-        pending.queue.push_back(text.into());
-        // A frame costs more than its text.
-        pending.queued_bytes += text.len() + 64;
-        if pending.queued_bytes > limit {
+        if pending.push(text) > limit {
             self.pause(conn, PAUSED_BY_PENDING);
         }
     }
 
-    /// Handles what has waited; from the next `auth` on it waits again.
-    pub(super) fn run_queue(&mut self, conn: ConnId, mut queue: VecDeque<Box<str>>) {
-        while let Some(peer) = self.registry.peer_mut(conn) {
-            if let Some(pending) = &mut peer.pending {
-                pending.queued_bytes = queue.iter().map(|text| text.len() + 64).sum();
-                pending.queue = queue;
-                if pending.queued_bytes > self.config.limits.message_unauthenticated {
-                    return;
-                }
-                break;
-            }
-            let Some(text) = queue.pop_front() else { break };
-            self.charged(conn, text.len(), |server| server.frame(conn, &text));
+    /// Handles what has waited for a decision, in slices, and no faster than the peer may send
+    /// (R-L3): that it came earlier is no reason to do all of it at once. Meanwhile what follows
+    /// waits behind it; from the next `auth` on all waits again.
+    pub(super) fn run_queue(&mut self, conn: ConnId) {
+        if let Some(peer) = self.registry.peer_mut(conn)
+            && let Some(pending) = &mut peer.pending
+            && pending.stage == Stage::Settled
+            && !core::mem::replace(&mut pending.running, true)
+        {
+            self.start(Job::HandleQueue { conn });
         }
-        self.resume(conn, PAUSED_BY_PENDING);
+    }
+
+    /// Handles the next frame of those that have waited; how many bytes it had. `None` if there is
+    /// none, or it has to wait longer.
+    pub(super) fn handle_queued(&mut self, conn: ConnId) -> Option<usize> {
+        let stops = !self.departed.contains_key(&conn)
+            && self.registry.get(conn)?.paused & (PAUSED_BY_RATE | PAUSED_BY_BUS) != 0;
+        let now = self.now;
+        let peer = self.registry.peer_mut(conn)?;
+        let pending = peer.pending.as_mut().filter(|pending| pending.stage == Stage::Settled)?;
+        if stops {
+            pending.running = false;
+            return None;
+        }
+        let Some(text) = pending.pop() else {
+            peer.pending = None;
+            self.resume(conn, PAUSED_BY_PENDING);
+            return None;
+        };
+        if peer.touch_at <= now {
+            self.touch_session(conn);
+        }
+        self.charged(conn, text.len(), |server| server.frame(conn, &text));
+        Some(text.len())
+    }
+
+    /// A peer is gone: what has waited is handled now or never, and that is no more than others can
+    /// wait for.
+    pub(super) fn finish_queue(&mut self, conn: ConnId) {
+        if self.registry.peer(conn).is_none_or(|peer| peer.pending.is_none()) {
+            return;
+        }
+        let left = self.config.rate.unwrap_or_default().of_a_departed();
+        self.departed.entry(conn).or_insert(left);
+        self.give_up_pending(conn);
+        let enough = self.caused() + self.config.work_burst;
+        while self.caused() < enough && self.handle_queued(conn).is_some() {}
+        let pending = self.registry.peer(conn).and_then(|peer| peer.pending.as_ref());
+        if pending.is_some_and(|pending| !pending.queue.is_empty()) {
+            self.stats.departed_cut_short += 1;
+        }
     }
 }

@@ -65,7 +65,7 @@ impl RateLimit {
 
     /// How many frames and deliveries together a client may still cause with what it had sent
     /// before it left: no more than a full bucket allows.
-    fn of_a_departed(self) -> u64 {
+    pub(super) fn of_a_departed(self) -> u64 {
         u64::from(self.burst.max(1)) * (self.deliveries_per_unit as u64).max(250)
     }
 }
@@ -150,9 +150,8 @@ impl Server {
                 let left = self.config.rate.unwrap_or_default().of_a_departed();
                 self.departed.insert(conn, left);
                 self.resume(conn, PAUSED_BY_RATE | PAUSED_BY_BUS);
-                if let Some(queue) = self.drop_pending(conn) {
-                    self.run_queue(conn, queue);
-                }
+                self.give_up_pending(conn);
+                self.run_queue(conn);
             }
         }
         Ok(())
@@ -193,8 +192,12 @@ impl Server {
             && connection.paused & reason != 0
         {
             connection.paused &= !reason;
-            if connection.paused == 0 {
+            let paused = connection.paused;
+            if paused == 0 {
                 self.out.push(Action::Resume { conn });
+            }
+            if paused & (PAUSED_BY_RATE | PAUSED_BY_BUS) == 0 {
+                self.run_queue(conn);
             }
         }
     }

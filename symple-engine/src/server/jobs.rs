@@ -15,6 +15,8 @@ use super::{ConnId, OfflineReason, Server, remotes::NodeIndex};
 /// a place that is looked at.
 const EFFORT: usize = 4096;
 const EFFORT_FOR_A_PEER: usize = 16;
+/// To read so many bytes is as much as to look at a place.
+const BYTES_PER_EFFORT: usize = 64;
 
 /// Something that is to be done with many peers.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) enum Job {
     Kick { reason: Box<str>, peers: Vec<ConnId> },
     /// Close them because the node shuts down.
     ShutDown { peers: Vec<ConnId> },
+    /// Handle what a peer has sent while its authentication was being decided (R-A11).
+    HandleQueue { conn: ConnId },
     /// Peers of another node arrive that it has told in a part.
     Arrive { node: NodeIndex },
     /// Those of its peers that it has not told of since this pull are offline; from this place on.
@@ -94,6 +98,12 @@ impl Server {
                 if self.registry.peer(conn).is_some() {
                     self.say_goodbye(conn);
                 }
+            }
+            Job::HandleQueue { conn } => {
+                let before = self.caused();
+                let bytes = self.handle_queued(*conn)?;
+                let caused = usize::try_from(self.caused() - before).unwrap_or(EFFORT);
+                return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT + caused);
             }
             Job::Arrive { node } => {
                 let peer = self.next_arrival(*node)?;

@@ -289,6 +289,7 @@ impl Server {
         if self.registry.get(conn).is_none() {
             return Err(EngineError::UnknownConnection(conn));
         }
+        self.finish_queue(conn);
         self.end_session(conn, OfflineReason::Disconnected, true);
         self.departed.remove(&conn);
         self.told_busy.remove(&conn);

@@ -4,10 +4,11 @@ use alloc::{boxed::Box, collections::VecDeque};
 
 use super::{RequestId, claim::Claim};
 
-/// An authentication that is being decided.
+/// An authentication that is being decided, and what waits for it; or what is left of that once it
+/// is decided.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// The question that is open.
+    /// The question that is open, or was the last one.
     pub(super) request: RequestId,
     pub(super) stage: Stage,
     pub(super) claim: Claim,
@@ -20,6 +21,34 @@ pub(super) struct Pending {
     /// What the client has sent meanwhile (R-A11), in order.
     pub(super) queue: VecDeque<Box<str>>,
     pub(super) queued_bytes: usize,
+    /// What is left of the queue is being handled, when the turn comes.
+    pub(super) running: bool,
+}
+
+/// What a frame that waits costs beside its text, in bytes.
+const FRAME_COST: usize = 64;
+
+impl Pending {
+    /// Lets a frame wait behind the others; how many bytes wait now.
+    pub(super) fn push(&mut self, text: &str) -> usize {
+        self.queue.push_back(text.into());
+        self.queued_bytes += text.len() + FRAME_COST;
+        self.queued_bytes
+    }
+
+    /// The next frame.
+    pub(super) fn pop(&mut self) -> Option<Box<str>> {
+        let text = self.queue.pop_front()?;
+        self.queued_bytes -= text.len() + FRAME_COST;
+        Some(text)
+    }
+
+    /// It is decided, or given up: only the queue still matters.
+    pub(super) fn settle(&mut self) {
+        self.stage = Stage::Settled;
+        self.auth = Box::default();
+        self.session = None;
+    }
 }
 
 /// Who is being asked.
@@ -27,4 +56,6 @@ pub(super) struct Pending {
 pub(super) enum Stage {
     Session,
     Hook,
+    /// Nobody any more.
+    Settled,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{ADDRESS, Node, config};
 use symple_engine::server::{
-    AllowedUser, Config, HostCall, Input, PublicMembers, SessionLookup, TransportFault, Verdict,
+    AllowedUser, Config, ConnId, HostCall, Input, PublicMembers, SessionLookup, TransportFault, Verdict,
     Whom,
 };
 use symple_proto::{Fields, UserName};
@@ -518,7 +518,7 @@ fn a_late_result_is_dropped() {
     let gone = node.auth(r#"{"type":"auth","user":"alice"}"#);
     node.disconnect(gone);
     node.forget();
-    let conn = symple_engine::server::ConnId::new(gone.slot, gone.generation + 1);
+    let conn = ConnId::new(gone.slot, gone.generation + 1);
     node.input(Input::Connected { conn, address: ADDRESS }).unwrap();
     node.verdict(allow(&[]));
     node.nothing();
@@ -717,7 +717,7 @@ fn capacity() {
     node.connect();
     assert_eq!(node.seen(), refused("#1.7", 4));
     node.disconnect(conn);
-    node.disconnect(symple_engine::server::ConnId::new(1, 7));
+    node.disconnect(ConnId::new(1, 7));
     node.connect();
     node.nothing();
 
@@ -773,4 +773,129 @@ fn authenticate_again_in_the_own_room() {
     node.forget();
     node.text(alice, r#"{"type":"auth","user":"alice"}"#);
     assert!(node.one().ends_with(r#""rooms":["alice","r"]}"#), "{}", node.log());
+}
+
+/// What waits for a decision: so many messages to a room of its own.
+fn queue_messages(node: &mut Node, conn: ConnId, count: usize) {
+    for n in 0..count {
+        node.text(conn, &format!(r#"{{"type":"message","to":"r","n":{n}}}"#));
+    }
+    node.forget();
+}
+
+/// Messages that have been received, by their numbers.
+fn numbers(node: &mut Node, conn: ConnId) -> Vec<usize> {
+    let received = node.received(conn).into_iter();
+    let number = |text: String| text.split_once("\"n\":")?.1.split(['}', ',']).next()?.parse().ok();
+    let numbers = received.filter_map(number).collect();
+    node.forget();
+    numbers
+}
+
+/// R-A11, R-L3: what has waited for a decision is handled no faster than if it had not, the first
+/// time and when a peer authenticates again; what comes behind it stays behind it.
+#[test]
+fn what_waited_is_charged() {
+    for again in [false, true] {
+        let mut node = Node::new(HOOK());
+        let bob = node.auth(r#"{"type":"auth","user":"bob"}"#);
+        node.verdict(allow(&["r"]));
+        let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+        if again {
+            node.verdict(allow(&["r"]));
+            node.pass(Duration::from_secs(60));
+            node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+        }
+        queue_messages(&mut node, conn, 600);
+        node.verdict(allow(&["r"]));
+        let mut got = numbers(&mut node, bob);
+        assert!((1..=401).contains(&got.len()), "{} at once", got.len());
+        // One more, as if it had been under way when reading stopped.
+        queue_messages(&mut node, conn, 1);
+        assert_eq!(numbers(&mut node, bob), [0; 0]);
+        node.pass(Duration::from_millis(500));
+        got.extend(numbers(&mut node, bob));
+        assert!((401..=501).contains(&got.len()), "{} in half a second", got.len());
+        node.pass(Duration::from_secs(2));
+        got.extend(numbers(&mut node, bob));
+        assert_eq!(got.pop(), Some(0), "what came later is the last");
+        assert_eq!(got.len(), 600);
+        // Nothing waits any more.
+        queue_messages(&mut node, bob, 1);
+        node.text(conn, r#"{"type":"message","to":"r","n":7}"#);
+        assert_eq!(numbers(&mut node, bob), [7]);
+        assert_eq!(got, (0..got.len()).collect::<Vec<_>>(), "in order");
+    }
+}
+
+/// R-A11: what has waited is handled in slices, as whatever concerns many peers: others are heard
+/// between them.
+#[test]
+fn what_waited_is_cut_into_slices() {
+    let mut node = Node::new(config(|config| {
+        config.hook = true;
+        config.rate = None;
+        config.work_burst = 100;
+    }));
+    let mut bob = None;
+    for n in 0..20 {
+        bob = Some(node.auth(&format!(r#"{{"type":"auth","user":"bob{n}"}}"#)));
+        node.verdict(allow(&["r"]));
+    }
+    let bob = bob.unwrap();
+    let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+    queue_messages(&mut node, conn, 300);
+    node.verdict(allow(&["r"]));
+    let (mut got, mut slices) = (numbers(&mut node, bob), 1);
+    while node.server.poll_timeout() == Some(node.now) {
+        assert!(got.len() <= slices * 6, "{} in {slices} slices", got.len());
+        if slices == 3 {
+            node.text(conn, r#"{"type":"message","to":"r","n":300}"#);
+        }
+        node.input(Input::Timeout).unwrap();
+        slices += 1;
+        got.extend(numbers(&mut node, bob));
+    }
+    assert_eq!(got, (0..=300).collect::<Vec<_>>());
+}
+
+/// R-A11, R-L3: a client that leaves before what has waited is handled does not keep others
+/// waiting for it, whether a decision is still open or not. What it had sent is handled within
+/// bounds.
+#[test]
+fn what_waited_of_a_client_that_is_gone() {
+    for (decided, said) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut node = Node::new(config(|config| {
+            config.hook = true;
+            config.work_burst = 200;
+        }));
+        let bob = node.auth(r#"{"type":"auth","user":"bob"}"#);
+        node.verdict(allow(&["r"]));
+        let conn = node.auth(r#"{"type":"auth","user":"alice"}"#);
+        node.verdict(allow(&["r"]));
+        node.text(conn, r#"{"type":"auth","user":"alice"}"#);
+        queue_messages(&mut node, conn, 900);
+        let mut got = Vec::new();
+        if decided {
+            node.verdict(allow(&["r"]));
+            got.extend(numbers(&mut node, bob));
+            assert!(got.len() < 450);
+        }
+        if said {
+            node.input(Input::Departed { conn }).unwrap();
+            let slice = numbers(&mut node, bob);
+            assert!(slice.len() <= 201, "{}", slice.len());
+            got.extend(slice);
+        }
+        node.input(Input::Disconnected { conn }).unwrap();
+        let offline = node.received(bob).pop().unwrap();
+        assert!(offline.contains(r#""online":false"#), "{offline}");
+        let slice = numbers(&mut node, bob);
+        assert!((1..=201).contains(&slice.len()), "{}", slice.len());
+        got.extend(slice);
+        assert_eq!(got, (0..got.len()).collect::<Vec<_>>());
+        assert_eq!(node.server.stats().departed_cut_short, 1);
+        node.pass(Duration::from_secs(60));
+        assert_eq!(numbers(&mut node, bob), [0; 0]);
+    }
 }
