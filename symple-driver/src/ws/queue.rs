@@ -1,7 +1,7 @@
 //! What waits to be written to a connection.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     io::IoSlice,
     sync::{
         Arc,
@@ -163,6 +163,20 @@ impl Parts {
         list.parts.push_back(part);
     }
 
+    /// Takes the first part, if others have it, too.
+    fn take_shared_front(&mut self) -> Option<Part> {
+        let list = self.0.as_mut()?;
+        if !list.parts.front()?.shared {
+            return None;
+        }
+        let part = list.parts.pop_front()?;
+        list.shared -= part.bytes.len();
+        if list.parts.is_empty() {
+            self.0 = None;
+        }
+        Some(part)
+    }
+
     /// Drops at most so many bytes of the first part. How many that were, and whether the part is
     /// shared; none if there is no part.
     fn drop_front(&mut self, count: usize) -> Option<(usize, bool)> {
@@ -209,6 +223,46 @@ struct Notes {
     next_pong: Option<Vec<u8>>,
     /// What others have addressed to the receiver, in order (R-L8).
     addressed: VecDeque<Addressed>,
+    /// How many bytes of it each of them has, and all together. These are kept as frames come and
+    /// go: to add them up for each frame would cost more the more waits.
+    sums: BTreeMap<SenderId, usize>,
+    sum: usize,
+}
+
+impl Notes {
+    /// How many bytes wait that this sender has addressed to the receiver.
+    fn sum_of(&self, sender: SenderId) -> usize {
+        self.sums.get(&sender).copied().unwrap_or_default()
+    }
+
+    /// Remembers a frame of so many bytes, that ends there.
+    fn add(&mut self, sender: SenderId, end: u64, len: usize) {
+        self.sum += len;
+        *self.sums.entry(sender).or_default() += len;
+        match self.addressed.back_mut() {
+            Some(last) if last.sender == sender && last.len < Addressed::TOGETHER => {
+                last.len += len;
+                last.end = end;
+            }
+            _ => self.addressed.push_back(Addressed { sender, end, len }),
+        }
+    }
+
+    /// Forgets what has been written.
+    fn forget_written(&mut self) {
+        let written = self.written;
+        while self.addressed.front().is_some_and(|addressed| addressed.end <= written)
+            && let Some(Addressed { sender, len, .. }) = self.addressed.pop_front()
+        {
+            self.sum -= len;
+            if let Entry::Occupied(mut sum) = self.sums.entry(sender) {
+                *sum.get_mut() -= len;
+                if *sum.get() == 0 {
+                    sum.remove();
+                }
+            }
+        }
+    }
 }
 
 /// A number that names a sender.
@@ -275,23 +329,11 @@ impl OutQueue {
         // As long as little waits there is no need to know whose it is.
         if self.len + len > limit / 16 {
             let notes = self.notes.get_or_insert_default();
-            let (mut own, mut all) = (0, 0);
-            for addressed in &notes.addressed {
-                all += addressed.len;
-                own += if addressed.sender == sender { addressed.len } else { 0 };
-            }
             let beyond = |waits: usize, part: usize| waits > 0 && waits + len > limit / part;
-            if beyond(own, 4) || beyond(all, 2) || beyond(self.len, 1) {
+            if beyond(notes.sum_of(sender), 4) || beyond(notes.sum, 2) || beyond(self.len, 1) {
                 return Err(TooMuch);
             }
-            let end = notes.written + (self.len + len) as u64;
-            match notes.addressed.back_mut() {
-                Some(last) if last.sender == sender && last.len < Addressed::TOGETHER => {
-                    last.len += len;
-                    last.end = end;
-                }
-                _ => notes.addressed.push_back(Addressed { sender, end, len }),
-            }
+            notes.add(sender, notes.written + (self.len + len) as u64, len);
         }
         self.push_text(frame, buffers);
         Ok(())
@@ -407,10 +449,8 @@ impl OutQueue {
     fn note_written(&mut self, count: usize, buffers: &mut Buffers) {
         let Some(notes) = &mut self.notes else { return };
         notes.written += count as u64;
+        notes.forget_written();
         let written = notes.written;
-        while notes.addressed.front().is_some_and(|addressed| addressed.end <= written) {
-            notes.addressed.pop_front();
-        }
         if notes.pong.is_some_and(|end| end <= written) {
             notes.pong = None;
             if let Some(payload) = notes.next_pong.take() {
@@ -447,22 +487,31 @@ impl OutQueue {
         }
     }
 
-    /// Drops everything but the rest of a frame that has been written in part.
+    /// Drops everything but the rest of a frame that has been written in part. Where others have
+    /// that frame, too, it stays shared with them: to drop what waits must not take memory.
     pub(crate) fn discard(&mut self, buffers: &mut Buffers) {
         if self.frame_left == 0 {
             return self.clear(buffers);
         }
-        let mut rest = Vec::with_capacity(self.frame_left);
-        let parts = self.parts.iter().map(|part| &*part.bytes);
-        for part in parts.chain([&self.tail.as_slice()[self.written..]]) {
-            let wanted = self.frame_left - rest.len();
-            rest.extend_from_slice(&part[..wanted.min(part.len())]);
+        let (frame_left, shared) = (self.frame_left, self.parts.take_shared_front());
+        if let Some(part) = shared {
+            // A shared part is one frame.
+            self.len -= part.bytes.len();
+            self.clear(buffers);
+            self.len = part.bytes.len();
+            self.parts.push_back(part);
+        } else {
+            let mut rest = Vec::with_capacity(frame_left);
+            let parts = self.parts.iter().map(|part| &*part.bytes);
+            for part in parts.chain([&self.tail.as_slice()[self.written..]]) {
+                let wanted = frame_left - rest.len();
+                rest.extend_from_slice(&part[..wanted.min(part.len())]);
+            }
+            self.clear(buffers);
+            self.len = rest.len();
+            self.tail = Tail::Small(rest);
+            buffers.waiting += self.len;
         }
-        let frame_left = self.frame_left;
-        self.clear(buffers);
-        self.len = rest.len();
-        self.tail = Tail::Small(rest);
-        buffers.waiting += self.len;
         self.frame_left = frame_left;
     }
 
@@ -591,6 +640,29 @@ mod tests {
     }
 
     proptest! {
+        /// R-L8: the sums of what is addressed are those of what is remembered, whatever comes and
+        /// goes.
+        #[test]
+        fn sums_are_kept(steps in prop::collection::vec((0..4_u64, 0..30_000_usize), 1..200)) {
+            let (mut queue, mut buffers) = (OutQueue::default(), Buffers::default());
+            for (sender, size) in steps {
+                let payload = Bytes::from(vec![b'x'; size]);
+                if sender == 0 && !queue.is_empty() {
+                    queue.advance(size.clamp(1, queue.len()), &mut buffers);
+                } else {
+                    let mut frame = TextFrame::new(&payload);
+                    let _ = queue.push_addressed(sender, &mut frame, 200_000, &mut buffers);
+                }
+                let Some(notes) = &queue.notes else { continue };
+                let mut sums = BTreeMap::new();
+                for addressed in &notes.addressed {
+                    *sums.entry(addressed.sender).or_insert(0) += addressed.len;
+                }
+                prop_assert_eq!(notes.sum, sums.values().sum::<usize>());
+                prop_assert_eq!(&notes.sums, &sums);
+            }
+        }
+
         /// However the bytes leave, they are the frames; and what is discarded leaves a whole one.
         #[test]
         fn frames_stay_whole(
@@ -635,7 +707,7 @@ mod tests {
             let end = ends.into_iter().find(|end| *end >= at).unwrap();
             prop_assert_eq!(all(&queue), &expected[at..end]);
             prop_assert_eq!(queue.len(), end - at);
-            prop_assert_eq!(buffers.waiting, queue.len());
+            prop_assert_eq!(buffers.waiting, queue.len() - queue.parts.shared());
             queue.clear(&mut buffers);
             prop_assert_eq!(buffers.waiting, 0);
             prop_assert_eq!(buffers.shared.load(Ordering::Relaxed), 0);
