@@ -262,7 +262,9 @@ impl<R: Runtime> Shard<R> {
         {
             up.drained(&mut self.table, id);
         }
-        for (sender, text) in std::mem::take(&mut self.table.undelivered) {
+        while self.table.has_room()
+            && let Some((sender, text)) = self.table.undelivered.pop_first()
+        {
             up.undelivered(&mut self.table, sender, text);
         }
     }

@@ -5,7 +5,7 @@ mod turn;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque, btree_map},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -62,8 +62,6 @@ const READS: Duration = Duration::from_millis(500);
 const READS_PART: usize = 4;
 /// When no more than so many bytes are queued for a connection, it has taken what it was sent.
 const DRAINED: usize = 32 * 1024;
-/// How many frames that were not delivered are told of at once.
-const UNDELIVERED: usize = 256;
 
 /// What stands in a slot.
 pub(crate) enum Entry<S> {
@@ -101,8 +99,9 @@ pub(crate) struct ConnectionTable<S> {
     pub(crate) overflowed: VecDeque<ConnId>,
     /// Those that have taken what they were sent, where the engine wants to know.
     pub(crate) drained: VecDeque<ConnId>,
-    /// What was refused of what someone has addressed to a receiver, and by whom (R-L8).
-    pub(crate) undelivered: Vec<(ConnId, Text)>,
+    /// By sender: what was refused of what it has addressed to a receiver, and it has not been told
+    /// of (R-L8). Each has one place, which it cannot take from others.
+    pub(crate) undelivered: BTreeMap<ConnId, Text>,
     /// Peers of the host's own that the engine has closed.
     pub(crate) closed_virtuals: Vec<ConnId>,
     /// Those that have ended.
@@ -153,7 +152,7 @@ impl<S: Socket> ConnectionTable<S> {
             full_at: UNFLUSHED,
             overflowed: VecDeque::new(),
             drained: VecDeque::new(),
-            undelivered: Vec::new(),
+            undelivered: BTreeMap::new(),
             closed_virtuals: Vec::new(),
             ended: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -374,9 +373,9 @@ impl<S: Socket> ConnectionTable<S> {
             worker.send(text, self.input, sender);
         }
         if let Some(sender) = sender.filter(|_| refused)
-            && self.undelivered.len() < UNDELIVERED
+            && let btree_map::Entry::Vacant(place) = self.undelivered.entry(sender)
         {
-            self.undelivered.push((sender, text.clone()));
+            place.insert(text.clone());
         }
     }
 
