@@ -133,8 +133,11 @@ pub(crate) struct Connection<S> {
     /// Its socket is broken, or has nothing more to do.
     pub(crate) ended: bool,
     /// When it entered its phase. In [`Phase::Open`]: when the message began that has begun and is
-    /// not complete; [`Timestamp::MAX`] if there is none.
+    /// not complete, or would have begun if all the time since then had counted;
+    /// [`Timestamp::MAX`] if there is none.
     pub(crate) since: Timestamp,
+    /// When reading was last paused.
+    paused_at: Timestamp,
     /// When anything was last read.
     pub(crate) last_read: Timestamp,
     /// When it was pinged; [`Timestamp::MAX`] if it has been heard since.
@@ -148,6 +151,15 @@ pub(crate) struct Connection<S> {
 /// The name of a connection as one number.
 fn number(id: ConnId) -> u64 {
     u64::from(id.slot) << 32 | u64::from(id.generation)
+}
+
+/// How much of a pause counts for a message that has begun (R-L9).
+fn that_counts(paused: Duration, message_timeout: Duration) -> Duration {
+    /// Which part of it.
+    const PART: u32 = 4;
+    /// Which part of the time for a message it is at most.
+    const MOST: u32 = 8;
+    (paused / PART).min(message_timeout / MOST)
 }
 
 impl<S: Socket> Connection<S> {
@@ -185,6 +197,7 @@ impl<S: Socket> Connection<S> {
             over_limit_since: 0,
             ended: false,
             since: now,
+            paused_at: now,
             last_read: now,
             pinged: Timestamp::MAX,
             last_write: now,
@@ -235,6 +248,24 @@ impl<S: Socket> Connection<S> {
         match self.phase {
             _ if self.ended => false,
             Phase::Handshake | Phase::Closing => true,
+    /// Nothing is to be read from it for now.
+    pub(crate) fn pause(&mut self, now: Timestamp) {
+        if !self.paused {
+            self.paused = true;
+            self.paused_at = now;
+        }
+    }
+
+    /// It is to be read from again. Of the time in which it was not, a part counts for the message
+    /// that has begun: a client may be the reason why it is not read from, and must not hold a
+    /// message for ever so. But no single pause, which may be the server's, takes much of its time.
+    pub(crate) fn resume(&mut self, now: Timestamp, message_timeout: Duration) {
+        if std::mem::take(&mut self.paused) && self.is_open() && self.since != Timestamp::MAX {
+            let paused = now.since(self.paused_at);
+            self.since += paused - that_counts(paused, message_timeout);
+        }
+    }
+
             Phase::Open => self.leaving || !self.paused && !self.oversized,
             Phase::Ending { linger, .. } => linger,
             Phase::Deciding(_) => false,
@@ -358,16 +389,21 @@ impl<S: Socket> Connection<S> {
             Phase::Closing | Phase::Ending { .. } => after(self.since, config.close_timeout),
             Phase::Open => {
                 let alive = match self.pinged {
+    /// When the message must be complete that has begun.
+    fn message_deadline(&self, timeout: Duration) -> Timestamp {
+        if self.since == Timestamp::MAX || timeout.is_zero() {
+            return Timestamp::MAX;
+        }
+        let deadline = self.since + timeout;
+        // Time stands still while nothing is read, but it may have been over before.
+        if self.paused && deadline > self.paused_at { Timestamp::MAX } else { deadline }
+    }
+
                     _ if config.ping_interval.is_zero() => Timestamp::MAX,
                     Timestamp::MAX => self.last_read + self.ping_interval(config),
                     pinged => after(pinged, config.pong_timeout),
                 };
-                let unfinished = match self.since {
-                    Timestamp::MAX => Timestamp::MAX,
-                    _ if self.paused => Timestamp::MAX,
-                    since => after(since, config.message_timeout),
-                };
-                let alive = alive.min(unfinished);
+                let alive = alive.min(self.message_deadline(config.message_timeout));
                 if self.out.is_empty() {
                     alive
                 } else {
@@ -391,7 +427,7 @@ impl<S: Socket> Connection<S> {
             !duration.is_zero() && start != Timestamp::MAX && start + duration <= now
         };
         match self.phase {
-            Phase::Open if !self.paused && over(self.since, config.message_timeout) => {
+            Phase::Open if self.message_deadline(config.message_timeout) <= now => {
                 self.since = Timestamp::MAX;
                 Due::Unfinished
             }
@@ -407,6 +443,22 @@ impl<S: Socket> Connection<S> {
                 Due::Ping
             }
             _ => Due::Drop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-L9: of the time in which a client is not read from a quarter counts, and no single pause
+    /// takes more than an eighth of the time for a message.
+    #[test]
+    fn pauses_count_in_part() {
+        let timeout = Duration::from_secs(30);
+        for (paused, counts) in [(0, 0), (400, 100), (15_000, 3_750), (600_000, 3_750)] {
+            let [paused, counts] = [paused, counts].map(Duration::from_millis);
+            assert_eq!(that_counts(paused, timeout), counts);
         }
     }
 }

@@ -451,7 +451,7 @@ impl<S: Socket> ConnectionTable<S> {
 
     pub(crate) fn pause(&mut self, id: ConnId) {
         match self.get(id) {
-            Some(conn) => conn.paused = true,
+            Some(conn) => conn.pause(now),
             None => {
                 if let Some(remote) = self.remote(id) {
                     remote.paused = true;
@@ -462,15 +462,11 @@ impl<S: Socket> ConnectionTable<S> {
     }
 
     pub(crate) fn resume(&mut self, id: ConnId) {
-        let now = self.now;
+        let (now, message_timeout) = (self.now, self.config.message_timeout);
         if let Some(conn) = self.get(id) {
-            conn.paused = false;
+            conn.resume(now, message_timeout);
             conn.oversized = false;
             conn.last_read = now;
-            if conn.is_open() && conn.since != Timestamp::MAX {
-                // The time in which nothing was read does not count.
-                conn.since = now;
-            }
             std::task::Wake::wake_by_ref(&conn.waker);
             self.schedule(id);
         } else {

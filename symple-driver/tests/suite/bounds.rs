@@ -116,6 +116,24 @@ fn messages_that_do_not_end() {
     assert_eq!(block_on(server.handle().stats()).unwrap().engine.unfinished, 3);
 }
 
+/// R-L9: who gets itself paused again and again cannot hold a message for ever.
+#[test]
+fn pauses_do_not_keep_a_message() {
+    let server = start(|config| {
+        config.message_timeout = Duration::from_millis(200);
+        config.engine.rate =
+            Some(RateLimit { units_per_second: 400, burst: 8, ..RateLimit::default() });
+    });
+    let mut alice = Client::join(&server, "alice", &[]);
+    let pings = frame(0x8a, b"").repeat(20_000);
+    let bytes = [frame(0x01, b"{"), pings].concat();
+    alice.ws.get_mut().write_all(&bytes).unwrap();
+    assert_eq!(alice.closed(), 1008);
+    let stats = block_on(server.handle().stats()).unwrap().engine;
+    assert!(stats.paused > 1, "{}", stats.paused);
+    assert_eq!(stats.unfinished, 1);
+}
+
 /// R-L3: gone is gone. Who has sent more than its rate and leaves is offline at once, with a
 /// goodbye or without, and what it had sent is delivered.
 #[test]
