@@ -219,6 +219,11 @@ impl<S: Socket> Connection<S> {
         self.backlog.as_ref().map_or(0, |backlog| backlog.len()) + self.decoder.held()
     }
 
+    /// How many bytes wait in memory for it, either way, as they were counted last (R-L7).
+    pub(crate) fn waits(&self) -> usize {
+        self.out.len() + self.held + self.io.counted()
+    }
+
     /// Drops the input that has not been handled.
     pub(crate) fn forget_input(&mut self) {
         self.backlog = None;
@@ -243,11 +248,6 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// True if what the client sends is of interest, or at least its end is.
-    pub(crate) fn wants_input(&self) -> bool {
-        match self.phase {
-            _ if self.ended => false,
-            Phase::Handshake | Phase::Closing => true,
     /// Nothing is to be read from it for now.
     pub(crate) fn pause(&mut self, now: Timestamp) {
         if !self.paused {
@@ -266,6 +266,11 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// True if what the client sends is of interest, or at least its end is.
+    pub(crate) fn wants_input(&self) -> bool {
+        match self.phase {
+            _ if self.ended => false,
+            Phase::Handshake | Phase::Closing => true,
             Phase::Open => self.leaving || !self.paused && !self.oversized,
             Phase::Ending { linger, .. } => linger,
             Phase::Deciding(_) => false,
@@ -331,6 +336,12 @@ impl<S: Socket> Connection<S> {
     /// How many bytes that was, and what is next.
     #[must_use]
     pub(crate) fn flush(&mut self, now: Timestamp, buffers: &mut Buffers) -> (usize, Flushed) {
+        let flushed = self.write(now, buffers);
+        self.io.count(&mut buffers.waiting);
+        flushed
+    }
+
+    fn write(&mut self, now: Timestamp, buffers: &mut Buffers) -> (usize, Flushed) {
         let mut cx = Context::from_waker(&self.task);
         let mut sent = 0;
         while !self.out.is_empty() {
@@ -378,6 +389,16 @@ impl<S: Socket> Connection<S> {
         config.ping_interval - less.mul_f64(f64::from(spread) / f64::from(u32::MAX))
     }
 
+    /// When the message must be complete that has begun.
+    fn message_deadline(&self, timeout: Duration) -> Timestamp {
+        if self.since == Timestamp::MAX || timeout.is_zero() {
+            return Timestamp::MAX;
+        }
+        let deadline = self.since + timeout;
+        // Time stands still while nothing is read, but it may have been over before.
+        if self.paused && deadline > self.paused_at { Timestamp::MAX } else { deadline }
+    }
+
     /// When the deadlines must be looked at next.
     pub(crate) fn deadline(&self, config: &Config) -> Timestamp {
         let after = |start: Timestamp, duration: Duration| {
@@ -389,16 +410,6 @@ impl<S: Socket> Connection<S> {
             Phase::Closing | Phase::Ending { .. } => after(self.since, config.close_timeout),
             Phase::Open => {
                 let alive = match self.pinged {
-    /// When the message must be complete that has begun.
-    fn message_deadline(&self, timeout: Duration) -> Timestamp {
-        if self.since == Timestamp::MAX || timeout.is_zero() {
-            return Timestamp::MAX;
-        }
-        let deadline = self.since + timeout;
-        // Time stands still while nothing is read, but it may have been over before.
-        if self.paused && deadline > self.paused_at { Timestamp::MAX } else { deadline }
-    }
-
                     _ if config.ping_interval.is_zero() => Timestamp::MAX,
                     Timestamp::MAX => self.last_read + self.ping_interval(config),
                     pinged => after(pinged, config.pong_timeout),

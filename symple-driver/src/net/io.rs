@@ -23,6 +23,10 @@ pub(crate) enum Io<S> {
 pub(crate) struct Tls<S> {
     socket: S,
     session: ServerConnection,
+    /// How many bytes it has taken that the socket has not, about: rustls does not say it.
+    waiting: usize,
+    /// How many of them have been counted (R-L7).
+    counted: usize,
 }
 
 impl<S: Socket> Io<S> {
@@ -30,11 +34,35 @@ impl<S: Socket> Io<S> {
         let Some(config) = tls else { return Ok(Self::Plain(socket)) };
         let mut session = ServerConnection::new(config)?;
         session.set_buffer_limit(Some(TLS_BUFFER));
-        Ok(Self::Tls(Box::new(Tls { socket, session })))
+        Ok(Self::Tls(Box::new(Tls { socket, session, waiting: 0, counted: 0 })))
     }
 
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Counts what has been encrypted and waits for the socket (R-L7): adds what has come since the
+    /// last time, and takes away what has gone.
+    pub(crate) fn count(&mut self, total: &mut usize) {
+        if let Self::Tls(tls) = self {
+            *total = *total - tls.counted + tls.waiting;
+            tls.counted = tls.waiting;
+        }
+    }
+
+    /// How many bytes were counted so.
+    pub(crate) fn counted(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.counted,
+        }
+    }
+
+    /// Drops what has been encrypted from the total: there will be no socket that takes it.
+    pub(crate) fn count_no_more(&mut self, total: &mut usize) {
+        if let Self::Tls(tls) = self {
+            *total -= std::mem::take(&mut tls.counted);
+        }
     }
 
     /// The TLS handshake is under way: what is read may take long to be answered.
@@ -63,6 +91,7 @@ impl<S: Socket> Io<S> {
             Self::Tls(tls) => {
                 ready!(tls.poll_flush(cx))?;
                 let count = tls.session.writer().write(buf)?;
+                tls.waiting = count;
                 // What the socket does not take now goes out before anything else does.
                 let _ = tls.poll_flush(cx)?;
                 Poll::Ready(Ok(count))
@@ -130,11 +159,12 @@ impl<S: Socket> Tls<S> {
             let mut socket = Blocking { socket: &mut self.socket, cx };
             match self.session.write_tls(&mut socket) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(count) => self.waiting = self.waiting.saturating_sub(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        self.waiting = 0;
         Poll::Ready(Ok(()))
     }
 }

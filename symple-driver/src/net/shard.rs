@@ -414,6 +414,7 @@ impl<R: Runtime> Shard<R> {
         if let Some(conn) = self.table.get(id)
             && let Phase::Open | Phase::Closing = conn.phase
             && !conn.overflowed
+            && !conn.ended
         {
             conn.backlog = Some(backlog);
         }

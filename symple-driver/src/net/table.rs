@@ -1,6 +1,8 @@
 //! The connections of a thread, and what can be done to them.
 
 mod remote;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::{
@@ -60,6 +62,9 @@ const COPIED: usize = 512;
 /// it is decided who is closed: it may just have been kept waiting itself.
 const READS: Duration = Duration::from_millis(500);
 const READS_PART: usize = 4;
+/// What waits for a client that is being closed is dropped first, if it is more than so many bytes:
+/// to drop less makes no room.
+const REST: usize = 4 * 1024;
 /// When no more than so many bytes are queued for a connection, it has taken what it was sent.
 const DRAINED: usize = 32 * 1024;
 
@@ -199,6 +204,7 @@ impl<S: Socket> ConnectionTable<S> {
                 self.sockets -= 1;
                 self.leave_handshake(&conn.phase);
                 conn.out.clear(&mut self.buffers);
+                conn.io.count_no_more(&mut self.buffers.waiting);
                 self.held -= conn.held;
                 Some(conn)
             }
@@ -232,14 +238,19 @@ impl<S: Socket> ConnectionTable<S> {
         }
     }
 
-    /// The connection's socket is broken, or has nothing more to do.
+    /// The connection's socket is broken, or has nothing more to do: nothing waits for it any more.
     pub(crate) fn end(&mut self, id: ConnId) {
-        let Some(conn) = self.get(id) else {
+        let Self { entries, buffers, .. } = self;
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else {
             self.remote_connected(id);
             return self.command(id, WorkerCommand::End(id));
         };
-        if !std::mem::replace(&mut conn.ended, true) {
+        if conn.id == id && !std::mem::replace(&mut conn.ended, true) {
+            conn.out.clear(buffers);
+            conn.io.count_no_more(&mut buffers.waiting);
+            conn.forget_input();
             self.ended.push_back(id);
+            self.count_held(id);
         }
     }
 
@@ -450,6 +461,7 @@ impl<S: Socket> ConnectionTable<S> {
     }
 
     pub(crate) fn pause(&mut self, id: ConnId) {
+        let now = self.now;
         match self.get(id) {
             Some(conn) => conn.pause(now),
             None => {

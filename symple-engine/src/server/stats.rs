@@ -38,7 +38,8 @@ pub struct Stats {
     pub unfinished: u64,
     /// Clients that left behind more than was still handled (R-L3).
     pub departed_cut_short: u64,
-    /// Frames refused because too much of what was addressed to their receiver waited (R-L8).
+    /// Times that frames of a sender were refused because too much of what was addressed to their
+    /// receiver waited (R-L8): several at a time count once.
     pub undelivered: u64,
     /// Connections closed because they did not read (R-L4).
     pub too_slow: u64,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::common::{ADDRESS, Node, config};
 use symple_engine::server::{
-    AllowedUser, Config, ConnId, HostCall, Input, PublicMembers, SessionLookup, TransportFault, Verdict,
-    Whom,
+    AllowedUser, Config, ConnId, HostCall, Input, PublicMembers, SessionLookup, TransportFault,
+    Verdict, Whom,
 };
 use symple_proto::{Fields, UserName};
 

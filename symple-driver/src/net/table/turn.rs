@@ -185,7 +185,8 @@ impl<S: Socket> ConnectionTable<S> {
         }
     }
 
-    /// Closes those for which most waits, if too much waits in all (R-L7).
+    /// Closes those for which most waits, if too much waits in all (R-L7). Before all others go those
+    /// that are closed already, and only wait for their client to take the rest: they are dropped.
     pub(crate) fn shed(&mut self) {
         let limit = self.config.outbound_total;
         let own = self.buffers.waiting + self.held;
@@ -210,23 +211,35 @@ impl<S: Socket> ConnectionTable<S> {
         if own * self.config.threads.get() < others + own {
             return;
         }
-        let mut most: Vec<(usize, ConnId)> = (self.entries.iter().flatten())
+        // In ascending order: the last go first.
+        let mut most: Vec<(bool, usize, ConnId)> = (self.entries.iter().flatten())
             .filter_map(|entry| match entry {
                 Entry::Connection(conn) if conn.takes_texts() => {
                     let reads = self.now.since(conn.last_write) < READS;
                     let part = if reads { READS_PART } else { 1 };
-                    Some(((conn.out.len() + conn.held) / part, conn.id))
+                    Some((false, conn.waits() / part, conn.id))
+                }
+                Entry::Connection(conn) if !conn.is_open() && !conn.ended => {
+                    let waits = conn.waits();
+                    (waits > REST).then_some((true, waits, conn.id))
                 }
                 _ => None,
             })
-            .filter(|(waits, _)| *waits > 0)
+            .filter(|(_, waits, _)| *waits > 0)
             .collect();
         most.sort_unstable();
-        while waiting(self) > limit / 4 * 3
-            && let Some((_, id)) = most.pop()
+        // What has been encrypted for those that are told why goes with their socket.
+        let mut going = 0;
+        while waiting(self) - going > limit / 4 * 3
+            && let Some((closing, _, id)) = most.pop()
         {
             self.stats.shed += 1;
-            self.overflow(id);
+            going += self.get(id).map_or(0, |conn| if closing { 0 } else { conn.io.counted() });
+            if closing {
+                self.end(id);
+            } else {
+                self.overflow(id);
+            }
         }
     }
 
