@@ -342,6 +342,10 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[error("the server has crashed")]
 pub struct Crashed;
 
+/// How many bytes the system takes for a connection before it has sent them.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 256 * 1024;
+
 /// Listens at all addresses of a name.
 fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
@@ -356,6 +360,10 @@ fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
         }
         // Accepted sockets have it from the listener: what is written is written for a reason.
         socket.set_tcp_nodelay(true)?;
+        // And this: of what a client does not read the system would hold as much again as the server
+        // does (R-L4), and once it has too little memory for that it drops what is sent to others.
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        socket.set_tcp_notsent_lowat(UNSENT)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         listeners.push(socket.into());
@@ -429,5 +437,25 @@ impl Drop for Server {
         self.handle.status.stopped.store(true, Ordering::Relaxed);
         // One that has no room for it is awake.
         let _ = self.handle.requests.try_send(CoreRequest::Wake);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// R-L4: what the system takes of what a client does not read is bounded, too.
+    #[test]
+    fn accepted_sockets_have_it_from_the_listener() {
+        let listener = listen("127.0.0.1:0").unwrap().remove(0);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
     }
 }
