@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     vec::Vec,
@@ -23,6 +23,7 @@ use super::{
     outbox::Outbox,
     registry::{Connection, Registry, Session},
     rooms::{Keys, RoomIndex},
+    roster::Echoes,
     shutdown::Shutdown,
     timers::{Timer, Timers},
 };
@@ -71,10 +72,10 @@ pub struct Server {
     pub(super) jobs: VecDeque<Job>,
     /// Some of it is being done.
     pub(super) working: bool,
-    /// The peers that are still to be told of others: of whom, in ascending order.
-    pub(super) rosters: BTreeMap<ConnId, Vec<ConnId>>,
+    /// The peers that are still to be told of others: of whom.
+    pub(super) rosters: BTreeMap<ConnId, BTreeSet<ConnId>>,
     /// What these peers have sent to themselves; it comes back behind their rosters.
-    pub(super) echoes: BTreeMap<ConnId, Vec<Text>>,
+    pub(super) echoes: BTreeMap<ConnId, Echoes>,
     /// Clients that have left and are still heard: how much of what they had sent may be handled.
     pub(super) departed: BTreeMap<ConnId, u64>,
     /// Senders that were told that a receiver is too slow: when.

@@ -11,6 +11,14 @@ use alloc::vec::Vec;
 
 use super::{Action, ConnId, PresenceMode, Server, Text, presence::presence};
 
+/// What a peer has sent to itself and is to have back later.
+#[derive(Debug, Default)]
+pub(super) struct Echoes {
+    texts: Vec<Text>,
+    /// How many bytes they have together.
+    bytes: usize,
+}
+
 impl Server {
     /// Tells a peer of others that it can see now: of some at once, of the rest as fast as it
     /// reads.
@@ -22,18 +30,15 @@ impl Server {
         let at_once = self.registry.peer(conn).is_some_and(|peer| peer.of_host);
         if let Some(untold) = self.rosters.get_mut(&conn) {
             self.deliveries_elsewhere += others.len() as u64;
-            untold.extend_from_slice(others);
-            untold.sort_unstable();
-            untold.dedup();
+            untold.extend(others);
             return;
         }
         let (mut sent, burst) = (0, self.config.roster_burst);
         for (at, other) in others.iter().enumerate() {
             if sent >= burst && at > 0 && !at_once {
-                let mut untold = Vec::from(&others[at..]);
+                let untold = &others[at..];
                 self.deliveries_elsewhere += untold.len() as u64;
-                untold.sort_unstable();
-                self.rosters.insert(conn, untold);
+                self.rosters.insert(conn, untold.iter().copied().collect());
                 self.out.push(Action::AwaitDrain { conn });
                 return;
             }
@@ -47,7 +52,7 @@ impl Server {
         self.registry.mark_rooms_of(conn);
         let (mut sent, burst) = (0, self.config.roster_burst.max(1));
         while sent < burst
-            && let Some(other) = untold.pop()
+            && let Some(other) = untold.pop_last()
         {
             // It may be gone by now, or in other rooms.
             if self.registry.shares_marked(other) {
@@ -59,7 +64,7 @@ impl Server {
             self.out.push(Action::AwaitDrain { conn });
             return;
         }
-        for text in self.echoes.remove(&conn).into_iter().flatten() {
+        for text in self.echoes.remove(&conn).unwrap_or_default().texts {
             self.out.receivers().push(conn);
             self.out.send_from(conn, 0, || text);
         }
@@ -81,12 +86,13 @@ impl Server {
         /// frame that is to show that the roster is complete is short.
         const MAX_BYTES: usize = 64 * 1024;
         drop(self.out.take_pending());
-        let echoes = self.echoes.get(&conn).into_iter().flatten();
-        let kept: usize = echoes.map(|echo| echo.as_bytes().len()).sum();
+        let kept = self.echoes.get(&conn).map_or(0, |echoes| echoes.bytes);
         if kept + text.as_bytes().len() > MAX_BYTES {
             return self.undelivered(conn, &text);
         }
-        self.echoes.entry(conn).or_default().push(text);
+        let echoes = self.echoes.entry(conn).or_default();
+        echoes.bytes += text.as_bytes().len();
+        echoes.texts.push(text);
     }
 
     /// Sends a peer the presence of another one; how many bytes that is.
@@ -100,7 +106,7 @@ impl Server {
 
     /// True if the first peer is still to be told of the second.
     pub(super) fn is_untold(&self, conn: ConnId, of: ConnId) -> bool {
-        self.rosters.get(&conn).is_some_and(|untold| untold.binary_search(&of).is_ok())
+        self.rosters.get(&conn).is_some_and(|untold| untold.contains(&of))
     }
 
     /// Takes those out of the pending receivers who have not been told of the peer that the frame
@@ -110,9 +116,8 @@ impl Server {
             return;
         }
         let rosters = &self.rosters;
-        self.out.retain_pending(|conn| {
-            rosters.get(&conn).is_none_or(|untold| untold.binary_search(&of).is_err())
-        });
+        self.out
+            .retain_pending(|conn| rosters.get(&conn).is_none_or(|untold| !untold.contains(&of)));
     }
 
     /// Tells those of the pending receivers of the sender of a frame who have not been told of it:
@@ -124,11 +129,8 @@ impl Server {
         let pending = self.out.take_pending();
         for conn in &pending {
             let Some(untold) = self.rosters.get_mut(conn) else { continue };
-            if let Ok(at) = untold.binary_search(&sender) {
-                untold.remove(at);
-                if self.registry.share(*conn, sender) {
-                    self.tell_of(*conn, sender);
-                }
+            if untold.remove(&sender) && self.registry.share(*conn, sender) {
+                self.tell_of(*conn, sender);
             }
         }
         self.out.receivers().extend(pending);
