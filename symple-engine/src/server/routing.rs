@@ -1,6 +1,6 @@
 //! Who receives what a peer sends (SPEC §5).
 
-use alloc::format;
+use alloc::{format, string::String};
 use core::time::Duration;
 
 use symple_proto::{FrameView, RawJson, Recipient, RoutedType, Status, cluster::Call};
@@ -26,6 +26,15 @@ pub(super) struct Selection {
     pub(super) members: usize,
     /// Where else there are receivers.
     pub(super) elsewhere: Elsewhere,
+}
+
+/// Whether the `to` of a frame is repeated to its sender: what is longer is a list, and the sender
+/// may make it as long as a message. An address is always short enough. Nodes write an empty one to
+/// each other for one that is not repeated.
+fn is_repeated(to: &str) -> bool {
+    /// How many bytes of JSON.
+    const MAX_ECHO: usize = 2048;
+    to.len() <= MAX_ECHO && to != "\"\""
 }
 
 impl Server {
@@ -239,7 +248,7 @@ impl Server {
         self.told_too_slow.insert(sender, self.now);
         if sender.is_remote() {
             if let Ok(id) = self.id_of(sender) {
-                let to = RawJson::from(to);
+                let to = if is_repeated(to.text()) { RawJson::from(to) } else { RawJson::from("") };
                 let _ = self.call(sender, Call::Undelivered { id, to });
             }
             return;
@@ -249,7 +258,7 @@ impl Server {
 
     /// Tells a peer of this node that a receiver is too slow for what it addresses to it.
     pub(super) fn tell_undelivered(&mut self, sender: ConnId, to: &str) {
-        let more = format!("\"to\":{to}");
+        let more = if is_repeated(to) { format!("\"to\":{to}") } else { String::new() };
         self.error_with(sender, Status::TOO_MANY, "Receiver too slow", &more);
     }
 }
