@@ -60,8 +60,15 @@ impl Server {
             return self.admit(conn, &claim, &id);
         }
         let stage = if self.config.authentication { Stage::Session } else { Stage::Hook };
+        let place = match self.registry.get(conn) {
+            Some(connection) if self.registry.peer(conn).is_none() => {
+                self.deciding.add(conn, connection.address, self.now)
+            }
+            _ => Place::default(),
+        };
         let pending = Pending {
             request: RequestId(0),
+            place,
             stage,
             claim,
             id,
@@ -221,6 +228,7 @@ impl Server {
     }
 
     fn decided(&mut self, conn: ConnId, mut pending: Box<Pending>, merged: Result<(), Refusal>) {
+        self.deciding.remove(core::mem::take(&mut pending.place));
         let named = merged.and_then(|()| {
             let named = pending.claim.check_named(&self.config);
             if named.is_err() {

@@ -68,6 +68,8 @@ pub struct Server {
     pub(super) unauthenticated: usize,
     /// Connections that have not sent anything yet.
     pub(super) newcomers: Newcomers,
+    /// Connections that wait for their first authentication to be decided.
+    pub(super) deciding: Newcomers,
     /// Work that has been begun and not finished.
     pub(super) jobs: VecDeque<Job>,
     /// Some of it is being done.
@@ -122,6 +124,7 @@ impl Server {
             connections: 0,
             unauthenticated: 0,
             newcomers: Newcomers::default(),
+            deciding: Newcomers::deciding(),
             jobs: VecDeque::new(),
             working: false,
             rosters: BTreeMap::new(),
@@ -221,7 +224,8 @@ impl Server {
         if limit == 0 || self.unauthenticated < limit {
             return None;
         }
-        self.newcomers.gives_way_at(limit).filter(|at| *at > now)
+        let silent = self.newcomers.gives_way_at(limit);
+        silent.or_else(|| self.deciding.gives_way_at(limit)).filter(|at| *at > now)
     }
 
     fn connected(&mut self, conn: ConnId, address: IpAddr) -> Result<(), EngineError> {
@@ -253,8 +257,8 @@ impl Server {
             self.refuse_at_capacity(conn);
         } else {
             if over(self.unauthenticated, limits.unauthenticated) {
-                match self.newcomers.first_to_go(limits.unauthenticated) {
-                    Some((_, oldest)) => self.refuse_at_capacity(oldest),
+                match self.gives_way(limits.unauthenticated) {
+                    Some(oldest) => self.refuse_at_capacity(oldest),
                     None => {
                         self.refuse_at_capacity(conn);
                         return Ok(());
@@ -270,6 +274,17 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Who gives way for a newcomer (R-L2): the oldest that is silent; if there is none, the oldest
+    /// whose authentication takes too long to be decided.
+    fn gives_way(&self, limit: usize) -> Option<ConnId> {
+        let silent = self.newcomers.first_to_go(limit);
+        let deciding = || {
+            let too_long = self.deciding.gives_way_at(limit)? <= self.now;
+            too_long.then(|| self.deciding.first_to_go(limit))?
+        };
+        silent.or_else(deciding).map(|(_, conn)| conn)
     }
 
     /// There is no place for a connection, or not any more; it is told when to come back (R-L2).
@@ -432,6 +447,7 @@ impl Server {
                 self.unauthenticated -= 1;
             }
             Session::Authenticating(pending) => {
+                self.deciding.remove(pending.place);
                 self.requests.remove(&pending.request);
                 connection.session = Session::Closing;
                 self.unauthenticated -= 1;

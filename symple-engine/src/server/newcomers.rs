@@ -11,9 +11,9 @@ use crate::Timestamp;
 use super::ConnId;
 
 /// How long a connection is left in peace when others wait for its place.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long one is whose address has more places than its share.
-const SHORT_GRACE: Duration = Duration::from_millis(250);
+const GRACE: Grace = Grace(Duration::from_secs(2), Duration::from_millis(250));
+/// The same for one that has said who it is, and waits for a decision.
+const GRACE_DECIDING: Grace = Grace(Duration::from_secs(5), Duration::from_secs(2));
 /// An address may have one of so many places before its own connections give way first.
 const SHARE: usize = 4;
 
@@ -29,6 +29,11 @@ pub fn party(address: IpAddr) -> IpAddr {
         address @ IpAddr::V4(_) => address,
     }
 }
+
+/// How long a connection is left in peace, and how long one is whose address has more places than
+/// its share.
+#[derive(Clone, Copy, Debug)]
+struct Grace(Duration, Duration);
 
 /// Where a connection stands among the newcomers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,14 +51,28 @@ struct Newcomer {
 /// When there is no place for another one, the oldest gives way; before all others the oldest of
 /// a party that has more than its share of the places. So silent connections cannot keep others
 /// out, however many there are and however fast they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Newcomers {
+    grace: Grace,
     last: u64,
     by_age: BTreeMap<Place, Newcomer>,
     by_party: BTreeMap<IpAddr, BTreeSet<Place>>,
 }
 
+impl Default for Newcomers {
+    fn default() -> Self {
+        let (by_age, by_party) = (BTreeMap::new(), BTreeMap::new());
+        Self { grace: GRACE, last: 0, by_age, by_party }
+    }
+}
+
 impl Newcomers {
+    /// Of those that have said who they are, and wait for a decision: they are left in peace for
+    /// longer, since it is not for them that it takes so long.
+    pub(super) fn deciding() -> Self {
+        Self { grace: GRACE_DECIDING, ..Self::default() }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -101,7 +120,7 @@ impl Newcomers {
     #[must_use]
     pub fn gives_way_at(&self, limit: usize) -> Option<Timestamp> {
         let (_, newcomer, beyond) = self.first(limit)?;
-        Some(newcomer.since + if beyond { SHORT_GRACE } else { GRACE })
+        Some(newcomer.since + if beyond { self.grace.1 } else { self.grace.0 })
     }
 
     /// The first to go, and whether it is beyond its party's share.

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, collections::VecDeque};
 
-use super::{RequestId, claim::Claim};
+use super::{RequestId, claim::Claim, newcomers::Place};
 
 /// An authentication that is being decided, and what waits for it; or what is left of that once it
 /// is decided.
@@ -14,6 +14,8 @@ pub(super) struct Pending {
     pub(super) claim: Claim,
     /// The id that the peer has or will have.
     pub(super) id: Box<str>,
+    /// Where its connection stands among those that wait for their first decision (R-L2).
+    pub(super) place: Place,
     /// The frame, for the hook.
     pub(super) auth: Box<str>,
     /// The session that was found, for the hook.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use symple_engine::server::{
-    Config, ConnId, HostCall, Input, RateLimit, RoomSend, TransportFault, Whom,
+    Config, ConnId, HostCall, Input, RateLimit, RoomSend, TransportFault, Verdict, Whom,
 };
 
 use crate::common::{Node, config};
@@ -254,12 +254,12 @@ fn newcomers_give_way() {
     node.disconnect(oldest);
     node.pass(Duration::from_secs(3));
     assert_eq!(node.server.accepts_at(node.now), None, "the oldest has had its time");
-    // Nobody can give way who has something to say.
+    // Nobody gives way who has something to say, and has not waited for long.
     for conn in [greedy[1], next, last] {
         node.text(conn, r#"{"type":"auth","user":"alice"}"#);
     }
     node.forget();
-    assert_eq!(node.server.accepts_at(node.now), None);
+    assert!(node.server.accepts_at(node.now).is_some());
     let refused = node.connect_from(address(6));
     assert!(node.seen()[0].starts_with(&format!("send [{refused:?}]")));
 }
@@ -491,4 +491,95 @@ fn to_itself_from_no_room() {
     node.forget();
     node.text(alice, &format!(r#"{{"type":"message","to":"{address}"}}"#));
     assert_eq!(node.received(alice).len(), 1);
+}
+
+/// R-L2: who waits for a decision that takes too long gives way, too, but behind those that have
+/// said nothing, and not before it has had its time: until then newcomers wait to be accepted.
+#[test]
+fn slow_decisions_give_way() {
+    let mut node = Node::new(config(|config| {
+        config.hook = true;
+        config.connections.unauthenticated = 8;
+    }));
+    let mut address = (1..=255_u8).map(|n| IpAddr::from([192, 0, 2, n]));
+    let mut connect = |node: &mut Node| node.connect_from(address.next().unwrap());
+    let deciding: Vec<_> = (0..8)
+        .map(|n| {
+            let conn = connect(&mut node);
+            node.text(conn, &format!(r#"{{"type":"auth","user":"user{n}"}}"#));
+            node.pass(Duration::from_millis(10));
+            conn
+        })
+        .collect();
+    node.forget();
+    // None of them has had its time.
+    let free_at = node.server.accepts_at(node.now).unwrap();
+    assert_eq!(free_at.since(node.now), Duration::from_millis(5000 - 80));
+    let early = connect(&mut node);
+    assert!(node.received(early)[0].contains("At capacity"));
+    node.disconnect(early);
+    node.pass(free_at.since(node.now));
+    node.forget();
+    assert_eq!(node.server.accepts_at(node.now), None);
+    let silent = connect(&mut node);
+    assert!(node.received(deciding[0])[0].contains("At capacity"));
+    node.forget();
+    // Whoever is silent gives way first.
+    let next = connect(&mut node);
+    assert!(node.received(silent)[0].contains("At capacity"));
+    node.text(next, r#"{"type":"auth","user":"next"}"#);
+    // Those that are decided are no longer in the way, and an answer that comes too late is none.
+    let requests = std::mem::take(&mut node.requests);
+    node.forget();
+    for request in requests {
+        let verdict = Verdict::Deny { message: None };
+        node.input(Input::AuthDecided { request, verdict }).unwrap();
+    }
+    assert!(node.received(deciding[0]).is_empty());
+    assert_eq!(node.received(deciding[1]).len(), 1);
+    assert_eq!(node.server.accepts_at(node.now), None);
+}
+
+/// R-L2: an address with more than its share gives way before others do.
+#[test]
+fn slow_decisions_of_one_address() {
+    let mut node = Node::new(config(|config| {
+        config.hook = true;
+        config.connections.unauthenticated = 8;
+    }));
+    let ours = IpAddr::from([192, 0, 2, 1]);
+    for last in [2, 3, 4, 5, 6, 1, 1, 1] {
+        let conn = node.connect_from(IpAddr::from([192, 0, 2, last]));
+        node.text(conn, r#"{"type":"auth","user":"user"}"#);
+    }
+    node.pass(Duration::from_secs(2));
+    node.forget();
+    assert_eq!(node.server.accepts_at(node.now), None);
+    let conn = node.connect_from(ours);
+    let closed: Vec<_> = node.seen().into_iter().filter(|line| line.starts_with("close")).collect();
+    assert_eq!(closed, ["close #5.7 1013 At capacity"]);
+    assert!(node.received(conn).is_empty());
+}
+
+/// R-L8: what is repeated of a frame that was not delivered is short.
+#[test]
+fn what_is_repeated_is_short() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    let name = "x".repeat(255);
+    let list = |count| vec![format!("\"{name}\""); count].join(",");
+    for (to, repeated) in [(list(1), true), (format!("[{}]", list(7)), true)]
+        .into_iter()
+        .chain([(format!("[{}]", list(8)), false), (format!("[{}]", list(200)), false)])
+    {
+        let text = format!(r#"{{"type":"message","to":{to}}}"#);
+        node.input(Input::Undelivered { sender: alice, text: &text }).unwrap();
+        let told = node.received(alice).pop().unwrap();
+        let more = if repeated { format!(",\"to\":{to}") } else { String::new() };
+        let expected =
+            format!(r#"{{"type":"error","status":429,"message":"Receiver too slow"{more}}}"#);
+        assert_eq!(told, expected);
+        node.forget();
+        node.pass(Duration::from_secs(1));
+    }
 }
