@@ -186,8 +186,8 @@ fn joining_and_leaving_others() {
         });
         assert_eq!(sent, 2 + 4 * size);
         // A frame for each of the others, about it, twice.
-        // A large roster is told bit by bit.
-        let bits = size as u64 / 100;
+        // A large roster is told bit by bit, and kept in pieces meanwhile.
+        let bits = size as u64 / 12;
         let bound = JOIN_AND_LEAVE_OTHERS + bits + 4 * size as u64;
         assert!(count <= bound, "{count} allocations for {size}");
     }
