@@ -209,6 +209,11 @@ impl<S: Socket> Connection<S> {
         matches!(self.phase, Phase::Open)
     }
 
+    /// It has been closed, or answered: only what waits for it is still written.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Ending { .. })
+    }
+
     /// Whether texts are queued for it.
     pub(crate) fn takes_texts(&self) -> bool {
         self.is_open() && !self.ended && !self.overflowed

@@ -219,7 +219,7 @@ impl<S: Socket> ConnectionTable<S> {
                     let part = if reads { READS_PART } else { 1 };
                     Some((false, conn.waits() / part, conn.id))
                 }
-                Entry::Connection(conn) if !conn.is_open() && !conn.ended => {
+                Entry::Connection(conn) if conn.is_closing() && !conn.ended => {
                     let waits = conn.waits();
                     (waits > REST).then_some((true, waits, conn.id))
                 }
