@@ -121,7 +121,9 @@ fn auth<const BYTES: usize>(bencher: Bencher<'_, '_>, kind: &str) {
     let data = hostile_data(kind, BYTES);
     let object = Json::parse(&data, 128).expect("JSON").as_object().expect("an object");
     bencher.counter(BytesCount::new(data.len())).bench(|| {
-        let peer = read_auth(black_box(object), RECORD).ok()?;
-        Some(PublicRecord::of_peer(&peer, "alice", "0a"))
+        let auth = read_auth(black_box(object), RECORD, 7).ok()?;
+        let mut peer = String::new();
+        auth.members.push_peer("alice", "0a", None, &mut peer);
+        Some((PublicRecord::of_peer(&auth.members, "alice", "0a"), peer))
     });
 }

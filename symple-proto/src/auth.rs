@@ -1,30 +1,17 @@
 //! What is looked at in an `auth` frame before anything is made of it.
 
 use alloc::string::String;
-use core::ops::Range;
 
 use thiserror::Error;
 
 use crate::{
-    fields::{Collector, Fields},
-    json::{Kind, Member, Names, Object, Secrets, Spelling, decode_lossy, has_half_surrogate},
+    json::{
+        Entry, Json, Kind, Object, Secrets, Spelling, decode_lossy, decode_to, has_half_surrogate,
+    },
+    members::{
+        Collector, ID, MAX_TEXT, NAME, NAMES, ONLINE, PeerMembers, ROOMS, TOKEN, TYPE, USER,
+    },
 };
-
-/// The members that do not become part of the record as they are written.
-const KNOWN: [&str; 8] = ["type", "token", "id", "user", "online", "rooms", "host", "__proto__"];
-
-/// The same, to be looked up.
-const NAMES: Names = Names::new(&KNOWN);
-
-/// Those of [`NAMES`] that have rules of their own for what may stand in them.
-const NOT_CHECKED: Range<usize> = 0..2;
-
-/// Those of [`NAMES`] that the server vouches for in the record of a peer: no other spelling of
-/// them may stand there (R-F2).
-const ENFORCED: [&str; 3] = ["id", "user", "online"];
-
-/// Where [`ENFORCED`] begins in [`NAMES`].
-const FIRST_ENFORCED: usize = 2;
 
 /// How many characters of the name of a field are repeated in an error.
 const MAX_ECHO: usize = 64;
@@ -46,106 +33,91 @@ pub enum AuthError {
     HalfSurrogate(String),
 }
 
-/// Reads the members of an `auth` frame; `limit` is that of the record, in bytes.
+/// What an `auth` frame says: of each member the last value, as in `JSON.parse`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthFrame<'a> {
+    /// Who the client is.
+    pub user: Option<Json<'a>>,
+    /// What proves it.
+    pub token: Option<Json<'a>>,
+    /// The rooms that it wants to be in.
+    pub rooms: Option<Json<'a>>,
+    /// The members of its peer.
+    pub members: PeerMembers,
+}
+
+/// Reads the members of an `auth` frame; `limit` is that of the record, in bytes, and `seed` that
+/// of [`PeerMembers::new`].
 ///
 /// What does not become part of the record (`token`, `rooms`, and secrets at any depth) does not
-/// count; a member that is repeated counts as often as it is written. It costs a look at each
-/// member, and another one where there is more than the limit with secrets.
+/// count; a member that is repeated counts as often as it is written. It costs one look at each
+/// member, and none at all past the limit but at its key.
 ///
 /// # Errors
 /// [`AuthError`]
-pub fn read_auth(auth: Object<'_>, limit: usize) -> Result<Fields, AuthError> {
-    let halves = has_half_surrogate(auth.text());
+pub fn read_auth(auth: Object<'_>, limit: usize, seed: u64) -> Result<AuthFrame<'_>, AuthError> {
+    let text = auth.text();
+    if text.len() > MAX_TEXT {
+        return Err(AuthError::TooLarge(limit));
+    }
+    let halves = has_half_surrogate(text);
     let secrets = Secrets::new();
-    let mut members = Collector::default();
-    let mut places = [None; KNOWN.len()];
-    let mut decoded = String::new();
-    // The first members count as they are written, up to the limit.
-    let (mut first, mut ends) = (0, false);
-    let mut others = 0;
+    let mut secrets_of = None;
+    let mut members = Collector::new(auth, seed);
+    let mut size = 0;
     let mut checked = Ok(());
-    auth.for_each_while(|member| {
-        let found = member.spells(&NAMES);
-        if let Some((name, Spelling::Other)) = found
-            && let Some(name) = ENFORCED.get(name.wrapping_sub(FIRST_ENFORCED))
-        {
-            checked = Err(AuthError::Misspelt(name));
-            return false;
-        }
-        let exact = found.filter(|(_, how)| *how == Spelling::Exact).map(|(name, _)| name);
-        if halves && !exact.is_some_and(|name| NOT_CHECKED.contains(&name)) {
-            checked = check_halves(&member);
+    auth.for_each_entry(|entry| {
+        let found = NAMES.find(&text[entry.key.clone()], entry.escaped);
+        let exact = match found {
+            Some((name @ (ID | USER | ONLINE), Spelling::Other)) => {
+                checked = Err(AuthError::Misspelt(NAMES.name(name)));
+                return false;
+            }
+            Some((name, Spelling::Exact)) => Some(name),
+            _ => None,
+        };
+        if halves && !matches!(exact, Some(TYPE | TOKEN)) {
+            checked = check_halves(auth, &entry);
             if checked.is_err() {
                 return false;
             }
         }
-        if exact.is_none() {
-            let size = written_size(&member);
-            ends |= first + size > limit;
-            if !ends {
-                first += size;
-            } else if others <= limit {
-                others += public_size(&member, &secrets, limit);
+        if matches!(exact, None | Some(NAME)) && size <= limit {
+            size += entry.value.end - entry.value.start + entry.key.len() + ":,".len();
+            if let Kind::Object | Kind::Array = entry.kind {
+                let secrets = secrets_of.get_or_insert_with(|| secrets.of(text));
+                if secrets.any_in(&entry.value) {
+                    size -= entry.value.len();
+                    secrets.strip(entry.value.clone(), |part| {
+                        size += part.len();
+                        size <= limit
+                    });
+                }
             }
         }
-        // Nothing is made of what may be too large.
-        if !ends {
-            match exact {
-                Some(name) => members.add_at(&mut places[name], NAMES.name(name), member.value),
-                // What has no half of a surrogate pair is text.
-                None => members.add(member.key_in(&mut decoded).unwrap_or_default(), member.value),
-            }
+        // Nothing is made of what is too large.
+        if size <= limit {
+            members.add(exact, &entry);
         }
         true
     });
     checked?;
-    if !ends {
-        return Ok(members.finish());
-    }
-    if first + others > limit && public_size_of(auth, first, &secrets, limit) + others > limit {
+    if size > limit {
         return Err(AuthError::TooLarge(limit));
     }
-    // No key has half a surrogate pair.
-    Ok(Fields::try_from(auth).unwrap_or_default())
+    Ok(AuthFrame {
+        user: members.value(USER),
+        token: members.value(TOKEN),
+        rooms: members.value(ROOMS),
+        members: members.finish(),
+    })
 }
 
-/// How many bytes the first members take without their secrets, or some number over the limit;
-/// `first` is how many they take as they are written.
-fn public_size_of(auth: Object<'_>, first: usize, secrets: &Secrets, limit: usize) -> usize {
-    let (mut written, mut public) = (0, 0);
-    auth.for_each_while(|member| {
-        if !matches!(member.spells(&NAMES), Some((_, Spelling::Exact))) {
-            written += written_size(&member);
-            if written <= first {
-                public += public_size(&member, secrets, limit);
-            }
-        }
-        written < first
-    });
-    public
-}
-
-/// How many bytes a member takes as it is written.
-fn written_size(member: &Member<'_>) -> usize {
-    member.quoted_key().len() + member.value.text().len() + ":,".len()
-}
-
-/// How many bytes a member takes without its secrets, or some number over the limit.
-fn public_size(member: &Member<'_>, secrets: &Secrets, limit: usize) -> usize {
-    if !matches!(member.value.kind(), Kind::Object | Kind::Array) {
-        return written_size(member);
-    }
-    let mut size = member.quoted_key().len() + ":,".len();
-    secrets.strip(member.value.text(), |part| {
-        size += part.len();
-        size <= limit
-    });
-    size
-}
-
-fn check_halves(member: &Member<'_>) -> Result<(), AuthError> {
-    if member.key().is_none() || member.value.has_half_surrogate() {
-        return Err(AuthError::HalfSurrogate(decode_lossy(member.quoted_key(), MAX_ECHO)));
+fn check_halves(auth: Object<'_>, entry: &Entry) -> Result<(), AuthError> {
+    let quoted = &auth.text()[entry.key.clone()];
+    let bad_key = entry.escaped && decode_to(quoted, &mut String::new()).is_err();
+    if bad_key || auth.value(entry).has_half_surrogate() {
+        return Err(AuthError::HalfSurrogate(decode_lossy(quoted, MAX_ECHO)));
     }
     Ok(())
 }
@@ -157,11 +129,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Json;
+    use crate::{Fields, Json};
 
     fn check(text: &str) -> Result<(), String> {
         let auth = Json::parse(text, 128).unwrap().as_object().unwrap();
-        read_auth(auth, 100).map(drop).map_err(|error| format!("{error}"))
+        read_auth(auth, 100, 7).map(drop).map_err(|error| format!("{error}"))
     }
 
     /// R-A1, R-F2: no member is lost silently, and none is two things for two receivers.
@@ -239,9 +211,22 @@ mod tests {
                 members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
             let text = format!("{{{}}}", written.join(","));
             let auth = Json::parse(&text, 128).unwrap().as_object().unwrap();
-            let expected = if size(&members) > limit { Err(AuthError::TooLarge(limit)) } else { Ok(()) };
-            let expected = expected.map(|()| Fields::try_from(auth).unwrap());
-            prop_assert_eq!(read_auth(auth, limit), expected, "{}", text);
+            let read = read_auth(auth, limit, 7);
+            if size(&members) > limit {
+                prop_assert_eq!(read, Err(AuthError::TooLarge(limit)), "{}", text);
+                return Ok(());
+            }
+            let read = read.unwrap();
+            prop_assert_eq!(read.user, auth.get("user"));
+            prop_assert_eq!(read.token, auth.get("token"));
+            prop_assert_eq!(read.rooms, auth.get("rooms"));
+            let expected = PeerMembers::from(&Fields::try_from(auth).unwrap());
+            let text_of = |members: &PeerMembers| {
+                let mut out = String::new();
+                members.push_peer("a", "0a", None, &mut out);
+                out
+            };
+            prop_assert_eq!(text_of(&read.members), text_of(&expected), "{}", text);
         }
     }
 

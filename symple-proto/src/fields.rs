@@ -237,21 +237,6 @@ impl<'a> Collector<'a> {
         self.members.push((name.into(), value));
     }
 
-    /// As [`add`](Self::add), for a name of which the caller keeps the place: it is found at once,
-    /// however many others there are.
-    pub(crate) fn add_at(&mut self, place: &mut Option<usize>, name: &str, value: Json<'a>) {
-        match *place {
-            Some(at) => self.members[at].1 = value,
-            None => {
-                *place = Some(self.members.len());
-                if let Some(head_of) = self.heads.get_mut(self.members.len()) {
-                    *head_of = head(name);
-                }
-                self.members.push((name.into(), value));
-            }
-        }
-    }
-
     pub(crate) fn finish(self) -> Fields {
         let Self { mut members, .. } = self;
         if members.len() > FEW {

@@ -23,5 +23,5 @@ pub(crate) use key::{Names, Spelling};
 #[cfg(test)]
 pub(crate) use scan::work;
 pub(crate) use scan::{Entry, Scanner};
-pub(crate) use string::{decode_lossy, has_half_surrogate};
+pub(crate) use string::{decode_lossy, decode_to, has_half_surrogate};
 pub(crate) use strip::Secrets;

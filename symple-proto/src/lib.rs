@@ -51,6 +51,7 @@ mod fields;
 pub mod frame;
 pub mod json;
 mod limits;
+mod members;
 mod name;
 mod record;
 mod session;
@@ -58,13 +59,14 @@ mod status;
 mod view;
 
 pub use address::{Address, AddressError, Recipient, RecipientError, To};
-pub use auth::{AuthError, read_auth};
+pub use auth::{AuthError, AuthFrame, read_auth};
 pub use emission::{Emission, EmissionError};
 pub use error::DecodeError;
 pub use fields::Fields;
 pub use frame::{ClientFrame, FrameError, ServerFrame};
 pub use json::{Json, RawJson};
 pub use limits::Limits;
+pub use members::PeerMembers;
 pub use name::{
     MAX_ID_LEN, MAX_NAME_LEN, NameError, PeerId, RoomName, UserName, check_id, check_room,
     check_user,

@@ -5,8 +5,8 @@ use alloc::{borrow::Cow, boxed::Box, string::String};
 use thiserror::Error;
 
 use crate::{
-    fields::Fields,
-    json::{Json, Kind, Names, Object, RawJson, Secrets, Spelling, push_string, quote},
+    json::{Entry, Json, Kind, Names, Object, RawJson, Secrets, Spelling, push_string, quote},
+    members::{PeerMembers, Writer},
 };
 
 /// The members that records treat in a way of their own: those that the server vouches for first.
@@ -82,23 +82,13 @@ impl ToldRecord {
     /// # Errors
     /// [`RecordError`]: to be told to the peer, whose record stays as it was.
     pub fn read(data: Object<'_>, user: &str, id: &str, limit: usize) -> Result<Self, RecordError> {
-        let secrets = Secrets::new();
-        let mut relayed = Builder::new(user, id, limit, None);
-        // Only where they differ.
-        let mut stored =
-            secrets.any(data.text()).then(|| Builder::new(user, id, usize::MAX, Some(&secrets)));
+        let mut relayed = Builder::new(data, user, id, limit);
         let mut misspelt = None;
-        data.for_each_while(|member| {
-            match member.spells(&NAMES) {
+        data.for_each_entry(|entry| {
+            let key = &data.text()[entry.key.clone()];
+            match NAMES.find(key, entry.escaped) {
                 Some((name, Spelling::Other)) if name < ENFORCED => misspelt = Some(KNOWN[name]),
-                found => {
-                    relayed.add(found, member.quoted_key(), member.value);
-                    if let Some(stored) = &mut stored
-                        && !relayed.over
-                    {
-                        stored.add(found, member.quoted_key(), member.value);
-                    }
-                }
+                found => relayed.add(found, &entry),
             }
             !relayed.over && misspelt.is_none()
         });
@@ -110,10 +100,7 @@ impl ToldRecord {
         if over || relayed.len() > limit {
             return Err(RecordError::TooLarge(limit));
         }
-        let record = match stored {
-            Some(stored) => stored.finish_public(),
-            None => PublicRecord { text: relayed.as_str().into(), at },
-        };
+        let record = PublicRecord::without_secrets(&relayed, at);
         Ok(Self { relayed, record })
     }
 }
@@ -122,33 +109,61 @@ impl PublicRecord {
     /// The record of a peer that has not told its own yet: the peer of the `welcome`, without
     /// what is private.
     #[must_use]
-    pub fn of_peer(peer: &Fields, user: &str, id: &str) -> Self {
-        let secrets = Secrets::new();
-        let mut record = Builder::new(user, id, usize::MAX, Some(&secrets));
-        let mut quoted = String::new();
-        for (name, value) in peer.iter() {
-            match NAMES.position(name) {
-                Some(known) => record.add(Some((known, Spelling::Exact)), "", value.get()),
-                None => {
-                    quoted.clear();
-                    push_string(&mut quoted, name);
-                    record.add(None, &quoted, value.get());
-                }
-            }
-        }
-        record.finish_public()
+    pub fn of_peer(peer: &PeerMembers, user: &str, id: &str) -> Self {
+        let mut text = String::new();
+        let [id, user, online, name] = peer.push_record(user, id, &mut text);
+        // A text of 4 GiB is over every limit.
+        let narrow = |at: usize| u32::try_from(at).unwrap_or_default();
+        let at = Places {
+            id: narrow(id),
+            user: narrow(user),
+            online: narrow(online),
+            name: narrow(name),
+        };
+        Self::without_secrets(&text, at)
     }
 
     /// The record that a peer has told, as another node passes it on.
     #[must_use]
     pub fn of_presence(data: Object<'_>, user: &str, id: &str) -> Self {
-        let secrets = Secrets::new();
-        let mut record = Builder::new(user, id, usize::MAX, Some(&secrets));
-        record.out.reserve(data.text().len());
-        data.for_each(|member| {
-            record.add(member.spells(&NAMES), member.quoted_key(), member.value);
+        let mut record = Builder::new(data, user, id, usize::MAX);
+        record.writer.out.reserve(data.text().len());
+        data.for_each_entry(|entry| {
+            let key = &data.text()[entry.key.clone()];
+            record.add(NAMES.find(key, entry.escaped), &entry);
+            true
         });
-        record.finish_public()
+        let (text, at) = record.finish();
+        Self::without_secrets(&text, at)
+    }
+
+    /// Takes the secrets out of a record that has none at its top level.
+    fn without_secrets(text: &str, at: Places) -> Self {
+        let secrets = Secrets::new();
+        let mut found = secrets.of(text);
+        let all = 0..text.len();
+        if !found.any_in(&all) {
+            return Self { text: text.into(), at };
+        }
+        let mut out = String::with_capacity(text.len());
+        let known = [at.id, at.user, at.online, at.name];
+        let mut order = [0, 1, 2, 3];
+        order.sort_unstable_by_key(|place: &usize| known[*place]);
+        // What the server knows is no secret: it is in some part, unless it is nowhere.
+        let mut order = order.into_iter().filter(|place| known[*place] > 0).peekable();
+        let mut moved = [0; 4];
+        found.strip(all, |part| {
+            let from = part.as_ptr() as usize - text.as_ptr() as usize;
+            let here = |place: &usize| (known[*place] as usize) < from + part.len();
+            while let Some(place) = order.next_if(here) {
+                let at = known[place] as usize - from + out.len();
+                moved[place] = u32::try_from(at).unwrap_or_default();
+            }
+            out.push_str(part);
+            true
+        });
+        let [id, user, online, name] = moved;
+        Self { text: out.into(), at: Places { id, user, online, name } }
     }
 
     /// The record while the peer is online.
@@ -205,90 +220,75 @@ impl PublicRecord {
 
 /// Writes a record member by member.
 struct Builder<'a> {
-    out: String,
+    writer: Writer<'a>,
+    data: Object<'a>,
     user: &'a str,
     id: &'a str,
     at: Places,
     limit: usize,
     /// There was more than the limit allows.
     over: bool,
-    /// What is left out of each value, if anything is.
-    secrets: Option<&'a Secrets>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(user: &'a str, id: &'a str, limit: usize, secrets: Option<&'a Secrets>) -> Self {
-        let (out, at) = (String::from("{"), Places::default());
-        Self { out, user, id, at, limit, over: false, secrets }
+    fn new(data: Object<'a>, user: &'a str, id: &'a str, limit: usize) -> Self {
+        let writer = Writer::new(data.text());
+        Self { writer, data, user, id, at: Places::default(), limit, over: false }
     }
 
-    /// Adds a member: which of [`KNOWN`] its key spells, the key, and the value.
-    fn add(&mut self, found: Option<(usize, Spelling)>, quoted: &str, value: Json<'_>) {
+    /// Adds a member; `found` is which of [`KNOWN`] its key spells.
+    #[inline]
+    fn add(&mut self, found: Option<(usize, Spelling)>, entry: &Entry) {
         let name = match found {
             Some((name, Spelling::Exact)) => Some(name),
             _ => None,
         };
         match name {
+            None => {
+                if self.has_room(entry.value.end - entry.key.start) {
+                    self.writer.member(entry.key.clone(), entry.value.clone());
+                }
+            }
             Some(ID) => self.add_id(),
             Some(USER) => self.add_user(),
             Some(ONLINE) => self.add_online(),
-            Some(NAME) => self.add_name(value),
-            None if self.has_room(quoted.len() + value.text().len()) => {
-                self.add_key(quoted);
-                match (self.secrets, value.kind()) {
-                    (Some(secrets), Kind::Object | Kind::Array) => {
-                        secrets.strip(value.text(), |part| {
-                            self.out.push_str(part);
-                            true
-                        });
-                    }
-                    _ => self.out.push_str(value.text()),
-                }
-            }
+            Some(NAME) => self.add_name(self.data.value(entry)),
             _ => {}
         }
     }
 
     /// A record over the limit is of no use to anyone: nothing more is written.
     fn has_room(&mut self, bytes: usize) -> bool {
-        self.over |= self.out.len() + bytes > self.limit;
+        self.over |= self.writer.len() + bytes > self.limit;
         !self.over
-    }
-
-    fn add_key(&mut self, quoted: &str) {
-        if self.out.len() > 1 {
-            self.out.push(',');
-        }
-        self.out.push_str(quoted);
-        self.out.push(':');
     }
 
     fn here(&self) -> u32 {
         // A text of 4 GiB is over every limit.
-        u32::try_from(self.out.len()).unwrap_or_default()
+        u32::try_from(self.writer.out.len()).unwrap_or_default()
     }
 
     fn add_user(&mut self) {
         if self.at.user == 0 {
-            self.add_key("\"user\"");
+            self.writer.key("\"user\"");
             self.at.user = self.here();
-            push_string(&mut self.out, self.user);
+            push_string(&mut self.writer.out, self.user);
         }
     }
 
     fn add_id(&mut self) {
         if self.at.id == 0 {
-            self.add_key("\"id\"");
+            self.writer.key("\"id\"");
             self.at.id = self.here();
-            push_string(&mut self.out, self.id);
+            push_string(&mut self.writer.out, self.id);
         }
     }
 
     fn add_online(&mut self) {
         if self.at.online == 0 {
-            self.add_key("\"online\"");
+            self.writer.key("\"online\"");
             self.at.online = self.here();
-            self.out.push_str("true");
+            self.writer.out.push_str("true");
         }
     }
 
@@ -297,12 +297,12 @@ impl<'a> Builder<'a> {
         if !self.has_room(value.text().len()) {
             return;
         }
-        self.add_key("\"name\"");
+        self.writer.key("\"name\"");
         self.at.name = self.here();
         match name_text(value) {
-            Some(name) => self.out.push_str(&name),
-            None if value.kind() == Kind::Null => self.out.push_str("null"),
-            None => push_string(&mut self.out, self.user),
+            Some(name) => self.writer.out.push_str(&name),
+            None if value.kind() == Kind::Null => self.writer.out.push_str("null"),
+            None => push_string(&mut self.writer.out, self.user),
         }
     }
 
@@ -311,13 +311,7 @@ impl<'a> Builder<'a> {
         self.add_id();
         self.add_user();
         self.add_online();
-        self.out.push('}');
-        (self.out, self.at)
-    }
-
-    fn finish_public(self) -> PublicRecord {
-        let (text, at) = self.finish();
-        PublicRecord { text: text.into(), at }
+        (self.writer.finish(), self.at)
     }
 }
 
@@ -330,7 +324,7 @@ pub fn display_name(value: Json<'_>) -> Option<RawJson> {
 }
 
 /// The name as a JSON string.
-fn name_text(value: Json<'_>) -> Option<Cow<'_, str>> {
+pub(crate) fn name_text(value: Json<'_>) -> Option<Cow<'_, str>> {
     match value.kind() {
         Kind::String => (value.text().len() > 2).then_some(Cow::Borrowed(value.text())),
         // Neither has a character that a string would have to escape.
@@ -348,6 +342,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::read_auth,
+        fields::Fields,
         json::{readings, work},
     };
 
@@ -355,8 +350,8 @@ mod tests {
         Json::parse(text, 128).unwrap().as_object().unwrap()
     }
 
-    fn fields(text: &str) -> Fields {
-        Fields::try_from(object(text)).unwrap()
+    fn members(text: &str) -> PeerMembers {
+        PeerMembers::from(&Fields::try_from(object(text)).unwrap())
     }
 
     fn told(data: &str) -> Result<ToldRecord, RecordError> {
@@ -373,7 +368,7 @@ mod tests {
     /// R-P5
     #[test]
     fn of_a_peer_without_what_is_private() {
-        let peer = fields(
+        let peer = members(
             r#"{"user":"al\"ice","token":"t","data":{"a":1.0,"token":"t"},"id":"0a","online":true,"name":"Alice","host":"::1","\u005f_proto__":{}}"#,
         );
         let record = PublicRecord::of_peer(&peer, "al\"ice", "0a");
@@ -441,7 +436,9 @@ mod tests {
             let expected = r#"{"x":{"__proto__":1},"id":"0a","user":"alice","online":true}"#;
             let told = told(&data).unwrap();
             assert_eq!((&*told.relayed, told.record.text()), (expected, expected), "{key}");
-            let peer = PublicRecord::of_peer(&fields(&data), "alice", "0a");
+            let peer = PublicRecord::of_peer(&members(&data), "alice", "0a");
+            let expected =
+                r#"{"x":{"__proto__":1},"user":"alice","id":"0a","online":true,"name":"alice"}"#;
             assert_eq!(peer.text(), expected, "{key}");
         }
     }
@@ -529,7 +526,7 @@ mod tests {
                 let (_, read) = work::bytes_read(|| {
                     (
                         ToldRecord::read(object, "alice", "0a", 16 * 1024).is_ok(),
-                        read_auth(object, 1024).is_ok(),
+                        read_auth(object, 1024, 7).is_ok(),
                     )
                 });
                 assert!(read <= 6 * data.len() + 100, "{read} of {} bytes", data.len());
@@ -576,7 +573,7 @@ mod tests {
                 let parsed = serde_json::from_str(&text).unwrap();
                 prop_assert!(!names_a_token(&parsed), "{}", text);
             }
-            let peer = fields(&data);
+            let peer = members(&data);
             let record = PublicRecord::of_peer(&peer, "alice", "0a");
             prop_assert!(!names_a_token(&serde_json::from_str(record.text()).unwrap()));
         }

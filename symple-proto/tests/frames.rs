@@ -1,8 +1,8 @@
 //! Every frame, read and written: the text, the type, and the text again.
 
 use symple_proto::{
-    Address, ClientFrame, Fields, FrameError, PeerId, PublicRecord, RawJson, ServerFrame, Status,
-    To, Token, UserName,
+    Address, ClientFrame, Fields, FrameError, PeerId, PeerMembers, PublicRecord, RawJson,
+    ServerFrame, Status, To, Token, UserName,
     frame::{Auth, Event, Message, Welcome, push_error, push_presence},
 };
 
@@ -115,7 +115,7 @@ fn what_the_server_writes_can_be_read() {
         .with("online", true)
         .with("name", "A");
     let mut text = String::new();
-    Welcome::push(&peer, &["a\"b", "r"], &mut text);
+    Welcome::push(&peer.to_json(), &["a\"b", "r"], &mut text);
     let ServerFrame::Welcome(welcome) = ServerFrame::parse(&text).unwrap() else { panic!() };
     assert_eq!(welcome.rooms, ["a\"b", "r"]);
     assert_eq!(welcome.peer.address().to_string(), "a\"b|0a");
@@ -125,7 +125,7 @@ fn what_the_server_writes_can_be_read() {
     push_error(Status::BAD_REQUEST, "no \"such\" thing", &mut text);
     assert_eq!(text, r#"{"type":"error","status":400,"message":"no \"such\" thing"}"#);
 
-    let record = PublicRecord::of_peer(&peer, "a\"b", "0a");
+    let record = PublicRecord::of_peer(&PeerMembers::from(&peer), "a\"b", "0a");
     for online in [true, false] {
         let mut text = String::new();
         push_presence(r#""a\"b|0a""#, &record, online, &mut text);

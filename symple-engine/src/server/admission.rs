@@ -9,7 +9,7 @@ use alloc::{
 };
 
 use symple_proto::{
-    CloseCode, Fields, FrameType, FrameView, SessionError, SessionRecord, Status, error::Fault,
+    CloseCode, FrameType, FrameView, SessionError, SessionRecord, Status, error::Fault,
     frame::Welcome,
 };
 
@@ -48,7 +48,7 @@ impl Server {
 
     /// An `auth` frame, of a stranger or of a peer (R-A1, R-A9).
     pub(super) fn authenticate(&mut self, conn: ConnId, frame: &FrameView<'_>) {
-        let claim = match Claim::read(frame, &self.config) {
+        let claim = match Claim::read(frame, &self.config, self.registry.rooms.seed()) {
             Ok(claim) => claim,
             Err(refusal) => return self.refuse(conn, &refusal),
         };
@@ -100,7 +100,7 @@ impl Server {
                 self.out.push(Action::Authenticate {
                     request,
                     conn,
-                    peer: pending.claim.peer(&pending.id, host.as_deref()).to_json().into(),
+                    peer: pending.claim.peer(&pending.id, host.as_deref()).into(),
                     auth: pending.auth.clone(),
                     session: pending.session.take(),
                 });
@@ -274,9 +274,7 @@ impl Server {
             }
             return self.confirm(conn, claim, id);
         }
-        let host = self.host(conn);
-        let fields = claim.peer(id, host.as_deref());
-        let record = claim.record(&fields, id);
+        let record = claim.record(id);
         let limit = self.config.limits.record;
         if record.text().len() > limit {
             let message = format!("Peer data larger than {limit} bytes");
@@ -286,24 +284,20 @@ impl Server {
         let limit = self.config.limits.message;
         self.out.push(Action::SetMessageLimit { conn, limit });
         let peer = Peer::new(&claim.user, id, record, claim.token.clone());
-        self.go_online(conn, Box::new(peer), &fields, claim);
+        let host = self.host(conn);
+        let told = claim.peer(id, host.as_deref());
+        self.go_online(conn, Box::new(peer), &told, claim);
         self.session_used(conn, true);
     }
 
-    /// A new peer comes online (R-A8, R-P2, R-P3).
-    pub(super) fn go_online(
-        &mut self,
-        conn: ConnId,
-        peer: Box<Peer>,
-        fields: &Fields,
-        claim: &Claim,
-    ) {
+    /// A new peer comes online (R-A8, R-P2, R-P3); `told` is what it is told of itself.
+    pub(super) fn go_online(&mut self, conn: ConnId, peer: Box<Peer>, told: &str, claim: &Claim) {
         self.stats.admitted += 1;
         self.registry.set_online(conn, peer);
         let own = core::iter::once((&*claim.user, Reason::Own));
         let rooms: Vec<_> =
             own.chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason))).collect();
-        self.welcome(conn, fields, &rooms);
+        self.welcome(conn, told, &rooms);
         self.arrive(conn, &rooms);
         self.announce_online(conn);
         if let Some(peer) = self.registry.peer(conn) {
@@ -348,13 +342,13 @@ impl Server {
         }
         self.session_used(conn, false);
         let host = self.host(conn);
-        let fields = claim.peer(id, host.as_deref());
+        let told = claim.peer(id, host.as_deref());
         let own = core::iter::once((&*claim.user, Reason::Own));
         let rooms: Vec<_> = own
             .chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason)))
             .chain(kept.iter().map(|(room, reason)| (&**room, *reason)))
             .collect();
-        self.welcome(conn, &fields, &rooms);
+        self.welcome(conn, &told, &rooms);
         let gained: Vec<Box<str>> = if self.config.events {
             let outside = |room: &str| {
                 let room = self.registry.rooms.find(room);
@@ -376,9 +370,9 @@ impl Server {
         }
     }
 
-    fn welcome(&mut self, conn: ConnId, peer: &Fields, rooms: &[(&str, Reason)]) {
+    fn welcome(&mut self, conn: ConnId, peer: &str, rooms: &[(&str, Reason)]) {
         let rooms: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
-        let text = Self::write(256, |text| Welcome::push(peer, &rooms, text));
+        let text = Self::write(256 + peer.len(), |text| Welcome::push(peer, &rooms, text));
         self.out.send_to(conn, text);
     }
 

@@ -3,16 +3,14 @@
 use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, string::String, vec::Vec};
 
 use symple_proto::{
-    AuthError, CloseCode, Fields, FrameView, PRIVATE_MEMBER, PublicRecord, RawJson, SessionError,
-    SessionRecord, Status, Token, check_room, check_user, display_name, json::Kind, read_auth,
+    AuthError, CloseCode, Fields, FrameView, Json, PRIVATE_MEMBER, PeerMembers, PublicRecord,
+    SessionError, SessionRecord, Status, Token, check_room, check_user, json::Kind, read_auth,
 };
 
 use super::{AllowedUser, Config, PublicMembers, SessionConfig, membership::Reason};
 
-/// Members of an `auth` frame that never become members of the peer.
-const NOT_OF_THE_PEER: [&str; 4] = ["type", "token", "rooms", PROTO];
-
-/// Members of a session that never become members of the peer.
+/// Members of a session that never become members of the peer, beside those that
+/// [`PeerMembers`] never has.
 const NOT_OF_THE_SESSION: [&str; 5] = ["type", "token", "rooms", PROTO, PRIVATE_MEMBER];
 
 /// Members of a peer that a hook does not decide by its fields.
@@ -82,7 +80,7 @@ pub(super) struct Claim {
     /// Who it is has been said by a session or a hook, not by the client alone.
     pub(super) named: bool,
     /// The members of the peer that is to be.
-    pub(super) peer: Fields,
+    pub(super) peer: PeerMembers,
     /// Those of them that others do not see (R-A4).
     pub(super) hidden: BTreeSet<Box<str>>,
     /// The rooms it is to be put in beside its user's own, in order, each once, and why.
@@ -91,40 +89,38 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Reads an `auth` frame (R-A1, R-A3, R-A6, R-A12).
-    pub(super) fn read(frame: &FrameView<'_>, config: &Config) -> Result<Self, Refusal> {
+    /// Reads an `auth` frame (R-A1, R-A3, R-A6, R-A12); `seed` is that of [`PeerMembers::new`].
+    pub(super) fn read(frame: &FrameView<'_>, config: &Config, seed: u64) -> Result<Self, Refusal> {
         let limits = &config.limits;
         // No first frame is larger, so a later one need not be either (R-A9).
         let limit = limits.message_unauthenticated;
         if frame.text().len() > limit {
             return Err(Refusal::too_large(format!("Auth frame larger than {limit} bytes")));
         }
-        let mut peer = read_auth(frame.object(), limits.record).map_err(|error| match error {
+        let auth = read_auth(frame.object(), limits.record, seed).map_err(|error| match error {
             AuthError::TooLarge(_) => Refusal::too_large(format!("{error}")),
             _ => Refusal::unauthorized(format!("{error}")),
         })?;
-        let user = read_user(peer.get("user"))?;
+        let user = read_user(auth.user)?;
         if config.proves() {
-            check_token(peer.get("token"))?;
+            check_token(auth.token)?;
         }
-        let token = peer.get("token").and_then(|token| token.as_str().and_then(Token::new));
-        let rooms = peer.remove("rooms");
-        peer.retain(|name| !NOT_OF_THE_PEER.contains(&name));
-        let mut claim = Self { token, ..Self::new(user, peer) };
+        let token = auth.token.and_then(|token| token.as_str()?.ok());
+        let mut claim = Self::new(user, auth.members);
+        claim.token = token.and_then(Token::new);
         if config.proves() {
             if config.authentication && claim.token.is_none() {
                 return Err(Refusal::unauthorized("Authentication failed: Missing token"));
             }
         } else {
             claim.token = None;
-            claim.ask_for_rooms(rooms.as_ref(), config.limits.rooms_per_peer)?;
+            claim.ask_for_rooms(auth.rooms, config.limits.rooms_per_peer)?;
         }
         Ok(claim)
     }
 
     /// That of a user, and nobody has said more.
-    pub(super) fn new(user: Box<str>, mut peer: Fields) -> Self {
-        settle_name(&mut peer);
+    pub(super) fn new(user: Box<str>, peer: PeerMembers) -> Self {
         let (rooms, hidden) = (Vec::new(), BTreeSet::new());
         Self { user, named: false, peer, hidden, rooms, token: None }
     }
@@ -149,7 +145,7 @@ impl Claim {
             let names = session.iter().map(|(name, _)| name);
             self.hidden.extend(names.filter(|name| !public.contains(name)).map(Box::from));
         }
-        self.override_peer(session);
+        self.peer.merge(&session);
         if let Some(rooms) = rooms.as_ref().and_then(|rooms| rooms.get().as_array()) {
             rooms.for_each_str(|room| self.assign_room(&room));
         }
@@ -175,7 +171,7 @@ impl Claim {
         for (name, _) in peer.iter() {
             self.hidden.remove(name);
         }
-        self.override_peer(peer);
+        self.peer.merge(&peer);
         for room in rooms {
             self.assign_room(room.as_ref());
         }
@@ -192,42 +188,25 @@ impl Claim {
         Ok(())
     }
 
-    /// The peer as it will be (R-A8).
-    pub(super) fn peer(&self, id: &str, host: Option<&str>) -> Fields {
-        let mut peer = self.peer.clone();
-        if peer.get_str("user").is_none_or(|user| *user != *self.user) {
-            peer.set("user", &*self.user);
-        }
-        peer.set("id", id);
-        peer.set("online", true);
-        if peer.get_str("name").is_none_or(|name| name.is_empty()) {
-            peer.set("name", &*self.user);
-        }
-        match host {
-            Some(host) => peer.set("host", host),
-            None => drop(peer.remove("host")),
-        }
+    /// The peer as it will be (R-A8), as a JSON object.
+    pub(super) fn peer(&self, id: &str, host: Option<&str>) -> String {
+        let mut peer = String::new();
+        self.peer.push_peer(&self.user, id, host, &mut peer);
         peer
     }
 
-    /// What others are told of the peer: the members of [`peer`](Self::peer) that are not hidden.
-    pub(super) fn record(&self, peer: &Fields, id: &str) -> PublicRecord {
+    /// What others are told of the peer: its members but for those that are hidden.
+    pub(super) fn record(&self, id: &str) -> PublicRecord {
         if self.hidden.is_empty() {
-            return PublicRecord::of_peer(peer, &self.user, id);
+            return PublicRecord::of_peer(&self.peer, &self.user, id);
         }
-        let mut public = peer.clone();
-        public.retain(|name| !self.hidden.contains(name));
+        let public = self.peer.only(|name| !self.hidden.contains(name));
         PublicRecord::of_peer(&public, &self.user, id)
     }
 
-    fn override_peer(&mut self, over: Fields) {
-        self.peer.merge(over);
-        settle_name(&mut self.peer);
-    }
-
     /// The rooms of an `auth` frame that counts (R-A3).
-    fn ask_for_rooms(&mut self, rooms: Option<&RawJson>, max: usize) -> Result<(), Refusal> {
-        let Some(array) = rooms.and_then(|rooms| rooms.get().as_array()) else { return Ok(()) };
+    fn ask_for_rooms(&mut self, rooms: Option<Json<'_>>, max: usize) -> Result<(), Refusal> {
+        let Some(array) = rooms.and_then(Json::as_array) else { return Ok(()) };
         // Never holds more than the limit.
         let mut seen = BTreeSet::new();
         let mut checked = Ok(());
@@ -266,20 +245,10 @@ impl Claim {
     }
 }
 
-/// A name is a string, whatever it was (R-A1). Where it is no name it becomes the empty string, in
-/// its place, and [`Claim::peer`] shows the user, who is not known for certain yet.
-fn settle_name(peer: &mut Fields) {
-    if let Some(name) = peer.get("name") {
-        let name = display_name(name.get()).unwrap_or_else(|| RawJson::string(""));
-        peer.set("name", name);
-    }
-}
-
 /// The user of an `auth` frame. What JavaScript takes for false is missing.
-fn read_user(user: Option<&RawJson>) -> Result<Box<str>, Refusal> {
+fn read_user(user: Option<Json<'_>>) -> Result<Box<str>, Refusal> {
     const MISSING: &str = "Missing user field";
-    let Some(user) = user else { return Err(Refusal::unauthorized(MISSING)) };
-    let json = user.get();
+    let Some(json) = user else { return Err(Refusal::unauthorized(MISSING)) };
     match json.as_str() {
         Some(Ok(text)) if text.is_empty() => Err(Refusal::unauthorized(MISSING)),
         Some(Ok(text)) => match check_user(&text) {
@@ -306,10 +275,10 @@ fn read_user(user: Option<&RawJson>) -> Result<Box<str>, Refusal> {
 }
 
 /// A token is a string (R-A12); none, or an empty one, may still be allowed by a hook.
-fn check_token(token: Option<&RawJson>) -> Result<(), Refusal> {
-    let valid = token.is_none_or(|token| match token.get().kind() {
+fn check_token(token: Option<Json<'_>>) -> Result<(), Refusal> {
+    let valid = token.is_none_or(|token| match token.kind() {
         Kind::Null => true,
-        Kind::String => token.as_str().is_some(),
+        Kind::String => matches!(token.as_str(), Some(Ok(_))),
         _ => false,
     });
     if valid {
@@ -323,11 +292,13 @@ fn check_token(token: Option<&RawJson>) -> Result<(), Refusal> {
 mod tests {
     use alloc::{string::String, vec};
 
+    use symple_proto::RawJson;
+
     use super::*;
 
     fn read(text: &str, config: &Config) -> Result<Claim, (u16, String)> {
         let frame = FrameView::parse(text, 128).unwrap();
-        Claim::read(&frame, config)
+        Claim::read(&frame, config, 7)
             .map_err(|refusal| (refusal.code.0, refusal.message.into_owned()))
     }
 
@@ -446,7 +417,7 @@ mod tests {
         let rooms: Vec<_> = claim.rooms.iter().map(|(room, _)| &**room).collect();
         assert_eq!(rooms, ["b", "a", "h"]);
         assert_eq!(
-            claim.peer("0a", Some("::1")).to_json(),
+            claim.peer("0a", Some("::1")),
             r#"{"user":"bob","name":"Bob","data":{"a":1.0},"plan":1e2,"level":"7","id":"0a","online":true,"host":"::1"}"#
         );
     }
@@ -456,7 +427,7 @@ mod tests {
         let text = r#"{"type":"auth","id":"1","user":"alice","online":false,"host":"h","name":""}"#;
         let claim = read(text, &Config::default()).unwrap();
         assert_eq!(
-            claim.peer("0a", Some("::1")).to_json(),
+            claim.peer("0a", Some("::1")),
             r#"{"id":"0a","user":"alice","online":true,"host":"::1","name":"alice"}"#
         );
     }
@@ -490,16 +461,16 @@ mod tests {
             let text = format!(r#"{{"user":"alice","name":{name},"token":"t"}}"#);
             let mut claim = read(&text, &with_sessions()).unwrap();
             session_over(&mut claim, r#"{"user":"bob"}"#).unwrap();
-            assert_eq!(claim.peer("0a", None).to_json(), expected, "{name}");
+            assert_eq!(claim.peer("0a", None), expected, "{name}");
 
             let mut claim = read(r#"{"user":"alice","token":"t"}"#, &with_sessions()).unwrap();
             session_over(&mut claim, &format!(r#"{{"user":"bob","name":{name}}}"#)).unwrap();
-            assert_eq!(claim.peer("0a", None).to_json(), expected, "{name}");
+            assert_eq!(claim.peer("0a", None), expected, "{name}");
 
             let mut claim = read(r#"{"user":"bob"}"#, &with_hook()).unwrap();
             let fields = Fields::new().with("name", RawJson::parse(name).unwrap());
             claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap();
-            assert_eq!(claim.peer("0a", None).to_json(), expected, "{name}");
+            assert_eq!(claim.peer("0a", None), expected, "{name}");
         }
     }
 
@@ -527,12 +498,12 @@ mod tests {
             claim.merge_session(SessionRecord::parse(session).unwrap(), &config).unwrap();
             let peer = claim.peer("0a", None);
             let welcome = r#"{"user":"bob","x":1,"email":"b@example.com","name":"Bob","plan":"pro","id":"0a","online":true}"#;
-            assert_eq!(peer.to_json(), welcome);
-            assert_eq!(claim.record(&peer, "0a").text(), record);
+            assert_eq!(peer, welcome);
+            assert_eq!(claim.record("0a").text(), record);
             // What a hook says of a peer, it says to all.
             let fields = Fields::new().with("email", "hook@example.com").with("private", "1");
             claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap();
-            let shown = claim.record(&claim.peer("0a", None), "0a");
+            let shown = claim.record("0a");
             assert!(shown.text().contains("hook@example.com"), "{shown:?}");
             assert!(!shown.text().contains("private"), "{shown:?}");
         }
@@ -576,7 +547,7 @@ mod tests {
         session_over(&mut claim, r#"{"user":"a","__proto__":{"x":1}}"#).unwrap();
         let fields = Fields::new().with("__proto__", "x");
         claim.merge_hook(AllowedUser::Claimed, &[] as &[&str], fields).unwrap();
-        assert!(!claim.peer("0a", None).to_json().contains("proto"));
+        assert!(!claim.peer("0a", None).contains("proto"));
     }
 
     /// R-A1: nothing is lost silently, wherever it comes from.

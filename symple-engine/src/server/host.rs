@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use symple_proto::{
-    Address, Emission, Fields, FrameView, PeerId, Recipient, RoomName, UserName, check_room,
-    cluster::Call,
+    Address, Emission, Fields, FrameView, PeerId, PeerMembers, Recipient, RoomName, UserName,
+    check_room, cluster::Call,
 };
 
 use super::{
@@ -242,13 +242,12 @@ impl Server {
             check_room(room)?;
         }
         let fields = Fields::new().with("user", user.as_str());
-        let mut claim = Claim::new(user.as_str().into(), fields);
+        let mut claim = Claim::new(user.as_str().into(), PeerMembers::from(&fields));
         claim
             .merge_hook(AllowedUser::Claimed, rooms, peer)
             .map_err(|_| EngineError::HalfSurrogate)?;
         let id = self.new_id();
-        let fields = claim.peer(&id, None);
-        let record = claim.record(&fields, &id);
+        let record = claim.record(&id);
         if record.text().len() > self.config.limits.record {
             return Err(EngineError::RecordTooLarge(self.config.limits.record));
         }
@@ -264,7 +263,8 @@ impl Server {
         }
         let mut peer = Peer::new(&claim.user, &id, record, None);
         peer.of_host = true;
-        self.go_online(conn, Box::new(peer), &fields, &claim);
+        let told = claim.peer(&id, None);
+        self.go_online(conn, Box::new(peer), &told, &claim);
         Ok(1)
     }
 }

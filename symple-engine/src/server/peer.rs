@@ -93,14 +93,14 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use symple_proto::Fields;
+    use symple_proto::PeerMembers;
 
     use super::*;
 
     #[test]
     fn an_address_is_kept_once_in_all_its_forms() {
         for user in ["alice", "a\"b\\c", "é"] {
-            let record = PublicRecord::of_peer(&Fields::new(), user, "0a");
+            let record = PublicRecord::of_peer(&PeerMembers::new(0), user, "0a");
             let peer = Peer::new(user, "0a", record, None);
             assert_eq!((peer.user(), peer.id()), (user, "0a"));
             assert_eq!(alloc::format!("{}", peer.address()), alloc::format!("{user}|0a"));

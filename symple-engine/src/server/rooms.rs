@@ -79,6 +79,11 @@ impl Rooms {
         }
     }
 
+    /// What makes other hashes of what clients choose, too, such that they cannot be foreseen.
+    pub(super) fn seed(&self) -> u64 {
+        self.keys.0
+    }
+
     /// Keeps account of the rooms that this node has members in.
     pub(super) fn watch_occupancy(&mut self) {
         self.occupancy = Some(Vec::new());

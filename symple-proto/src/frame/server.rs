@@ -100,12 +100,12 @@ frame! {
 }
 
 impl Welcome {
-    /// Appends a welcome to `out`; `peer` and `rooms` are JSON.
-    pub fn push(peer: &Fields, rooms: &[impl AsRef<str>], out: &mut String) {
+    /// Appends a welcome to `out`; `peer` is a JSON object.
+    pub fn push(peer: &str, rooms: &[impl AsRef<str>], out: &mut String) {
         out.push_str("{\"type\":\"welcome\",\"protocol\":");
         push_string(out, PROTOCOL);
         out.push_str(",\"status\":200,\"peer\":");
-        peer.push_json(out);
+        out.push_str(peer);
         out.push_str(",\"rooms\":[");
         for (at, room) in rooms.iter().enumerate() {
             if at > 0 {

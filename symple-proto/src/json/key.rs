@@ -62,12 +62,6 @@ impl Names {
         Self { names, initials, heads, longest }
     }
 
-    /// Which of the names this text is.
-    pub(crate) fn position(&self, text: &str) -> Option<usize> {
-        let (index, name) = self.candidate(text.as_bytes())?;
-        (name == text).then_some(index)
-    }
-
     /// Which of the names a checked key spells, quotes included.
     ///
     /// Reads no more of the key than the longest name has, and allocates nothing.
@@ -205,8 +199,6 @@ mod tests {
         ] {
             let escaped = key.contains('\\');
             assert_eq!(names.find(&format!("\"{key}\""), escaped), expected, "{key}");
-            let exact = expected.filter(|(_, how)| *how == Exact && !escaped);
-            assert_eq!(names.position(key), exact.map(|(name, _)| name), "{key}");
         }
     }
 

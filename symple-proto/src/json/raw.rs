@@ -9,9 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::error::DecodeError;
 
-use super::{
-    MAX_DEPTH, Names, Spelling, decode, has_half_surrogate, quote, scan, string::decode_to, walk,
-};
+use super::{Entry, MAX_DEPTH, decode, has_half_surrogate, quote, scan, string::decode_to, walk};
 
 /// What a JSON value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,11 +133,6 @@ impl<'a> Member<'a> {
         Some(buffer)
     }
 
-    /// Which of the names the key spells, and how.
-    pub(crate) fn spells(&self, names: &Names) -> Option<(usize, Spelling)> {
-        names.find(self.key, self.escaped)
-    }
-
     /// The key as written, with its quotes.
     #[must_use]
     pub fn quoted_key(&self) -> &'a str {
@@ -178,6 +171,16 @@ impl<'a> Object<'a> {
                 value: Json::checked(&text[entry.value], entry.kind),
             })
         });
+    }
+
+    /// As [`for_each_while`](Self::for_each_while), with where each member stands.
+    pub(crate) fn for_each_entry(self, visit: impl FnMut(Entry) -> bool) {
+        walk::members(self.text, visit);
+    }
+
+    /// The value of a member that stands there.
+    pub(crate) fn value(self, entry: &Entry) -> Json<'a> {
+        Json::checked(&self.text[entry.value.clone()], entry.kind)
     }
 
     /// The value of the last member of that name: the one that counts, as in `JSON.parse`.

@@ -24,7 +24,7 @@ pub fn decode(quoted: &str) -> Result<Cow<'_, str>, DecodeError> {
 }
 
 /// Appends what a checked JSON string says, as [`decode`] does.
-pub(super) fn decode_to(quoted: &str, out: &mut String) -> Result<(), DecodeError> {
+pub(crate) fn decode_to(quoted: &str, out: &mut String) -> Result<(), DecodeError> {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
     let mut at = next_escape(inner.as_bytes(), 0);
     out.push_str(&inner[..at]);

@@ -1,5 +1,7 @@
 //! A value without the members that are secret, at any depth.
 
+use core::{cell::OnceCell, ops::Range};
+
 use memchr::{memchr, memmem::Finder};
 
 use super::{string::hex, walk};
@@ -14,26 +16,65 @@ const KEY: &[u8] = b"\"token\"";
 ///
 /// They are searched for as a word is: what stands between them is not looked into, and neither is
 /// what is left out, but for its end.
-pub(crate) struct Secrets(Finder<'static>);
+pub(crate) struct Secrets(OnceCell<Finder<'static>>);
 
 impl Secrets {
-    pub(crate) fn new() -> Self {
-        Self(Finder::new(KEY))
+    pub(crate) const fn new() -> Self {
+        Self(OnceCell::new())
+    }
+
+    /// Begins to look for secrets in a checked text.
+    pub(crate) fn of<'a>(&'a self, text: &'a str) -> SecretsOf<'a> {
+        let finder = self.0.get_or_init(|| Finder::new(KEY));
+        SecretsOf { text, search: Search::new(finder, text), next: None, ended: false }
     }
 
     /// True if a checked value has such a member, at any depth, under any spelling.
+    #[cfg(test)]
     pub(crate) fn any(&self, text: &str) -> bool {
-        Search::new(&self.0, text).next().is_some()
+        self.of(text).any_in(&(0..text.len()))
+    }
+}
+
+/// The secrets of one text, found in its order: however many of its parts are asked for, one after
+/// the other, the text is searched once.
+pub(crate) struct SecretsOf<'a> {
+    text: &'a str,
+    search: Search<'a>,
+    /// The next one: its key and its value.
+    next: Option<(usize, usize)>,
+    ended: bool,
+}
+
+impl SecretsOf<'_> {
+    /// The next one that stands there or behind, and is no part of another one.
+    fn next_from(&mut self, from: usize) -> Option<(usize, usize)> {
+        while !self.ended && self.next.is_none_or(|(key, _)| key < from) {
+            self.search.skip_to(from);
+            self.next = self.search.next();
+            self.ended = self.next.is_none();
+        }
+        self.next
+    }
+}
+
+impl<'a> SecretsOf<'a> {
+    /// True if there is one in a value that stands there; no earlier one may be asked for later.
+    #[inline]
+    pub(crate) fn any_in(&mut self, range: &Range<usize>) -> bool {
+        self.next_from(range.start).is_some_and(|(key, _)| key < range.end)
     }
 
-    /// Hands out the parts of a checked value that are not secret, in order and as they were
-    /// written, as long as `keep` wants more. Together they are a value of the same kind.
-    pub(crate) fn strip<'a>(&self, text: &'a str, mut keep: impl FnMut(&'a str) -> bool) {
-        let bytes = text.as_bytes();
-        let mut search = Search::new(&self.0, text);
+    /// Hands out the parts of the value that stands there that are not secret, in order and as
+    /// they were written, as long as `keep` wants more. Together they are a value of the same kind.
+    pub(crate) fn strip(&mut self, range: Range<usize>, mut keep: impl FnMut(&'a str) -> bool) {
+        let (text, bytes) = (self.text, self.text.as_bytes());
         // What stands before this has been handed out or left out.
-        let mut copied = 0;
-        while let Some((key, value)) = search.next() {
+        let mut copied = range.start;
+        let mut from = range.start;
+        while let Some((key, value)) = self.next_from(from)
+            && key < range.end
+        {
             let end = walk::value_end(text, value);
             let before = last_before(bytes, key);
             // Behind another member the comma before goes too, at the beginning the one behind.
@@ -52,9 +93,9 @@ impl Secrets {
             if !kept.is_empty() && !keep(&text[kept]) {
                 return;
             }
-            search.skip_to(end);
+            from = end;
         }
-        keep(&text[copied..]);
+        keep(&text[copied..range.end]);
     }
 }
 
@@ -217,7 +258,7 @@ mod tests {
 
     fn stripped(text: &str) -> String {
         let mut out = String::new();
-        Secrets::new().strip(text, |part| {
+        Secrets::new().of(text).strip(0..text.len(), |part| {
             out.push_str(part);
             true
         });
@@ -306,7 +347,9 @@ mod tests {
     #[test]
     fn ends_when_it_is_told_to() {
         let mut seen = Vec::new();
-        Secrets::new().strip(r#"[{"token":1},{"token":2},3]"#, |part| {
+        let text = r#"[{"token":1},{"token":2},3]"#;
+        let secrets = Secrets::new();
+        secrets.of(text).strip(0..text.len(), |part| {
             seen.push(part);
             seen.len() < 2
         });
