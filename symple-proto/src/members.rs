@@ -286,7 +286,11 @@ impl<'a> Collector<'a> {
             value: narrow(entry.value.start),
             end: narrow(entry.value.end),
         };
-        let hash = hash(self.key(span).as_bytes(), self.seed);
+        // Most names are short, and stand in a text that goes on.
+        let hash = match self.source.as_bytes().get(key.start..).and_then(<[u8]>::first_chunk) {
+            Some(chunk) if key.len() < 8 => short_hash(chunk, key.len(), self.seed),
+            _ => hash(self.key(span).as_bytes(), self.seed),
+        };
         self.hashes.push(hash << INDEX_BITS | self.members.len() as u64);
         self.members.push(span);
     }
@@ -379,16 +383,30 @@ impl<'a> Collector<'a> {
     }
 }
 
+/// The golden ratio, and as many bits of pi.
+const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x243f_6a88_85a3_08d3];
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The [`hash`] of a name of less than eight bytes, which are the first of these.
+#[inline]
+fn short_hash(chunk: &[u8; 8], length: usize, seed: u64) -> u64 {
+    let name = u64::from_le_bytes(*chunk) & ((1 << (8 * length)) - 1);
+    fold(name ^ seed, ODD[0] ^ seed) >> INDEX_BITS
+}
+
 /// A hash of a name, of 40 bits in its low ones; who does not know the seed finds no two names
 /// with the same.
 #[inline]
 fn hash(name: &[u8], seed: u64) -> u64 {
-    // The golden ratio, and as many bits of pi.
-    const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x243f_6a88_85a3_08d3];
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
+    if let Some(short) = name.len().checked_sub(1).filter(|_| name.len() < 8) {
+        let mut chunk = [0; 8];
+        chunk[..=short].copy_from_slice(name);
+        return short_hash(&chunk, name.len(), seed);
+    }
     let mut state = seed ^ name.len() as u64;
     let (pairs, rest) = name.as_chunks::<8>();
     for word in pairs {

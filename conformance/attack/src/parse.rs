@@ -1,5 +1,12 @@
-//! Input that is expensive to read. Nothing may cost more than three times what the largest plain
-//! message costs by the byte (R-F5).
+//! Input that is expensive to read. Nothing may cost more than three times what a plain message
+//! costs that its sender is charged as much for (R-F5, R-L3).
+//!
+//! A frame is charged a unit for itself, and one more for each 8 KiB. From 8 KiB on its bytes are
+//! what it is charged for, so its cost by the byte is held against that of the largest plain
+//! message, which nobody receives: that is the least that bytes can cost. Below that each frame is
+//! charged the same unit, however short it is, so what counts is the whole frame: it is held
+//! against a plain message of the same length that one peer receives, as the sender of an `auth`
+//! receives its welcome. That is stricter than the units, for the same unit buys a message of 8 KiB.
 
 use std::{
     fmt::Write as _,
@@ -22,6 +29,8 @@ const FACTOR: f64 = 3.0;
 /// The largest message of a peer, and of a stranger.
 const LARGEST: usize = 1 << 20;
 const FIRST: usize = 64 << 10;
+/// How much of small frames is sent at once.
+const BUFFER: usize = 16 << 10;
 /// What a record may be, but for what the server adds.
 const RECORD: usize = 15 << 10;
 
@@ -262,6 +271,34 @@ fn small_first_frames() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Frames that are charged one unit, of about so many bytes.
+fn unit_frames(size: usize) -> Vec<(String, String)> {
+    let auth = |start: &str, part: &str| {
+        let start = format!("{{\"type\":\"auth\",\"user\":\"parser\",{start}");
+        filled(&start, part, ",\"z\":1}", size)
+    };
+    let presence = |part: &str| filled("{\"type\":\"presence\",\"data\":{", part, "}}", size);
+    let rooms = "{\"type\":\"auth\",\"user\":\"parser\",\"rooms\":[";
+    let all = vec![
+        ("auth again, many members", auth("", "\"k#\":1,")),
+        ("auth again, escaped members", auth("", "\"\\u006b#\":1,")),
+        ("auth again, many arrays", auth("", "\"k#\":[{\"token\":1}],")),
+        ("auth again, keys in other case", auth("", "\"TOKEN\":1,\"Host\":1,")),
+        ("auth again, private members", auth("", "\"token\":1,\"host\":1,\"id\":1,")),
+        ("auth again, one room", filled(rooms, "\"parser\",", "]}", size)),
+        ("a record, many members", presence("\"k#\":1,")),
+        ("a record, many short members", presence("\"\":1,")),
+        ("a record, many arrays", presence("\"k#\":[{\"token\":1}],")),
+        ("no frame", "[".repeat(size)),
+    ];
+    all.into_iter().map(|(name, frame)| (format!("{size} bytes: {name}"), frame)).collect()
+}
+
+/// A plain message of that length to a user.
+fn received(size: usize) -> String {
+    filled("{\"type\":\"message\",\"to\":\"receiver\",\"data\":[", "1234567,", "]}", size)
+}
+
 trait Wrap {
     /// This, something in the middle, and so many ends.
     fn add(&self, middle: &str, end: &str, count: usize) -> String;
@@ -275,20 +312,23 @@ impl Wrap for String {
 
 /// CPU time of frames of a peer, by the byte, in nanoseconds.
 async fn cost(server: &Server, client: &mut Client, frame: &str) -> Result<f64, Fault> {
-    const ROUNDS: usize = 2;
-    // Of small ones there are more, so that there is something to be measured.
-    let count = (4 * LARGEST / frame.len()).clamp(4, 64);
+    const ROUNDS: usize = 3;
+    // Of small ones there are more, so that there is something to be measured; but what they are
+    // answered with must not wait for this client.
+    let count = (LARGEST / frame.len()).clamp(4, 400);
     let bytes = wire::text(frame);
+    let together: Vec<u8> = bytes.repeat((BUFFER / bytes.len()).clamp(1, count));
+    let writes = count.div_ceil(together.len() / bytes.len());
     let mut least = f64::MAX;
     for _ in 0..ROUNDS {
         client.barrier().await?;
         let before = server.cpu();
-        for _ in 0..count {
-            client.raw(&bytes).await?;
+        for _ in 0..writes {
+            client.raw(&together).await?;
         }
         client.barrier().await?;
         let used = (server.cpu() - before).as_nanos() as f64;
-        least = least.min(used / (count * bytes.len()) as f64);
+        least = least.min(used / (writes * together.len()) as f64);
         if used > 1e9 {
             break;
         }
@@ -296,23 +336,28 @@ async fn cost(server: &Server, client: &mut Client, frame: &str) -> Result<f64, 
     Ok(least)
 }
 
-/// CPU time of first frames, with the connection, in nanoseconds.
-async fn first_cost(server: &Server, frame: &str) -> Result<f64, Fault> {
+/// CPU time of first frames, with the connection, over that of a short one that ends the same way,
+/// by the byte, in nanoseconds.
+async fn first_cost(server: &Server, frame: &str, short: &str) -> Result<f64, Fault> {
     // As many that a connection more or less does not matter.
-    let count = (LARGEST / frame.len()).clamp(15, 60);
-    let bytes = wire::text(frame);
-    let mut least = f64::MAX;
-    for _ in 0..2 {
-        let before = server.cpu();
-        for _ in 0..count {
-            let mut client = Client::connect(server.address, How::default()).await?;
-            client.raw(&bytes).await?;
-            // It is welcome or refused, and then closed by one or the other.
-            let _ = client.next(crate::client::PATIENCE).await;
+    let count = (LARGEST / frame.len()).clamp(20, 60);
+    let mut least = [f64::MAX; 2];
+    // In turns: what the machine does beside it concerns both.
+    for _ in 0..3 {
+        for (frame, least) in [short, frame].iter().zip(&mut least) {
+            let bytes = wire::text(frame);
+            let before = server.cpu();
+            for _ in 0..count {
+                let mut client = Client::connect(server.address, How::default()).await?;
+                client.raw(&bytes).await?;
+                // It is welcome or refused, and then closed by one or the other.
+                let _ = client.next(crate::client::PATIENCE).await;
+            }
+            *least = least.min((server.cpu() - before).as_nanos() as f64 / count as f64);
         }
-        least = least.min((server.cpu() - before).as_nanos() as f64 / count as f64);
     }
-    Ok(least)
+    let [short, long] = least;
+    Ok((long - short).max(0.0) / frame.len() as f64)
 }
 
 /// What an input costs, and a plain message before and after it: a machine that does other things
@@ -359,21 +404,49 @@ pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
         Costs { input, plain: before.min(after) }.judge(name, &mut outcome);
         before = after;
     }
+    // Again as its peer, too: it is welcomed once more, and its connection costs nothing.
+    for (name, frame) in small_first_frames() {
+        let frame = frame.replacen("\"user\":\"u\"", "\"user\":\"parser\"", 1);
+        let input = cost(&server, &mut client, &frame).await?;
+        let after = cost(&server, &mut client, &ordinary).await?;
+        Costs { input, plain: before.min(after) }.judge(&format!("{name}, again"), &mut outcome);
+        before = after;
+    }
     // As a user that is welcome, too: its peer is made of it.
     let welcome = first_frames().into_iter().map(|(name, frame)| {
         (format!("welcome {name}"), frame.replacen("\"user\":\"\"", "\"user\":\"u\"", 1))
     });
     let small = small_first_frames().into_iter().chain(first_frames());
     let all = small.map(|(name, frame)| (name.to_owned(), frame)).chain(welcome);
-    let refused = first_cost(&server, "{\"type\":\"auth\",\"user\":\"\"}").await?;
-    let welcomed = first_cost(&server, "{\"type\":\"auth\",\"user\":\"u\"}").await?;
     for (name, frame) in all {
-        let least = if frame.contains("\"user\":\"u\"") { welcomed } else { refused };
-        let input = (first_cost(&server, &frame).await? - least).max(0.0) / frame.len() as f64;
+        let user = if frame.contains("\"user\":\"u\"") { "u" } else { "" };
+        let short = format!("{{\"type\":\"auth\",\"user\":\"{user}\"}}");
+        let input = first_cost(&server, &frame, &short).await?;
         let after = cost(&server, &mut client, &ordinary).await?;
         Costs { input, plain: before.min(after) }.judge(&name, &mut outcome);
         before = after;
     }
+    let receiver = Client::peer(server.address, How::default(), "receiver", &[]).await?.drain();
+    for size in [100, 1000, 8000] {
+        let plain = received(size);
+        let mut before = cost(&server, &mut client, &plain).await?;
+        for (name, frame) in unit_frames(size) {
+            let Ok(input) = cost(&server, &mut client, &frame).await else {
+                client = Client::peer(server.address, How::default(), "parser", &[]).await?;
+                continue;
+            };
+            let after = cost(&server, &mut client, &plain).await?;
+            let (input, plain) =
+                (input * frame.len() as f64, before.min(after) * plain.len() as f64);
+            outcome.noisy(
+                format!("{name}: at most 3 times a plain message that is received"),
+                format!("{:.1} times ({input:.0} ns, {plain:.0})", input / plain),
+                input <= FACTOR * plain,
+            );
+            before = after;
+        }
+    }
+    drop(receiver);
     Ok(outcome)
 }
 
@@ -450,6 +523,12 @@ mod tests {
             let mut json = serde_json::Deserializer::from_str(&frame);
             let read = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut json);
             assert!(read.is_ok(), "{name}: {read:?}");
+        }
+        for size in [100, 1000, 8000] {
+            for (name, frame) in unit_frames(size) {
+                assert!((size - 40..=size).contains(&frame.len()), "{name}: {}", frame.len());
+            }
+            assert!((size - 40..=size).contains(&received(size).len()));
         }
         for (name, frame) in first_frames() {
             assert!((FIRST - 2000..=FIRST).contains(&frame.len()), "{name}: {}", frame.len());

@@ -4,7 +4,10 @@ use core::ops::Range;
 
 use crate::error::{DecodeError, Fault};
 
-use super::Kind;
+use super::{
+    Kind,
+    word::{BACKSLASH, QUOTE, TOPS, first_equal, splat},
+};
 
 /// The deepest nesting that any limit may allow, in levels: an object of plain values has one.
 pub const MAX_DEPTH: usize = 128;
@@ -243,8 +246,23 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a string, the cursor on its opening quote; true if it contains an escape.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<bool, DecodeError> {
+        // Most are short, and have no escape.
+        let rest = self.bytes.get(self.pos + 1..).unwrap_or_default();
+        if let Some(word) = rest.first_chunk() {
+            let hits = not_plain(u64::from_le_bytes(*word));
+            let length = hits.trailing_zeros() as usize / 8;
+            if hits != 0 && rest[length] == b'"' {
+                self.pos += length + 2;
+                return Ok(false);
+            }
+        }
+        self.long_string()
+    }
+
+    #[inline(never)]
+    fn long_string(&mut self) -> Result<bool, DecodeError> {
         self.pos += 1 + plain_run(self.bytes.get(self.pos + 1..).unwrap_or_default());
         if self.peek() == Some(b'"') {
             self.pos += 1;
@@ -391,24 +409,22 @@ impl Drop for Scanner<'_> {
     }
 }
 
+/// The top bit of the first byte that is a quote, a backslash or a control character, and some bits
+/// above it.
+#[inline]
+fn not_plain(word: u64) -> u64 {
+    // A byte under 0x20 borrows, and so may only those above a true hit.
+    let control = word.wrapping_sub(splat(0x20)) & !word & TOPS;
+    control | first_equal(word, splat(QUOTE)) | first_equal(word, splat(BACKSLASH))
+}
+
 /// How many bytes stand before the first quote, backslash or control character.
 ///
 /// Eight bytes at a time: strings are most of what a frame is made of.
 fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    // A byte's top bit of the result is set where the byte is zero. Borrows can only set a bit
-    // above a true hit, so the lowest set bit is always right.
-    const fn zero(word: u64) -> u64 {
-        word.wrapping_sub(ONES) & !word & TOPS
-    }
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-        let quote = zero(word ^ (ONES * u64::from(b'"')));
-        let escape = zero(word ^ (ONES * u64::from(b'\\')));
-        let hits = control | quote | escape;
+        let hits = not_plain(u64::from_le_bytes(*word));
         if hits != 0 {
             return index * 8 + hits.trailing_zeros() as usize / 8;
         }

@@ -70,8 +70,21 @@ impl Walker<'_> {
     }
 
     /// Passes the space before that byte, the byte if it is there, and the space behind.
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self, byte: u8) {
+        // Texts of many members have no space.
+        if let Some([first, behind, ..]) = self.bytes.get(self.pos..)
+            && *first == byte
+            && *behind > b' '
+        {
+            self.pos += 1;
+            return;
+        }
+        self.pass_spaced(byte);
+    }
+
+    #[inline(never)]
+    fn pass_spaced(&mut self, byte: u8) {
         self.skip_whitespace();
         if self.peek() == Some(byte) {
             self.pos += 1;
@@ -80,7 +93,7 @@ impl Walker<'_> {
     }
 
     /// Passes a value, the cursor on its first byte. It always moves, unless the text has ended.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self) -> (Range<usize>, Kind) {
         let start = self.pos;
         let kind = match self.peek() {
@@ -104,7 +117,7 @@ impl Walker<'_> {
     }
 
     /// Passes what ends where a value can.
-    #[inline]
+    #[inline(always)]
     fn word(&mut self, kind: Kind) -> Kind {
         let mut pos = self.pos + 1;
         while let Some(byte) = self.bytes.get(pos)
@@ -117,8 +130,24 @@ impl Walker<'_> {
     }
 
     /// Passes a string, the cursor on its opening quote; true if it has an escape.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> bool {
+        let pos = self.pos + 1;
+        // Most are short, and have none.
+        if let Some(chunk) = chunk_at(self.bytes, pos) {
+            let word = u64::from_le_bytes(*chunk);
+            let quotes = first_equal(word, splat(QUOTE));
+            let escapes = first_equal(word, splat(BACKSLASH));
+            if quotes != 0 && escapes.trailing_zeros() > quotes.trailing_zeros() {
+                self.pos = pos + quotes.trailing_zeros() as usize / 8 + 1;
+                return false;
+            }
+        }
+        self.rest_of_string()
+    }
+
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> bool {
         let mut escaped = false;
         let mut pos = self.pos + 1;
         loop {
