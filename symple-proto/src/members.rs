@@ -348,7 +348,7 @@ impl<'a> Collector<'a> {
         self.settle_repeated();
         let mut at = [None; KEPT];
         let mut writer = Writer::new(self.source);
-        writer.out.reserve(self.members.len() * 8);
+        writer.out.reserve(self.source.len().min(self.members.len() * 16));
         let mut known: [usize; KEPT] =
             core::array::from_fn(|name| self.places[name].unwrap_or(usize::MAX));
         let mut names: [usize; KEPT] = [0, 1, 2, 3, 4];

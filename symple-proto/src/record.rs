@@ -244,10 +244,8 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         match name {
-            None => {
-                if self.has_room(entry.value.end - entry.key.start) {
-                    self.writer.member(entry.key.clone(), entry.value.clone());
-                }
+            None if self.has_room(entry.value.end - entry.key.start) => {
+                self.writer.member(entry.key.clone(), entry.value.clone());
             }
             Some(ID) => self.add_id(),
             Some(USER) => self.add_user(),

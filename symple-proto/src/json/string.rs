@@ -132,7 +132,15 @@ pub(crate) fn has_half_surrogate(text: &str) -> bool {
 
 /// Appends `text` as a JSON string with its quotes, spelled as `JSON.stringify` spells it.
 pub fn push_string(out: &mut String, text: &str) {
+    out.reserve(text.len() + 2);
     out.push('"');
+    // Most have nothing to be escaped. All bytes are looked at, so that several are at once.
+    let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    if !text.bytes().fold(false, |special, byte| special | is_special(byte)) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         let short = match byte {
