@@ -233,7 +233,7 @@ impl Span {
 /// How many bits of a hash of a name are the index of its member.
 const INDEX_BITS: u32 = 24;
 
-/// The longest text that members are collected from: it has less members than there are indices.
+/// The longest text that members are collected from: it has fewer members than there are indices.
 pub(crate) const MAX_TEXT: usize = 64 << 20;
 
 impl<'a> Collector<'a> {
