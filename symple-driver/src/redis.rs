@@ -13,6 +13,7 @@ mod error;
 #[path = "../tests/suite/redis/fake.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod fake;
+mod first;
 mod inbox;
 mod link;
 mod ops;
@@ -23,6 +24,7 @@ mod process;
 mod role;
 mod sentinel;
 mod sessions;
+mod slot;
 mod text;
 mod trouble;
 mod url;

@@ -8,6 +8,7 @@
 
 mod client;
 mod processes;
+mod redis_cluster;
 mod rolling;
 mod sentinel;
 

@@ -34,6 +34,8 @@ fn await_listener(port: u16) {
 enum Kind {
     Server,
     Sentinel,
+    /// A server of a Redis Cluster.
+    Member,
 }
 
 /// A Redis server of the test's own, or a sentinel.
@@ -66,6 +68,58 @@ impl Redis {
         Self::spawn_with(Kind::Sentinel, &lines)
     }
 
+    /// Starts three masters, each with a replica; none where a program is missing. The master of
+    /// the slot of `{symple}:` is the first.
+    pub(crate) fn start_cluster() -> Option<Vec<Self>> {
+        if !is_installed("redis-cli", "--version") {
+            return None;
+        }
+        let lines = "save \"\"\ncluster-enabled yes\ncluster-node-timeout 1000\n\
+                     cluster-config-file nodes.conf";
+        let mut members = Vec::new();
+        while members.len() < 6 {
+            let member = Self::spawn_with(Kind::Member, lines)?;
+            // The port of the servers among one another is that of the clients and 10 000, and
+            // Linux gives away none below 32 768.
+            if member.port < 55_000 {
+                members.push(member);
+            }
+        }
+        let mut create = Command::new("redis-cli");
+        create.args(["--cluster", "create"]);
+        create.args(members.iter().map(|member| format!("127.0.0.1:{}", member.port)));
+        create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+        let created = create.output().unwrap();
+        assert!(created.status.success(), "{created:?}");
+        // There is no event for what others know.
+        let until = Instant::now() + PATIENCE;
+        for member in &members {
+            while !member.ask(&["cluster", "info"]).contains("cluster_state:ok")
+                || member.ask(&["cluster", "nodes"]).matches("slave ").count() != 3
+            {
+                assert!(Instant::now() < until, "the Redis Cluster is not complete");
+            }
+        }
+        let replicas_follow = |member: &Self| {
+            let said = member.ask(&["info", "replication"]);
+            said.contains("role:master") || said.contains("master_link_status:up")
+        };
+        while !members.iter().all(replicas_follow) {
+            assert!(Instant::now() < until, "the replicas do not follow");
+        }
+        let has_it = |member: &Self| !member.ask(&["get", "{symple}:x"]).contains("MOVED");
+        let owner = members.iter().position(has_it).unwrap();
+        members.swap(0, owner);
+        Some(members)
+    }
+
+    /// What a server says to a command.
+    pub(crate) fn ask(&self, command: &[&str]) -> String {
+        let mut ask = Command::new("redis-cli");
+        let said = ask.args(["-p", &self.port.to_string()]).args(command).output().unwrap();
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    }
+
     fn spawn_with(kind: Kind, configuration: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !is_installed("redis-server", "--version") {
@@ -74,6 +128,8 @@ impl Redis {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-redis-{number}"));
+        // What one of the same number knew in the run before is no concern of this one.
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();
         let configuration =
@@ -97,6 +153,7 @@ impl Redis {
     pub(crate) fn url(&self) -> String {
         match self.kind {
             Kind::Server => format!("redis://127.0.0.1:{}", self.port),
+            Kind::Member => format!("redis-cluster://127.0.0.1:{}", self.port),
             Kind::Sentinel => format!("redis+sentinel://127.0.0.1:{}/main", self.port),
         }
     }
@@ -155,8 +212,10 @@ impl Node {
 
     /// A node that is another build of the program.
     pub(crate) fn start_program(program: &Path, redis: &Redis, runtime: &str, port: u16) -> Self {
+        let prefix = if let Kind::Member = redis.kind { "{symple}:" } else { "symple:" };
         let mut child = Command::new(program)
             .env_clear()
+            .env("SYMPLE_REDIS_PREFIX", prefix)
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--rate-limit", "0"])
             .args(["--redis-url", &redis.url(), "--runtime", runtime])

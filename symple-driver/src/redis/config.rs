@@ -5,13 +5,15 @@ use std::{fmt, time::Duration};
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use symple_proto::Token;
 
-use super::{RedisError, address::url_of, sentinel::Sentinels, url};
+use super::{RedisError, address::url_of, sentinel::Sentinels, slot::Slot, url};
 
 /// Where Redis is.
 pub(super) enum Place {
     Server(ConnectionInfo),
     /// Where they say.
     Sentinels(Sentinels),
+    /// The one of them that has the slot of the prefix.
+    Cluster(Slot),
 }
 
 /// Which Redis, and how it is used (SPEC §9). Version 6 or newer is needed.
@@ -24,7 +26,7 @@ pub struct RedisConfig {
     username: Option<String>,
     password: Option<String>,
     /// What stands before the names of all keys and channels. `symple:`, which is what backends
-    /// expect.
+    /// expect. With a Redis Cluster it must have a hash tag: `{symple}:`.
     pub prefix: String,
     /// Whether a server needs Redis: it does not start without it, and is not ready while it does
     /// not do what is needed (R-T2, R-S4). Otherwise it keeps trying. On.
@@ -62,6 +64,11 @@ impl RedisConfig {
     /// `rediss+sentinel://…`; their port is 26379 where none is given, and they may have a
     /// password of their own: `?sentinel_username=…&sentinel_password=…`. They are asked for each
     /// connection, so one that is lost is made again to the master of then.
+    ///
+    /// A Redis Cluster: `redis-cluster://user:password@host:port,host:port`, or
+    /// `rediss-cluster://…`, with some of its servers. `prefix` must then have a hash tag, as
+    /// `{symple}:`, so that one slot has all keys and channels. They are asked for each connection
+    /// who has it.
     ///
     /// Certificates are checked against those that the system trusts; a file of others can be
     /// named in the environment, as `SSL_CERT_FILE`.
@@ -114,6 +121,7 @@ impl RedisConfig {
                 format!("{}{database}", url_of(info.addr()))
             }
             Ok(Place::Sentinels(sentinels)) => sentinels.address(),
+            Ok(Place::Cluster(slot)) => slot.address(),
             Err(_) => "redis".into(),
         }
     }
@@ -122,6 +130,9 @@ impl RedisConfig {
     pub(super) fn place(&self) -> Result<Place, RedisError> {
         if let Some(sentinels) = Sentinels::parse(&self.url) {
             return sentinels.map(Place::Sentinels);
+        }
+        if let Some(slot) = Slot::parse(&self.url) {
+            return slot.map(Place::Cluster);
         }
         url::check(&self.url).map_err(RedisError::Url)?;
         let info = self.url.as_str().into_connection_info();
@@ -148,6 +159,7 @@ impl RedisConfig {
         let info = match self.place().ok()? {
             Place::Server(info) => info,
             Place::Sentinels(sentinels) => sentinels.master,
+            Place::Cluster(_) => return None,
         };
         Some(info.redis_settings().db()).filter(|database| *database != 0)
     }
@@ -161,8 +173,17 @@ impl RedisConfig {
                 let master = self.complete(sentinels.master.clone());
                 sentinels.each.iter().chain([&master]).filter_map(of).collect()
             }
+            Ok(Place::Cluster(slot)) => {
+                let each = slot.each.into_iter().map(|info| self.complete(info));
+                each.filter_map(|info| of(&info)).collect()
+            }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Whether it is a Redis Cluster, whose slots may move from one server to another.
+    pub(super) fn is_redis_cluster(&self) -> bool {
+        matches!(self.place(), Ok(Place::Cluster(_)))
     }
 
     /// What stands before the tokens of sessions in their keys; as there is no empty token, no

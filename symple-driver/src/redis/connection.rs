@@ -11,7 +11,13 @@ use ::redis::{
 };
 use rustls::crypto::{CryptoProvider, ring};
 
-use super::{RedisConfig, RedisError, address::url_of, config::Place, role};
+use super::{
+    RedisConfig, RedisError,
+    address::url_of,
+    config::Place,
+    role,
+    slot::{self, Slot},
+};
 
 /// How many requests may wait in a connection; each may be many commands.
 const REQUESTS: usize = 4;
@@ -36,6 +42,13 @@ async fn open(
     provide_tls();
     let info = match config.place()? {
         Place::Server(info) => info,
+        Place::Cluster(slot) => {
+            slot::check_prefix(&config.prefix)?;
+            let each = slot.each.iter().map(|info| alone(config.complete(info.clone()))).collect();
+            let found = Slot::find_master(each, &config.session_prefix(), to_ask).await;
+            let found = found.map_err(|error| error.without(&config.secrets()))?;
+            found.ok_or_else(|| RedisError::timeout(&slot.address()))?
+        }
         Place::Sentinels(sentinels) => {
             sentinels.find_master(&config.complete(sentinels.master.clone()), to_ask).await?
         }
@@ -140,8 +153,8 @@ impl Connection {
     /// After what went wrong, a connection may be of no use.
     pub(super) fn check<T>(&self, result: RedisResult<T>) -> Result<T, RedisError> {
         result.map_err(|error| {
-            // The server may be there, and not be the master any more.
-            if error.is_io_error() || error.code() == Some("READONLY") {
+            // The server may be there, and not be the master any more, or not that of the slot.
+            if error.is_io_error() || matches!(error.code(), Some("READONLY" | "MOVED")) {
                 *self.lock() = None;
             }
             RedisError::new(&self.config.address(), &error).without(&self.config.secrets())

@@ -17,6 +17,9 @@ pub enum RedisError {
         "the Redis URL must look like redis://user:password@host:port/database or redis+sentinel://host:port,host:port/service ({0})"
     )]
     Url(String),
+    /// The keys and channels of the prefix do not belong to one slot of the Redis Cluster.
+    #[error("with a Redis Cluster the prefix must have a hash tag, such as {{symple}}:")]
+    Prefix,
     /// Nobody answers there.
     #[error("cannot reach Redis at {address}: {reason}")]
     Unreachable {
@@ -106,8 +109,16 @@ impl RedisError {
             // A replica is not what was asked for: the master is not there.
             (ErrorKind::Io, _) | (_, Some("READONLY")) => Self::Unreachable { address, reason },
             (ErrorKind::Parse, _) => Self::unreachable(&address, "what answers there is no Redis"),
-            (_, Some("MOVED" | "ASK")) => {
-                let reason = format!("it is a Redis Cluster, which is not supported ({reason})");
+            (_, Some("ASK")) => {
+                let reason =
+                    format!("the slot of the prefix is on its way to another server ({reason})");
+                Self::Other { address, reason }
+            }
+            (_, Some("MOVED")) => {
+                let reason = format!(
+                    "another server of the Redis Cluster has it; the URL of all is \
+                     redis-cluster://host:port,host:port ({reason})"
+                );
                 Self::Other { address, reason }
             }
             (_, Some("ERR")) if cause.detail().is_some_and(is_of_hello) => Self::TooOld { address },
@@ -208,8 +219,8 @@ mod tests {
             ("-DENIED Redis is running\r\n", "Redis at redis://a: DENIED Redis is running"),
             (
                 "-MOVED 1 127.0.0.1:1\r\n",
-                "Redis at redis://a: it is a Redis Cluster, which is not supported (MOVED 1 \
-                 127.0.0.1:1)",
+                "Redis at redis://a: another server of the Redis Cluster has it; the URL of all \
+                 is redis-cluster://host:port,host:port (MOVED 1 127.0.0.1:1)",
             ),
             ("-BUSY\r\n", "Redis at redis://a: BUSY"),
             (

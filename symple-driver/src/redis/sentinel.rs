@@ -1,7 +1,5 @@
 //! Redis Sentinel: who is asked which server is the master now.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
-
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
     ProtocolVersion, Value, cmd,
@@ -10,6 +8,7 @@ use ::redis::{
 use super::{
     RedisError,
     address::{host_and_port, url_of},
+    first::first,
     role, url,
 };
 
@@ -111,25 +110,10 @@ impl Sentinels {
         master: &ConnectionInfo,
         config: &AsyncConnectionConfig,
     ) -> Result<ConnectionInfo, RedisError> {
-        let ask = |info: &ConnectionInfo| Some(Box::pin(self.ask(info.clone(), master, config)));
-        let mut asked: Vec<_> = self.each.iter().map(ask).collect();
-        let mut failure = None;
-        let first = poll_fn(|cx| {
-            for slot in &mut asked {
-                let Some(answer) = slot else { continue };
-                match pin!(answer).poll(cx) {
-                    Poll::Ready(Ok(found)) => return Poll::Ready(Some(found)),
-                    Poll::Ready(Err(error)) => (*slot, failure) = (None, Some(error)),
-                    Poll::Pending => {}
-                }
-            }
-            if asked.iter().any(Option::is_some) { Poll::Pending } else { Poll::Ready(None) }
-        });
-        match (first.await, failure) {
-            (Some(found), _) => Ok(found),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(RedisError::timeout(&self.address())),
-        }
+        let ask = |info: &ConnectionInfo| self.ask(info.clone(), master, config);
+        first(self.each.iter().map(ask))
+            .await
+            .map_err(|error| error.unwrap_or_else(|| RedisError::timeout(&self.address())))
     }
 
     async fn ask(

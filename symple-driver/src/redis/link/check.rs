@@ -150,10 +150,15 @@ impl Link {
                 continue;
             }
             let is_written = n == 2;
-            self.moved |= error.code() == "MOVED";
+            let is_moved = error.code() == "MOVED";
             let (code, what) = (error.code().to_owned(), ["reading", "extending"]);
             let what = format!("{} sessions below {below}", what[usize::from(is_written)]);
             let error = RedisError::of(&self.address, &what, error);
+            // Whoever has the slot now is asked for anew.
+            if is_moved && self.config.is_redis_cluster() {
+                return Err(error);
+            }
+            self.moved |= is_moved;
             match &*code {
                 "READONLY" => return Err(error),
                 // A server without the right was set up wrongly; all else is no reason to send

@@ -148,9 +148,15 @@ impl Link {
             let reads = matches!(lookup, Lookup::Load { .. } | Lookup::Check { .. });
             let mut problem = None;
             self.events.extend(lookup.answered(&mut answers, &mut problem));
-            self.moved |= problem.as_ref().is_some_and(|problem| problem.code() == "MOVED");
+            let is_moved = problem.as_ref().is_some_and(|problem| problem.code() == "MOVED");
+            // Whoever has the slot of a Redis Cluster now is asked for anew.
+            let is_lost = is_moved && self.config.is_redis_cluster();
+            self.moved |= is_moved && !is_lost;
             let problem = problem.map(|problem| {
-                (problem.code() == "READONLY", RedisError::new(&self.address, &problem.into()))
+                (
+                    is_lost || problem.code() == "READONLY",
+                    RedisError::new(&self.address, &problem.into()),
+                )
             });
             match problem {
                 Some((true, error)) => return Err(error),
