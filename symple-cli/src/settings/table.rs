@@ -142,8 +142,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_REDIS_URL", "REDIS_URL"],
         "URL",
         "",
-        "Where Redis is: redis://user:password@host:port/database, rediss:// for TLS, or \
-         redis+sentinel://host:port,host:port/service; none without this, a host or a port"
+        "Where Redis is: redis://user:password@host:port/database, rediss:// for TLS, \
+         redis+sentinel://host:port,host:port/service, or redis-cluster://host:port,host:port; none without this, a host or a port"
     ),
     setting!(
         REDIS,

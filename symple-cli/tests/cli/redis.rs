@@ -40,15 +40,17 @@ fn settings() {
             "SYMPLE_REDIS_URL",
             "redis://:secret@localhost?db=1",
             "invalid value '…' for redis-url (SYMPLE_REDIS_URL): the Redis URL must look like \
-             redis://user:password@host:port/database or \
-             redis+sentinel://host:port,host:port/service (unknown parameter db; ",
+             redis://user:password@host:port/database, \
+             redis+sentinel://host:port,host:port/service or \
+             redis-cluster://host:port,host:port (unknown parameter db; ",
         ),
         (
             "SYMPLE_REDIS_URL",
             "redis+sentinel://:secret@localhost/main?ssl=true",
             "invalid value '…' for redis-url (SYMPLE_REDIS_URL): the Redis URL must look like \
-             redis://user:password@host:port/database or \
-             redis+sentinel://host:port,host:port/service (unknown parameter ssl; ",
+             redis://user:password@host:port/database, \
+             redis+sentinel://host:port,host:port/service or \
+             redis-cluster://host:port,host:port (unknown parameter ssl; ",
         ),
         (
             "SYMPLE_REDIS_PORT",

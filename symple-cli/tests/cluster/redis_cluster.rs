@@ -1,8 +1,22 @@
 //! A Redis Cluster: its servers fail, and others take their slots.
 
-use std::time::Instant;
+use std::{
+    process::{Command, Output},
+    time::Instant,
+};
 
 use super::{Cluster, Redis, processes::Node};
+
+/// What `symple session` says, with this prefix.
+fn session(redis: &Redis, prefix: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_symple"))
+        .env_clear()
+        .arg("session")
+        .args(arguments)
+        .args(["--redis-url", &redis.url(), "--redis-prefix", prefix])
+        .output()
+        .unwrap()
+}
 
 /// R-C1, R-S4: what holds on one Redis holds on the server that has the slot. It is killed, and
 /// nodes follow the slot to the new master by themselves: rosters are right again, messages arrive
@@ -16,6 +30,13 @@ fn the_master_of_the_slot_is_killed() {
                 let mut owner = members.remove(0);
                 // A node is told of any, and asks its way.
                 let told = members.remove(0);
+                let refused = session(&told, "symple:", &["get", "token"]);
+                let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+                assert!(!refused.status.success() && words.contains("hash tag"), "{words}");
+                let set = session(&told, "{symple}:", &["set", "token", r#"{"user":"alice"}"#]);
+                assert!(set.status.success(), "{set:?}");
+                // There is no event for what a replica has taken over.
+                assert_eq!(owner.ask(&["wait", "1", "0"]).trim(), "1");
                 let nodes = (0..2).map(|_| Node::start(&told, runtime)).collect();
                 let cluster = Cluster { runtime, redis: told, nodes };
                 let (alice, bob) = (cluster.client(0, "alice"), cluster.client(1, "bob"));
@@ -39,6 +60,8 @@ fn the_master_of_the_slot_is_killed() {
                     "{runtime}: a new master of the slot: right after {:.2?}",
                     killed.elapsed()
                 );
+                let get = session(&cluster.redis, "{symple}:", &["get", "token"]);
+                assert!(get.status.success(), "{get:?}");
                 for n in 100..200 {
                     alice.send(&format!(r#"{{"type":"message","to":"team","n":{n}}}"#));
                     dave.send(&format!(r#"{{"type":"message","to":"carol","n":{n}}}"#));

@@ -14,7 +14,7 @@ use super::text::one_line;
 pub enum RedisError {
     /// The URL is none, or asks for what is not there.
     #[error(
-        "the Redis URL must look like redis://user:password@host:port/database or redis+sentinel://host:port,host:port/service ({0})"
+        "the Redis URL must look like redis://user:password@host:port/database, redis+sentinel://host:port,host:port/service or redis-cluster://host:port,host:port ({0})"
     )]
     Url(String),
     /// The keys and channels of the prefix do not belong to one slot of the Redis Cluster.

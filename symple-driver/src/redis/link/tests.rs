@@ -1,6 +1,13 @@
 //! A link and a Redis, without a server.
 
-use std::{future::poll_fn, time::Instant};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -309,11 +316,11 @@ fn a_demoted_master_is_left() {
 /// R-S4: a server whose messages do not come any more is left, and is not up before they do.
 #[test]
 fn what_does_not_come_back() {
-    let delivers = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let delivers = Arc::new(AtomicBool::new(true));
     let switch = Arc::clone(&delivers);
     let url = fake::answering(move |words| match &*words[0] {
         "HELLO" => fake::HELLO.into(),
-        "PUBLISH" if delivers.load(std::sync::atomic::Ordering::SeqCst) => {
+        "PUBLISH" if delivers.load(Ordering::SeqCst) => {
             format!("{}:1\r\n", fake::message(&words[1], &words[2]))
         }
         // It comes, and is another one.
@@ -327,7 +334,7 @@ fn what_does_not_come_back() {
         for _ in 0..2 {
             link.until(|link| link.checks >= 5).await;
             assert!(link.link.is_ready());
-            switch.store(false, std::sync::atomic::Ordering::SeqCst);
+            switch.store(false, Ordering::SeqCst);
             assert_eq!(link.next().await, LinkEvent::Down);
             let says = |link: &Link| {
                 let failure = link.failure().map(ToString::to_string).unwrap_or_default();
@@ -338,7 +345,7 @@ fn what_does_not_come_back() {
             let failures = link.link.failures;
             link.until(|link| link.failures > failures + 1).await;
             assert!(says(&link.link) && link.link.events.is_empty());
-            switch.store(true, std::sync::atomic::Ordering::SeqCst);
+            switch.store(true, Ordering::SeqCst);
             assert_eq!(link.next().await, LinkEvent::Up);
         }
     });
@@ -411,6 +418,57 @@ fn sessions_that_are_elsewhere() {
     });
 }
 
+/// R-S4: a slot of a Redis Cluster that moves to another server is followed there.
+#[test]
+fn a_slot_that_moves() {
+    let is_moved = Arc::new(AtomicBool::new(false));
+    let healthy = |words: &[String]| match &*words[0] {
+        "HELLO" => fake::HELLO.into(),
+        "PUBLISH" => format!("{}:1\r\n", fake::message(&words[1], &words[2])),
+        "GETRANGE" => "$0\r\n\r\n".into(),
+        _ => ":0\r\n".to_owned(),
+    };
+    let new = fake::answering(move |words| healthy(words));
+    let port = new.rsplit_once(':').unwrap().1.to_owned();
+    let flag = Arc::clone(&is_moved);
+    let old = fake::answering(move |words| match &*words[0] {
+        // No host is that of whoever says so.
+        "EXISTS" if flag.load(Ordering::Relaxed) => format!("-MOVED 1 :{port}\r\n"),
+        _ => healthy(words),
+    });
+    run(async {
+        let url = old.replace("redis://", "redis-cluster://");
+        let mut link = Driven::at(&url, |config| config.prefix = "{symple}:".into());
+        link.link.use_sessions(SessionUse { read: true, ttl: None });
+        assert_eq!(link.next().await, LinkEvent::Up);
+        is_moved.store(true, Ordering::Relaxed);
+        assert_eq!(link.next().await, LinkEvent::Down);
+        assert_eq!(link.next().await, LinkEvent::Up);
+        assert!(link.link.is_ready());
+    });
+}
+
+/// R-S1, R-S4: servers of a Redis Cluster that send one another round and round are left, and
+/// a prefix of many slots is refused.
+#[test]
+fn a_slot_that_nobody_has() {
+    let own = Arc::new(std::sync::OnceLock::<String>::new());
+    let port = Arc::clone(&own);
+    let url = fake::answering(move |words| match &*words[0] {
+        "HELLO" => fake::HELLO.into(),
+        _ => format!("-MOVED 1 127.0.0.1:{}\r\n", port.get().unwrap()),
+    });
+    own.set(url.rsplit_once(':').unwrap().1.to_owned()).unwrap();
+    run(async {
+        for (prefix, said) in [("{symple}:", "do not agree"), ("symple:", "a hash tag")] {
+            let url = url.replace("redis://", "redis-cluster://");
+            let mut link = Driven::at(&url, |config| config.prefix = prefix.into());
+            link.until(|link| link.failure().is_some()).await;
+            assert!(link.link.failure().unwrap().to_string().contains(said), "{prefix}");
+        }
+    });
+}
+
 /// R-S4: a Redis that comes and goes is tried again ever more seldom, and is not in the log at
 /// every turn.
 #[test]
@@ -418,7 +476,7 @@ fn one_that_comes_and_goes() {
     let greetings = std::sync::atomic::AtomicUsize::new(0);
     let url = fake::answering(move |words| match &*words[0] {
         // To whoever connects, for the first check, and for the second one, which ends it.
-        "HELLO" if greetings.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 3 == 2 => {
+        "HELLO" if greetings.fetch_add(1, Ordering::SeqCst) % 3 == 2 => {
             fake::HELLO.replace("master", "replica")
         }
         "HELLO" => fake::HELLO.into(),
