@@ -3,6 +3,7 @@
 //! All of them keep the members that they do not know, as they were written, in `extra`. On the
 //! server's own path frames are not taken apart like this; see [`FrameView`](crate::FrameView).
 
+mod build;
 mod client;
 mod field;
 mod routed;

@@ -274,6 +274,13 @@ macro_rules! frame {
                 self.write().to_json()
             }
         }
+
+        impl From<$frame> for alloc::string::String {
+            /// The frame as the text that goes over the wire.
+            fn from(frame: $frame) -> Self {
+                frame.to_text()
+            }
+        }
     };
 }
 
