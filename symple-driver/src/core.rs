@@ -1,6 +1,7 @@
 //! The engine's thread: inputs go in, actions are carried out.
 
 mod bus;
+mod hooks;
 pub(crate) mod request;
 pub(crate) mod task;
 
@@ -32,10 +33,12 @@ use crate::{
     redis::{Link, Lookup, Warnings, one_line},
     runtime::{Runtime, Socket},
     server::config::Config,
-    server::hooks::{AuthRequest, Hooks, UpgradeDecision},
+    server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };
+
+use hooks::Answer;
 
 /// The slots that connections are named by.
 #[derive(Debug, Default)]
@@ -76,6 +79,10 @@ pub(crate) struct Core<R> {
     upgrade_requests: Vec<Option<Arc<Request>>>,
     /// Questions that nobody can be asked.
     denied: Vec<RequestId>,
+    /// Answers to questions, of the functions that are asked at once.
+    decided: Vec<Answer>,
+    /// What the host's functions are to be told.
+    changes: Option<Changes>,
     /// Those that began with a request that is not finished, and where they stand among them.
     handshakes: Newcomers,
     places: BTreeMap<ConnId, Place>,
@@ -94,6 +101,7 @@ impl<R: Runtime> Core<R> {
         events: async_broadcast::Sender<Event>,
         status: Arc<Status>,
     ) -> Self {
+        let changes = hooks::tell_changes(&runtime, &hooks);
         Self {
             runtime,
             config,
@@ -105,6 +113,8 @@ impl<R: Runtime> Core<R> {
             slots: Slots::default(),
             upgrade_requests: Vec::new(),
             denied: Vec::new(),
+            decided: Vec::new(),
+            changes,
             handshakes: Newcomers::default(),
             places: BTreeMap::new(),
             requests,
@@ -216,6 +226,15 @@ impl<R: Runtime> Core<R> {
                             AuthRequest::new(&peer, &auth, session.as_deref(), request)
                         });
                     }
+                    Action::Ask { request, question } => self.ask_hook(request, *question),
+                    Action::Tell(change) => {
+                        if let Some(changes) = &mut self.changes {
+                            changes.push(*change);
+                        }
+                    }
+                    Action::Claim { request, key, node } => {
+                        self.look_up(Lookup::Claim { request, key, node });
+                    }
                     Action::Event(event) => {
                         if let Event::SessionFault { user, fault, .. } = &event {
                             let fault = SessionFault { user, fault };
@@ -248,11 +267,16 @@ impl<R: Runtime> Core<R> {
                 Input::Disconnected { conn }
             } else if let Some(request) = self.denied.pop() {
                 Input::AuthDecided { request, verdict: Verdict::Deny { message: None } }
+            } else if let Some(answer) = self.decided.pop() {
+                answer.into_input()
             } else {
                 return;
             };
             if let Err(error) = self.engine.handle(table.now, input) {
-                tracing::debug!(%error, "gone already");
+                match error {
+                    EngineError::Verdict(_) | EngineError::Frame(_) => self.hook_is_wrong(&error),
+                    _ => tracing::debug!(%error, "gone already"),
+                }
             }
         }
     }

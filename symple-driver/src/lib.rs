@@ -40,6 +40,11 @@ pub use server::{
     config::{Config, ConfigError},
     events::Events,
     handle::{Handle, HandleError, VirtualPeer},
-    hooks::{AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision},
+    hooks::{
+        AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision,
+        changes::{PeerLeft, PeerOffline, PeerOnline},
+        frames::{FrameDecision, FrameRequest, IntoFrameDecision},
+        joins::{IntoJoinDecision, JoinDecision, JoinRequest},
+    },
     stats::{ServerStats, TransportStats},
 };

@@ -46,6 +46,7 @@ mod config;
 mod error;
 mod flow;
 mod frames;
+mod hooks;
 mod host;
 mod input;
 mod jobs;
@@ -73,6 +74,9 @@ pub use config::{
     SessionConfig,
 };
 pub use error::EngineError;
+pub use hooks::{
+    Changed, FrameVerdict, HookConfig, JoinVerdict, PeerChange, Question, QuestionAbout,
+};
 pub use host::{PeerInfo, RoomInfo};
 pub use input::{
     AllowedUser, ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom,

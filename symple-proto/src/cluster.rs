@@ -110,6 +110,14 @@ pub enum Payload<'a> {
 pub struct Beat {
     /// The [sum](next_sum) of its changes.
     pub sum: u64,
+    /// How often it was taken for dead, and has come back (R-H3).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lives: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What a node says when its bus is up (again).
@@ -256,6 +264,9 @@ pub struct PeerState {
     pub id: PeerId,
     /// Its public record, an object.
     pub record: RawJson,
+    /// Nobody is told of it (R-H4).
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub hidden: bool,
     /// The rooms that it is in.
     pub rooms: Vec<RoomName>,
 }
@@ -347,6 +358,12 @@ pub enum Call {
     CloseRoom {
         /// Which room.
         room: RoomName,
+    },
+    /// The application was told that the peers of the receiver are offline: it was taken for dead
+    /// (R-H3).
+    Buried {
+        /// How often the receiver had come back by then.
+        lives: u32,
     },
 }
 
@@ -491,6 +508,7 @@ mod tests {
             user: UserName::new("alice").unwrap(),
             id: PeerId::new("0ab").unwrap(),
             record: RawJson::parse(r#"{"user":"alice","n":1.0}"#).unwrap(),
+            hidden: false,
             rooms: [RoomName::new("alice").unwrap(), RoomName::new("a\nb").unwrap()].into(),
         }
     }
@@ -501,7 +519,8 @@ mod tests {
         let id = || PeerId::new("0ab").unwrap();
         let room = || RoomName::new("team").unwrap();
         for payload in [
-            Payload::Beat(Beat { sum: u64::MAX }),
+            Payload::Beat(Beat { sum: u64::MAX, lives: 0 }),
+            Payload::Beat(Beat { sum: 0, lives: 3 }),
             Payload::Hello(Hello { nonce: 1, sum: 2, known: BTreeMap::new() }),
             Payload::Hello(Hello { nonce: 1, sum: 2, known: [("n2".into(), (3, 4))].into() }),
             Payload::Bye,
@@ -521,6 +540,7 @@ mod tests {
             Payload::Call(Call::Join { id: id(), room: room() }),
             Payload::Call(Call::Leave { id: id(), room: room() }),
             Payload::Call(Call::CloseRoom { room: room() }),
+            Payload::Call(Call::Buried { lives: 2 }),
         ] {
             let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, payload };
             let bytes = envelope.encode();

@@ -48,14 +48,15 @@ mod runtime;
 
 pub use runtime::{Listener, Socket, Timer, Tokio};
 pub use symple_driver::{
-    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Emitter, Events, Handle, HandleError,
-    IntoAuthDecision, OriginError, OriginPattern, ProxyError, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, TransportStats, TrustedProxy,
-    UpgradeDecision, VirtualPeer, rustls, tls,
+    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Emitter, Events, FrameDecision,
+    FrameRequest, Handle, HandleError, IntoAuthDecision, IntoFrameDecision, IntoJoinDecision,
+    JoinDecision, JoinRequest, OriginError, OriginPattern, PeerLeft, PeerOffline, PeerOnline,
+    ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry, Sessions,
+    StartError, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls,
 };
 pub use symple_engine::server::{
-    ConnectionLimits, EngineError, Event, OfflineReason, PeerInfo, PresenceMode, RateLimit,
-    RoomInfo, RoomSend, Stats, Text,
+    ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo, PresenceMode,
+    RateLimit, RoomInfo, RoomSend, Stats, Text,
 };
 pub use symple_proto as proto;
 

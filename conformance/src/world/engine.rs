@@ -146,7 +146,10 @@ impl EngineWorld {
                 | Action::Subscribe { .. }
                 | Action::Unsubscribe { .. }
                 | Action::Publish { .. }
+                | Action::Claim { .. }
                 | Action::Event(_) => {}
+                // No transcript has these hooks.
+                Action::Ask { .. } | Action::Tell(_) => {}
             }
         }
         self.server = Some(server);

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_channel::Sender;
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ConnId, EngineError, HostCall, PeerInfo, RequestId, RoomInfo, Text, Verdict, Whom,
+    ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, PeerInfo, RequestId, RoomInfo, Text,
+    Verdict, Whom,
 };
 use symple_proto::{Address, Fields, UserName};
 
@@ -61,6 +62,8 @@ pub(crate) enum CoreRequest {
     /// What was asked has been answered.
     AuthDecided(RequestId, Verdict),
     UpgradeDecided(ConnId, UpgradeDecision),
+    JoinDecided(RequestId, JoinVerdict),
+    FrameDecided(RequestId, FrameVerdict),
     /// New connections use these keys; false if there is no TLS.
     Tls(Arc<ServerConfig>, Reply<bool>),
     Shutdown(Duration),

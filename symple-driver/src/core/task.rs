@@ -213,6 +213,12 @@ impl<R: Runtime> EngineTask<R> {
             CoreRequest::AuthDecided(request, verdict) => {
                 let _ = core.input(table, Input::AuthDecided { request, verdict });
             }
+            CoreRequest::JoinDecided(request, verdict) => {
+                let _ = core.input(table, Input::JoinDecided { request, verdict });
+            }
+            CoreRequest::FrameDecided(request, verdict) => {
+                core.frame_decided(table, request, verdict);
+            }
             CoreRequest::UpgradeDecided(conn, decision) => {
                 core.upgrade_decided(table, conn, decision);
             }

@@ -11,6 +11,8 @@ use super::RedisConfig;
 
 /// The largest session that is looked at; what is larger is no session (R-A12).
 pub(super) const MAX_SESSION: usize = 1024 * 1024;
+/// How long a claim is remembered, in seconds: longer than nodes take to notice that one is dead.
+const CLAIM_TTL: u64 = 600;
 /// What an operation takes beside its texts.
 const OVERHEAD: usize = 64;
 
@@ -56,9 +58,24 @@ impl BusOp {
 /// A question about a session.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    Load { request: RequestId, token: Token },
-    Check { conn: ConnId, token: Token },
-    Touch { token: Token, ttl: Duration },
+    Load {
+        request: RequestId,
+        token: Token,
+    },
+    Check {
+        conn: ConnId,
+        token: Token,
+    },
+    Touch {
+        token: Token,
+        ttl: Duration,
+    },
+    /// A claim of a node's, of which one is granted (R-H3).
+    Claim {
+        request: RequestId,
+        key: Box<str>,
+        node: Box<str>,
+    },
 }
 
 impl Lookup {
@@ -75,6 +92,13 @@ impl Lookup {
             Self::Check { token, .. } => pipeline.cmd("EXISTS").arg(config.session_key(token)),
             Self::Touch { token, ttl } => {
                 pipeline.cmd("EXPIRE").arg(config.session_key(token)).arg(whole_seconds(*ttl))
+            }
+            // Whoever is first has it; an answer that was lost is found when it is asked again.
+            Self::Claim { key, node, .. } => {
+                let key = format!("{}{key}", config.prefix);
+                let set = pipeline.cmd("SET").arg(&key).arg(&**node);
+                set.arg("NX").arg("EX").arg(CLAIM_TTL);
+                pipeline.cmd("GET").arg(key)
             }
         };
     }
@@ -110,11 +134,18 @@ impl Lookup {
             (Self::Check { conn, token }, Value::Int(count)) => {
                 Some(LinkEvent::SessionChecked(conn, token, count > 0))
             }
+            (Self::Claim { request, node, .. }, Value::Nil | Value::Okay) => {
+                let granted = match answers.next() {
+                    Some(Value::BulkString(holder)) => Some(holder == node.as_bytes()),
+                    _ => None,
+                };
+                Some(LinkEvent::Claimed(request, granted))
+            }
             (lookup, answer) => {
                 if let Value::ServerError(error) = answer {
                     *problem = Some(error);
                 }
-                if let Self::Load { .. } = lookup {
+                if let Self::Load { .. } | Self::Claim { .. } = lookup {
                     answers.next();
                 }
                 lookup.unanswered()
@@ -128,6 +159,7 @@ impl Lookup {
             Self::Load { request, .. } => {
                 Some(LinkEvent::SessionLoaded(request, Session::Unavailable))
             }
+            Self::Claim { request, .. } => Some(LinkEvent::Claimed(request, None)),
             Self::Check { .. } | Self::Touch { .. } => None,
         }
     }
@@ -154,6 +186,7 @@ pub(crate) enum LinkEvent {
     },
     SessionLoaded(RequestId, Session),
     SessionChecked(ConnId, Token, bool),
+    Claimed(RequestId, Option<bool>),
 }
 
 impl LinkEvent {

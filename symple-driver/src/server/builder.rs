@@ -35,7 +35,12 @@ use crate::{
     server::config::{Config, ConfigError},
     server::events::Events,
     server::handle::Handle,
-    server::hooks::{AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision},
+    server::hooks::{
+        AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision,
+        changes::{PeerLeft, PeerOffline, PeerOnline},
+        frames::{FrameRequest, IntoFrameDecision},
+        joins::{IntoJoinDecision, JoinRequest},
+    },
     server::status::Status,
     worker::mailbox::{EngineMailbox, Mailbox, WorkerMailbox},
     worker::{Surroundings, Worker},
@@ -156,6 +161,74 @@ impl<R: Runtime> ServerBuilder<R> {
         self
     }
 
+    /// Asks the host before a client joins a room (R-H1). The function runs on the host's runtime;
+    /// it allows only by saying so, and denies if it takes longer than
+    /// [`HookConfig::timeout`](symple_engine::server::HookConfig::timeout), 5 s.
+    ///
+    /// With this hook the `rooms` that clients write in their `auth` frames are ignored.
+    pub fn on_join<F, D>(mut self, hook: impl Fn(JoinRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoJoinDecision + 'static,
+    {
+        self.hooks.set_join(hook);
+        self
+    }
+
+    /// Asks the host about each routed frame of a client before it is relayed (R-H2).
+    ///
+    /// The function runs on the server's own thread, so all clients wait for it: it is for
+    /// decisions that need nothing but what is in memory. One that panics refuses the frame.
+    /// [`on_frame_async`](Self::on_frame_async) is for all others; the one that is set last counts.
+    pub fn on_frame<D: IntoFrameDecision + 'static>(
+        mut self,
+        hook: impl Fn(&FrameRequest) -> D + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.set_frame(hook);
+        self
+    }
+
+    /// As [`on_frame`](Self::on_frame), with a function that may wait: it runs on the host's
+    /// runtime. Meanwhile the client's later frames wait in order, and no one else's. It refuses if
+    /// it takes longer than
+    /// [`HookConfig::timeout`](symple_engine::server::HookConfig::timeout), 5 s. A frame of a client
+    /// that is gone before the answer comes is not relayed.
+    pub fn on_frame_async<F, D>(
+        mut self,
+        hook: impl Fn(FrameRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoFrameDecision + 'static,
+    {
+        self.hooks.set_frame_async(hook);
+        self
+    }
+
+    /// Tells the host of each peer that comes online (R-H3), on one node of the cluster.
+    ///
+    /// This function, [`on_leave`](Self::on_leave) and [`on_offline`](Self::on_offline) are called
+    /// on the host's runtime, one after the other in the order of what happens. They must not
+    /// block; 65 536 changes may wait for them, and what has no room is lost, and logged.
+    pub fn on_online(mut self, hook: impl Fn(PeerOnline) + Send + Sync + 'static) -> Self {
+        self.hooks.changes.online = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells the host of each peer that leaves a room and stays online (R-H3), as
+    /// [`on_online`](Self::on_online).
+    pub fn on_leave(mut self, hook: impl Fn(PeerLeft) + Send + Sync + 'static) -> Self {
+        self.hooks.changes.left = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells the host of each peer that goes offline (R-H3), as [`on_online`](Self::on_online): on
+    /// exactly one node, also when the peer's own node has died.
+    pub fn on_offline(mut self, hook: impl Fn(PeerOffline) + Send + Sync + 'static) -> Self {
+        self.hooks.changes.offline = Some(Arc::new(hook));
+        self
+    }
+
     /// Uses Redis: for sessions, for what backends emit, and with other nodes (SPEC §9, §10).
     pub fn redis(mut self, redis: RedisConfig) -> Self {
         self.config.redis = Some(redis);
@@ -177,6 +250,9 @@ impl<R: Runtime> ServerBuilder<R> {
         let Self { mut config, addresses, mut listeners, hooks, tls, .. } = self;
         let runtime = R::current().map_err(StartError::Start)?;
         config.engine.hook = hooks.authenticate.is_some();
+        config.engine.hooks.join = hooks.join.is_some();
+        config.engine.hooks.frame = hooks.frame.is_some();
+        config.engine.hooks.changes = hooks.changes.is_some();
         config.check()?;
         match &config.redis {
             // The engine has a bus to other nodes, or none.

@@ -1,4 +1,9 @@
-//! What the host is asked: whether a request may become a connection, and a connection a peer.
+//! What the host is asked: whether a request may become a connection, and a connection a peer, and
+//! what a peer may do; and what it is told of peers.
+
+pub(crate) mod changes;
+pub(crate) mod frames;
+pub(crate) mod joins;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -7,6 +12,9 @@ use symple_engine::server::{AllowedUser, Verdict};
 use symple_proto::{Fields, Json, UserName, json::MAX_DEPTH};
 
 use crate::http::Request;
+use changes::ChangeHooks;
+use frames::{FrameDecision, FrameRequest, IntoFrameDecision};
+use joins::{IntoJoinDecision, JoinDecision, JoinRequest};
 
 /// A client that wants to come in (R-A5).
 #[derive(Clone, Debug)]
@@ -122,6 +130,20 @@ impl AuthDecision {
     }
 }
 
+impl AuthDecision {
+    /// Where it is allowed: it may hear and not send, and join no rooms (R-H4). The client sees it
+    /// in the peer of its `welcome`.
+    pub fn read_only(self) -> Self {
+        self.peer(Fields::new().with("readonly", true))
+    }
+
+    /// Where it is allowed: no other peer is told of it, and none can address it; it sees what
+    /// others in its rooms see (R-H4).
+    pub fn hidden(self) -> Self {
+        self.peer(Fields::new().with("hidden", true))
+    }
+}
+
 impl From<AuthDecision> for Verdict {
     fn from(decision: AuthDecision) -> Self {
         decision.0
@@ -199,6 +221,18 @@ pub(crate) type Hook<Q, A> = Arc<dyn Fn(Q) -> Boxed<A> + Send + Sync>;
 pub(crate) struct Hooks {
     pub(crate) authenticate: Option<Hook<AuthRequest, AuthDecision>>,
     pub(crate) upgrade: Option<Hook<Arc<Request>, UpgradeDecision>>,
+    pub(crate) join: Option<Hook<JoinRequest, JoinDecision>>,
+    pub(crate) frame: Option<FrameHook>,
+    pub(crate) changes: ChangeHooks,
+}
+
+/// A function that is asked about frames.
+#[derive(Clone)]
+pub(crate) enum FrameHook {
+    /// At once, on the engine's thread.
+    Plain(Arc<dyn Fn(&FrameRequest) -> FrameDecision + Send + Sync>),
+    /// On the host's runtime.
+    Async(Hook<FrameRequest, FrameDecision>),
 }
 
 impl Hooks {
@@ -213,6 +247,38 @@ impl Hooks {
             let decision = hook(request);
             Box::pin(async move { decision.await.into_decision() })
         }));
+    }
+
+    pub(crate) fn set_join<F, D>(&mut self, hook: impl Fn(JoinRequest) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoJoinDecision,
+    {
+        self.join = Some(Arc::new(move |request| {
+            let decision = hook(request);
+            Box::pin(async move { decision.await.into_decision() })
+        }));
+    }
+
+    pub(crate) fn set_frame<D: IntoFrameDecision>(
+        &mut self,
+        hook: impl Fn(&FrameRequest) -> D + Send + Sync + 'static,
+    ) {
+        let hook = move |request: &FrameRequest| hook(request).into_decision();
+        self.frame = Some(FrameHook::Plain(Arc::new(hook)));
+    }
+
+    pub(crate) fn set_frame_async<F, D>(
+        &mut self,
+        hook: impl Fn(FrameRequest) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoFrameDecision,
+    {
+        self.frame = Some(FrameHook::Async(Arc::new(move |request| {
+            let decision = hook(request);
+            Box::pin(async move { decision.await.into_decision() })
+        })));
     }
 
     pub(crate) fn set_upgrade<F>(

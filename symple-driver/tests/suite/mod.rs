@@ -13,6 +13,7 @@ mod hooks;
 mod hostile;
 mod limits;
 mod messaging;
+mod moderation;
 mod redis;
 mod shutdown;
 mod tls;

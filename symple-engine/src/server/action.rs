@@ -6,7 +6,7 @@ use core::{fmt, ops::Deref, time::Duration};
 use bytes::Bytes;
 use symple_proto::{Address, CloseCode, SessionError, Token};
 
-use super::{ConnId, RequestId};
+use super::{ConnId, PeerChange, Question, RequestId};
 
 /// An encoded frame, shared by all its receivers: cloning it copies no text.
 #[derive(Clone, PartialEq, Eq)]
@@ -180,6 +180,27 @@ pub enum Action<'a> {
         /// one.
         session: Option<Box<str>>,
     },
+    /// Ask the application about what a peer does (R-H1, R-H2); only with
+    /// [`Config::hooks`](super::Config::hooks). What [`Question::about`] says answers.
+    Ask {
+        /// To be repeated in the answer.
+        request: RequestId,
+        /// What is asked.
+        question: Box<Question>,
+    },
+    /// Tell the application what has changed with a peer (R-H3); only with
+    /// [`HookConfig::changes`](super::HookConfig::changes). Nothing answers.
+    Tell(Box<PeerChange>),
+    /// Claim something, where all nodes of the cluster can see it, for at least ten minutes: one
+    /// claim with the same key is granted. [`Input::Claimed`](super::Input::Claimed) answers.
+    Claim {
+        /// To be repeated in the answer.
+        request: RequestId,
+        /// What is claimed.
+        key: Box<str>,
+        /// Who claims it: a claim that has been granted to this node is granted again.
+        node: Box<str>,
+    },
     /// Something has happened that the host may want to know; only with
     /// [`Config::events`](super::Config::events), but for what happens to other nodes and for what
     /// is wrong with sessions.
@@ -276,4 +297,6 @@ pub enum OfflineReason {
     SessionExpired,
     /// The server shuts down.
     Shutdown,
+    /// Its node was taken for dead (R-C2).
+    NodeLost,
 }

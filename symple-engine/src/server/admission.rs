@@ -283,7 +283,8 @@ impl Server {
         self.unauthenticated -= 1;
         let limit = self.config.limits.message;
         self.out.push(Action::SetMessageLimit { conn, limit });
-        let peer = Peer::new(&claim.user, id, record, claim.token.clone());
+        let mut peer = Peer::new(&claim.user, id, record, claim.token.clone());
+        (peer.read_only, peer.hidden) = (claim.read_only, claim.unseen);
         let host = self.host(conn);
         let told = claim.peer(id, host.as_deref());
         self.go_online(conn, Box::new(peer), &told, claim);
@@ -300,6 +301,7 @@ impl Server {
         self.welcome(conn, told, &rooms);
         self.arrive(conn, &rooms);
         self.announce_online(conn);
+        self.tell_online(conn);
         if let Some(peer) = self.registry.peer(conn) {
             let peer = self.config.events.then(|| peer.address());
             if let Some(peer) = peer {
@@ -339,6 +341,8 @@ impl Server {
         }
         if let Some(peer) = self.registry.peer_mut(conn) {
             peer.token.clone_from(&claim.token);
+            // Whether it is hidden stays as it was: others have been told of it, or not.
+            peer.read_only = claim.read_only;
         }
         self.session_used(conn, false);
         let host = self.host(conn);
@@ -403,23 +407,28 @@ impl Server {
     /// nothing more is read.
     pub(super) fn queue(&mut self, conn: ConnId, text: &str) {
         let limit = self.config.limits.message_unauthenticated;
+        let asked = self.hooks.is_asked(conn);
         let Some(connection) = self.registry.get_mut(conn) else { return };
         let pending = match &mut connection.session {
             Session::Authenticating(pending) => pending,
-            Session::Online(peer) => match &mut peer.pending {
-                Some(pending) => pending,
-                None => return,
-            },
+            // What waits for the application is handled as what has waited for a decision.
+            Session::Online(peer) if peer.pending.is_some() || asked => {
+                peer.pending.get_or_insert_with(|| Box::new(Pending::settled()))
+            }
             _ => return,
         };
         if pending.push(text) > limit {
             self.pause(conn, PAUSED_BY_PENDING);
         }
+        // Of a client that is gone no more may come than is allowed, though it is not handled yet.
+        if asked && self.departed.contains_key(&conn) {
+            self.charge(conn, 1, 0, 0);
+        }
     }
 
     /// Handles what has waited for a decision, in slices, and no faster than the peer may send
     /// (R-L3): that it came earlier is no reason to do all of it at once. Meanwhile what follows
-    /// waits behind it; from the next `auth` on all waits again.
+    /// waits behind it; from the next question to somebody on all waits again.
     pub(super) fn run_queue(&mut self, conn: ConnId) {
         if let Some(peer) = self.registry.peer_mut(conn)
             && let Some(pending) = &mut peer.pending
@@ -433,8 +442,9 @@ impl Server {
     /// Handles the next frame of those that have waited; how many bytes it had. `None` if there is
     /// none, or it has to wait longer.
     pub(super) fn handle_queued(&mut self, conn: ConnId) -> Option<usize> {
-        let stops = !self.departed.contains_key(&conn)
+        let slowed = !self.departed.contains_key(&conn)
             && self.registry.get(conn)?.paused & (PAUSED_BY_RATE | PAUSED_BY_BUS) != 0;
+        let stops = slowed || self.hooks.is_asked(conn);
         let now = self.now;
         let peer = self.registry.peer_mut(conn)?;
         let pending = peer.pending.as_mut().filter(|pending| pending.stage == Stage::Settled)?;
@@ -462,6 +472,7 @@ impl Server {
         }
         let left = self.config.rate.unwrap_or_default().of_a_departed();
         self.departed.entry(conn).or_insert(left);
+        self.hooks.forget(conn);
         self.give_up_pending(conn);
         let enough = self.caused() + self.config.work_burst;
         while self.caused() < enough && self.handle_queued(conn).is_some() {}

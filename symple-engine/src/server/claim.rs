@@ -86,6 +86,10 @@ pub(super) struct Claim {
     /// The rooms it is to be put in beside its user's own, in order, each once, and why.
     pub(super) rooms: Vec<(Box<str>, Reason)>,
     pub(super) token: Option<Token>,
+    /// A session or a hook says that it may not send (R-H4).
+    pub(super) read_only: bool,
+    /// A session or a hook says that nobody is to see it (R-H4).
+    pub(super) unseen: bool,
 }
 
 impl Claim {
@@ -114,7 +118,10 @@ impl Claim {
             }
         } else {
             claim.token = None;
-            claim.ask_for_rooms(auth.rooms, config.limits.rooms_per_peer)?;
+            // Where joins are asked about, nobody comes in another way (R-H1).
+            if !config.hooks.join {
+                claim.ask_for_rooms(auth.rooms, config.limits.rooms_per_peer)?;
+            }
         }
         Ok(claim)
     }
@@ -122,7 +129,16 @@ impl Claim {
     /// That of a user, and nobody has said more.
     pub(super) fn new(user: Box<str>, peer: PeerMembers) -> Self {
         let (rooms, hidden) = (Vec::new(), BTreeSet::new());
-        Self { user, named: false, peer, hidden, rooms, token: None }
+        Self {
+            user,
+            named: false,
+            peer,
+            hidden,
+            rooms,
+            token: None,
+            read_only: false,
+            unseen: false,
+        }
     }
 
     /// Lays a session over the claim (R-A4): its user is the peer's user everywhere.
@@ -139,6 +155,7 @@ impl Claim {
         let SessionRecord(mut session) = session;
         let rooms = session.remove("rooms");
         session.retain(|name| !NOT_OF_THE_SESSION.contains(&name));
+        self.limit(&session);
         if let PublicMembers::Only(public) = &config.public {
             let public: BTreeSet<&str> =
                 public.iter().map(String::as_str).chain(["user", "name"]).collect();
@@ -168,6 +185,7 @@ impl Claim {
             (self.user, self.named) = (user.as_str().into(), true);
         }
         peer.retain(|name| !NOT_OF_THE_HOOK.contains(&name));
+        self.limit(&peer);
         for (name, _) in peer.iter() {
             self.hidden.remove(name);
         }
@@ -202,6 +220,17 @@ impl Claim {
         }
         let public = self.peer.only(|name| !self.hidden.contains(name));
         PublicRecord::of_peer(&public, &self.user, id)
+    }
+
+    /// Takes in whether the peer is read-only or hidden, where a session or a hook says so (R-H4).
+    fn limit(&mut self, said: &Fields) {
+        // What is no boolean was meant to say something: it is taken for the narrower one.
+        let says = |name| {
+            said.get(name)
+                .map(|value| !(value.get().kind() == Kind::Null || value.text() == "false"))
+        };
+        self.read_only = says("readonly").unwrap_or(self.read_only);
+        self.unseen = says("hidden").unwrap_or(self.unseen);
     }
 
     /// The rooms of an `auth` frame that counts (R-A3).

@@ -28,6 +28,7 @@ mod ring;
 mod waiting;
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use symple_proto::cluster::{BROADCAST_CHANNEL, CLUSTER_CHANNEL, Envelope, Payload, node_channel};
 
@@ -162,7 +163,13 @@ impl Server {
         }
         match payload {
             Payload::Bye => self.lose_node(node, false),
-            Payload::Beat(beat) => self.compare(node, seq, beat.sum),
+            Payload::Beat(beat) => {
+                if let Some(state) = self.node_mut(node) {
+                    state.lives = beat.lives;
+                }
+                self.heard_alive(node, beat.lives);
+                self.compare(node, seq, beat.sum);
+            }
             Payload::Hello(hello) => {
                 self.compare(node, seq, hello.sum);
                 let id = self.node_id().unwrap_or_default();
@@ -181,6 +188,23 @@ impl Server {
 
     fn node_mut(&mut self, node: NodeIndex) -> Option<&mut Node> {
         self.cluster.as_mut()?.nodes.get_mut(node)
+    }
+
+    /// This node would have heard of others by now, if there are any.
+    pub(super) fn hears_others(&self) -> bool {
+        let timeout = self.config.cluster.as_ref().map_or(Duration::ZERO, |config| config.timeout);
+        let cluster = self.cluster.as_ref().filter(|cluster| cluster.up && !cluster.left);
+        cluster.is_some_and(|cluster| self.now.since(cluster.up_at) >= timeout)
+    }
+
+    /// A node of that name is there.
+    pub(super) fn is_node(&self, id: &str) -> bool {
+        let nodes = self.cluster.as_ref().map(|cluster| &cluster.nodes);
+        nodes.is_some_and(|nodes| nodes.find(id).is_some())
+    }
+
+    pub(super) fn node_name(&self, node: NodeIndex) -> Option<Box<str>> {
+        self.cluster.as_ref()?.nodes.id(node).map(Into::into)
     }
 
     /// A node says how many changes it has told, and their sum: is that what is known?

@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use symple_proto::Limits;
 
+use super::HookConfig;
+
 /// How a node behaves. [`Config::default`] has the values of the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +42,8 @@ pub struct Config {
     /// The node has a bus: it delivers what backends emit on it (R-S3), and is one of several
     /// nodes that are one server (SPEC §10). None.
     pub cluster: Option<ClusterConfig>,
+    /// Which hooks the application has beside that of authentication (R-H1 to R-H3). None.
+    pub hooks: HookConfig,
     /// The host is told what happens, with [`Action::Event`](super::Action::Event). Off.
     pub events: bool,
 }
@@ -60,6 +64,7 @@ impl Default for Config {
             work_burst: 4096,
             sessions: SessionConfig::default(),
             cluster: None,
+            hooks: HookConfig::default(),
             events: false,
         }
     }

@@ -52,6 +52,9 @@ pub enum EngineError {
     /// A node relays what no peer can have sent.
     #[error("no frame of a peer")]
     NotRouted,
+    /// A hook has decided what cannot be done: nothing is let through (R-H5).
+    #[error("a hook answers with {0}")]
+    Verdict(&'static str),
     /// The server shuts down.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -108,7 +108,7 @@ impl Server {
         Ok(())
     }
 
-    fn charge(&mut self, conn: ConnId, frames: u32, bytes: usize, deliveries: u64) {
+    pub(super) fn charge(&mut self, conn: ConnId, frames: u32, bytes: usize, deliveries: u64) {
         let closing = |session: &Session| matches!(session, Session::Closing);
         if self.registry.get(conn).is_none_or(|connection| closing(&connection.session)) {
             return;

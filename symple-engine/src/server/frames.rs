@@ -25,7 +25,9 @@ impl Server {
                 self.charged_arrival(conn, |server| server.first_frame(conn, text));
             }
             Session::Authenticating(_) => self.queue(conn, text),
-            Session::Online(peer) if peer.pending.is_some() => self.queue(conn, text),
+            Session::Online(peer) if peer.pending.is_some() || self.hooks.is_asked(conn) => {
+                self.queue(conn, text);
+            }
             Session::Online(peer) => {
                 if peer.of_host {
                     self.frame(conn, text);
@@ -53,8 +55,10 @@ impl Server {
                 let name = frame.misspelt().unwrap_or_default();
                 self.bad_request(conn, &format!("Invalid {name} field: must be spelled {name}"));
             }
-            Ok(FrameType::Routed(kind)) => self.route(conn, &frame, kind),
-            Ok(FrameType::Join) => self.join_or_leave(conn, &frame, Self::join),
+            Ok(FrameType::Routed(kind)) => self.routed(conn, &frame, kind),
+            Ok(FrameType::Join) => self.join_or_leave(conn, &frame, |server, conn, room| {
+                server.client_joins(conn, room, &frame);
+            }),
             Ok(FrameType::Leave) => self.join_or_leave(conn, &frame, Self::leave),
             Ok(FrameType::Auth) if self.registry.peer(conn).is_some_and(|peer| peer.of_host) => {
                 self.bad_request(conn, "Unknown type: auth");
@@ -100,8 +104,16 @@ impl Server {
         }
     }
 
-    fn join(&mut self, conn: ConnId, room: &str) {
-        let Some(peer) = self.registry.peer(conn) else { return };
+    /// Puts a client in a room that it has asked for, if it may be in another one.
+    pub(super) fn join(&mut self, conn: ConnId, room: &str) {
+        if let Some(reason) = self.join_reason(conn, room) {
+            self.put_in(conn, room, reason);
+        }
+    }
+
+    /// Why a client would be in a room; none if it has been told that it is in too many.
+    pub(super) fn join_reason(&mut self, conn: ConnId, room: &str) -> Option<Reason> {
+        let peer = self.registry.peer(conn)?;
         let inside =
             self.registry.rooms.find(room).is_some_and(|room| peer.membership(room).is_some());
         let limit = self.config.limits.rooms_per_peer;
@@ -109,9 +121,10 @@ impl Server {
         let reason = if *peer.user() == *room { Reason::Own } else { Reason::Asked };
         if !inside && reason == Reason::Asked && peer.asked_rooms() >= limit {
             let message = format!("Too many rooms: the limit is {limit}");
-            return self.error(conn, Status::FORBIDDEN, &message);
+            self.error(conn, Status::FORBIDDEN, &message);
+            return None;
         }
-        self.put_in(conn, room, reason);
+        Some(reason)
     }
 
     /// Confirms that a peer is in a room, and puts it there if it is not.

@@ -30,6 +30,10 @@ pub struct PeerInfo {
     pub rooms: Vec<Box<str>>,
     /// Its connection.
     pub conn: ConnId,
+    /// It may not send, and join no rooms (R-H4).
+    pub read_only: bool,
+    /// Nobody is told of it (R-H4).
+    pub hidden: bool,
 }
 
 /// A room, as the host sees it.
@@ -54,6 +58,8 @@ impl Server {
                 .map(|membership| self.registry.rooms.name(membership.room).into())
                 .collect(),
             conn,
+            read_only: peer.read_only,
+            hidden: peer.hidden,
         })
     }
 
@@ -263,6 +269,7 @@ impl Server {
         }
         let mut peer = Peer::new(&claim.user, &id, record, None);
         peer.of_host = true;
+        (peer.read_only, peer.hidden) = (claim.read_only, claim.unseen);
         let told = claim.peer(&id, None);
         self.go_online(conn, Box::new(peer), &told, &claim);
         Ok(1)

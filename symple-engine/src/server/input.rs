@@ -5,6 +5,8 @@ use core::{fmt, net::IpAddr, time::Duration};
 
 use symple_proto::{Fields, Token, UserName};
 
+use super::{FrameVerdict, JoinVerdict};
+
 /// A connection, named by the driver: a slot that it may use again, and how often it has.
 ///
 /// The engine keeps its connections by slot, so slots should be small and dense; they are below
@@ -155,6 +157,27 @@ pub enum Input<'a> {
         /// What the hook says.
         verdict: Verdict,
     },
+    /// The answer to an [`Action::Ask`](super::Action::Ask) about a join (R-H1).
+    JoinDecided {
+        /// The question.
+        request: RequestId,
+        /// What the hook says.
+        verdict: JoinVerdict,
+    },
+    /// The answer to an [`Action::Ask`](super::Action::Ask) about a frame (R-H2).
+    FrameDecided {
+        /// The question.
+        request: RequestId,
+        /// What the hook says.
+        verdict: FrameVerdict,
+    },
+    /// The answer to [`Action::Claim`](super::Action::Claim).
+    Claimed {
+        /// The question.
+        request: RequestId,
+        /// Whether it is granted; none if that cannot be told.
+        granted: Option<bool>,
+    },
     /// The time that [`Server::poll_timeout`](super::Server::poll_timeout) named has come. Also
     /// harmless at any other time.
     Timeout,
@@ -213,7 +236,8 @@ pub enum Verdict {
         /// count.
         rooms: Vec<String>,
         /// Members that go over those of the peer, for everyone to see. `user`, `id`, `online`,
-        /// `host`, `token`, `rooms`, `type`, `private` and `__proto__` do not count.
+        /// `host`, `token`, `rooms`, `type`, `private` and `__proto__` do not count. `readonly` and
+        /// `hidden` say that it is read-only or hidden (R-H4): with any value but `false` and `null`.
         peer: Fields,
     },
     /// It may not.

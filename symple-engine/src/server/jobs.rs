@@ -35,6 +35,10 @@ pub(super) enum Job {
     Sweep { node: NodeIndex, pull: u32, at: u32, any: bool },
     /// Peers of a node that is gone are offline; from this place on.
     Lose { node: NodeIndex, at: u32 },
+    /// The application is told that the peers of a dead node are offline.
+    Bury { id: Box<str>, lives: u32 },
+    /// The application is told that these are online, though it was told otherwise.
+    Resurrect { peers: Vec<ConnId> },
 }
 
 impl Server {
@@ -69,7 +73,10 @@ impl Server {
             match job {
                 Job::Arrive { node } => self.part_done(node),
                 Job::Sweep { node, any, .. } => self.swept(node, any),
-                Job::Lose { node, .. } => self.free_node(node),
+                Job::Lose { node, .. } => {
+                    self.all_buried(node);
+                    self.free_node(node);
+                }
                 _ => {}
             }
         }
@@ -125,7 +132,15 @@ impl Server {
                 let gone = self.registry.remote_in(*at)?.filter(|remote| remote.node == *node);
                 let gone = gone.map(|remote| remote.conn);
                 *at += 1;
+                if let Some(conn) = gone {
+                    self.bury(*node, conn);
+                }
                 return Some(self.lose_peer(gone));
+            }
+            Job::Bury { id, lives } => self.bury_next(id, *lives)?,
+            Job::Resurrect { peers } => {
+                let conn = peers.pop()?;
+                self.tell_online(conn);
             }
         }
         Some(EFFORT_FOR_A_PEER)

@@ -18,6 +18,7 @@ use super::{
     TransportFault,
     cluster::Cluster,
     flow::PAUSED_BY_PENDING,
+    hooks::Hooks,
     jobs::Job,
     newcomers::{Newcomers, Place, party},
     outbox::Outbox,
@@ -86,6 +87,8 @@ pub struct Server {
     pub(super) told_busy: BTreeMap<ConnId, Timestamp>,
     /// Deliveries that are charged to someone and made later, or by other nodes.
     pub(super) deliveries_elsewhere: u64,
+    /// What is open between this and the application's hooks.
+    pub(super) hooks: Hooks,
     pub(super) shutdown: Option<Shutdown>,
     pub(super) stats: Stats,
 }
@@ -133,6 +136,7 @@ impl Server {
             told_too_slow: BTreeMap::new(),
             told_busy: BTreeMap::new(),
             deliveries_elsewhere: 0,
+            hooks: Hooks::default(),
             shutdown: None,
             stats: Stats::default(),
         };
@@ -191,6 +195,9 @@ impl Server {
             Input::Disconnected { conn } => self.disconnected(conn)?,
             Input::SessionLoaded { request, session } => self.session_loaded(request, session),
             Input::AuthDecided { request, verdict } => self.auth_decided(request, verdict),
+            Input::JoinDecided { request, verdict } => self.join_decided(request, verdict),
+            Input::FrameDecided { request, verdict } => self.frame_decided(request, verdict)?,
+            Input::Claimed { request, granted } => self.claimed(request, granted),
             Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
             Input::BusUp => self.bus_up(),
             Input::BusDown => self.bus_down(),
@@ -394,6 +401,7 @@ impl Server {
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::CaughtUp => self.check_caught_up(),
                 Timer::Drain => self.drain(),
+                Timer::Hooks => self.hooks_timeout(),
             }
         }
     }
@@ -456,10 +464,13 @@ impl Server {
                 if let Some(pending) = &peer.pending {
                     self.requests.remove(&pending.request);
                 }
+                self.hooks.forget(conn);
+                let gone = self.before_offline(conn);
                 self.go_offline(conn, tell);
                 if let Some(peer) = self.registry.set_offline(conn) {
                     self.tell_host(|| Event::Offline { peer: peer.address(), reason: why });
                 }
+                self.tell_offline(gone, why);
             }
         }
     }

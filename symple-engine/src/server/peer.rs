@@ -23,6 +23,10 @@ pub(super) struct Peer {
     id_len: u8,
     /// A peer of the host's own.
     pub(super) of_host: bool,
+    /// It may not send, and join no rooms (R-H4).
+    pub(super) read_only: bool,
+    /// Nobody is told of it, and nobody but the host can address it (R-H4).
+    pub(super) hidden: bool,
     /// What others know of it.
     pub(super) record: PublicRecord,
     /// The rooms that it is in.
@@ -48,6 +52,8 @@ impl Peer {
             user: (!spelled_alike).then(|| user.into()),
             id_len: u8::try_from(id.len()).expect("an id has at most 64 bytes"),
             of_host: false,
+            read_only: false,
+            hidden: false,
             record,
             memberships: Vec::new(),
             token,

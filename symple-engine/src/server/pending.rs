@@ -2,6 +2,8 @@
 
 use alloc::{boxed::Box, collections::VecDeque};
 
+use symple_proto::PeerMembers;
+
 use super::{RequestId, claim::Claim, newcomers::Place};
 
 /// An authentication that is being decided, and what waits for it; or what is left of that once it
@@ -31,6 +33,22 @@ pub(super) struct Pending {
 const FRAME_COST: usize = 64;
 
 impl Pending {
+    /// Nothing is being decided, but frames wait.
+    pub(super) fn settled() -> Self {
+        Self {
+            request: RequestId(0),
+            stage: Stage::Settled,
+            claim: Claim::new(Box::default(), PeerMembers::new(0)),
+            id: Box::default(),
+            place: Place::default(),
+            auth: Box::default(),
+            session: None,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            running: false,
+        }
+    }
+
     /// Lets a frame wait behind the others; how many bytes wait now.
     pub(super) fn push(&mut self, text: &str) -> usize {
         self.queue.push_back(text.into());

@@ -72,6 +72,7 @@ impl Server {
         let membership = self.registry.peer(conn).and_then(|peer| peer.membership(room));
         let Some(membership) = membership else { return false };
         self.announce_leave(conn, room);
+        self.tell_left(conn, room);
         self.registry.leave(conn, membership);
         self.follow_occupancy();
         if self.config.presence == PresenceMode::Full {
@@ -83,7 +84,7 @@ impl Server {
                 if self.is_untold(conn, *other) {
                     continue;
                 }
-                if let Some(other) = self.registry.peer(*other) {
+                if let Some(other) = self.registry.peer(*other).filter(|other| !other.hidden) {
                     self.out.send_to(conn, presence(other, false));
                 }
             }
@@ -129,7 +130,7 @@ impl Server {
 
     /// Takes a peer out of all its rooms, and with `tell` tells those who shared one (R-P2).
     pub(super) fn go_offline(&mut self, conn: ConnId, tell: bool) {
-        if tell {
+        if tell && !self.is_hidden(conn) {
             self.registry.push_sharing(conn, self.out.receivers());
             self.spare_untold(conn);
             if let Some(peer) = self.registry.peer(conn) {
@@ -144,8 +145,16 @@ impl Server {
         self.follow_occupancy();
     }
 
+    /// Nobody is told of the peer (R-H4).
+    fn is_hidden(&self, conn: ConnId) -> bool {
+        self.registry.peer(conn).is_some_and(|peer| peer.hidden)
+    }
+
     /// Tells these of a peer.
     fn tell_all(&mut self, conn: ConnId, whom: &[ConnId], online: bool) {
+        if self.is_hidden(conn) {
+            return;
+        }
         self.out.receivers().extend(whom.iter().filter(|conn| !conn.is_remote()));
         self.spare_untold(conn);
         if let Some(peer) = self.registry.peer(conn) {

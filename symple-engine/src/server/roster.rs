@@ -97,7 +97,7 @@ impl Server {
 
     /// Sends a peer the presence of another one; how many bytes that is.
     fn tell_of(&mut self, conn: ConnId, other: ConnId) -> usize {
-        let Some(other) = self.registry.peer(other) else { return 0 };
+        let Some(other) = self.registry.peer(other).filter(|other| !other.hidden) else { return 0 };
         let text = presence(other, true);
         let size = text.len();
         self.out.send_to(conn, text);

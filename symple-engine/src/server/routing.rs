@@ -51,6 +51,11 @@ impl Server {
         } else {
             None
         };
+        // Nobody is told of a hidden peer, whoever asks for it (R-H4).
+        if kind == RoutedType::Presence && self.registry.peer(conn).is_some_and(|peer| peer.hidden)
+        {
+            return;
+        }
         let Selection { members, elsewhere } = self.select(conn, &recipient, kind);
         if self.is_early_echo(conn)
             && let Some(peer) = self.registry.peer(conn)
@@ -185,10 +190,11 @@ impl Server {
     /// A session is reached by those who share a room with it (R-M3), and by itself, except with
     /// presence (R-M1).
     fn reach_session(&mut self, conn: ConnId, target: ConnId, kind: RoutedType) -> Elsewhere {
+        let hidden = self.registry.peer(target).is_some_and(|peer| peer.hidden);
         let permitted = if target == conn {
             kind != RoutedType::Presence
         } else {
-            self.registry.share(conn, target)
+            !hidden && self.registry.share(conn, target)
         };
         if !permitted {
             self.stats.not_permitted += 1;

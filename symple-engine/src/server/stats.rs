@@ -66,4 +66,10 @@ pub struct Stats {
     pub sessions_expired: u64,
     /// Peers kicked by the host.
     pub kicked: u64,
+    /// Joins and frames that the application was asked about (R-H1, R-H2).
+    pub hooks_asked: u64,
+    /// Those of them that were not let through as they were, late answers included.
+    pub hooks_denied: u64,
+    /// Answers that did not come in time (R-H5).
+    pub hooks_late: u64,
 }

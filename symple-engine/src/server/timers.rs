@@ -27,6 +27,8 @@ pub(super) enum Timer {
     CaughtUp,
     /// The next connections are to be closed.
     Drain,
+    /// Has the application answered what it was asked?
+    Hooks,
 }
 
 /// Timers in the order of their times, and of their setting where the times are equal.

@@ -9,7 +9,7 @@ use std::{
 
 use symple_engine::{
     Timestamp,
-    server::{Action, Config, ConnId, EngineError, HostCall, Input, RequestId, Server},
+    server::{Action, Config, ConnId, EngineError, HostCall, Input, Question, RequestId, Server},
 };
 
 /// The client's address in all tests.
@@ -86,6 +86,18 @@ impl Node {
                     let session = session.as_ref().map(|session| format!(" session {session}"));
                     let session = session.unwrap_or_default();
                     format!("authorize {conn:?} peer {peer} auth {auth}{session}")
+                }
+                Action::Ask { request, question } => {
+                    self.requests.push(*request);
+                    let Question { peer, frame, about } = &**question;
+                    format!("ask {peer} {} {about:?}", &**frame)
+                }
+                Action::Claim { request, key, .. } => {
+                    self.requests.push(*request);
+                    format!("claim {}", key.split(':').next().unwrap())
+                }
+                Action::Tell(change) => {
+                    format!("tell {} {} {:?}", change.peer, change.number, change.what)
                 }
                 Action::Close { conn, code, reason, discard } => {
                     let discard = if *discard { " discard" } else { "" };

@@ -6,6 +6,7 @@ mod admission;
 mod bounds;
 mod cluster;
 mod common;
+mod hooks;
 mod host;
 mod limits;
 mod model;

@@ -146,6 +146,10 @@ impl Link {
         let mut answers = answers.into_iter();
         for lookup in asked {
             let reads = matches!(lookup, Lookup::Load { .. } | Lookup::Check { .. });
+            let failed = match lookup {
+                Lookup::Claim { .. } => "the end of a dead node's peers cannot be claimed",
+                _ => "sessions cannot be extended",
+            };
             let mut problem = None;
             self.events.extend(lookup.answered(&mut answers, &mut problem));
             let is_moved = problem.as_ref().is_some_and(|problem| problem.code() == "MOVED");
@@ -162,7 +166,7 @@ impl Link {
                 Some((true, error)) => return Err(error),
                 Some((false, error)) if reads => self.sessions_are(Some(error)),
                 Some((false, error)) => {
-                    self.warnings.warn(self.now, "sessions cannot be extended", &error);
+                    self.warnings.warn(self.now, failed, &error);
                 }
                 None => {}
             }

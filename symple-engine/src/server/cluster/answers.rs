@@ -62,8 +62,9 @@ impl Server {
         }
     }
 
-    pub(super) fn beat(&self) -> Beat {
-        Beat { sum: self.cluster.as_ref().map_or(0, |cluster| cluster.ring.last().1) }
+    pub(in crate::server) fn beat(&self) -> Beat {
+        let sum = self.cluster.as_ref().map_or(0, |cluster| cluster.ring.last().1);
+        Beat { sum, lives: self.lives() }
     }
 
     /// Another node asks for something: it is answered when its turn comes.

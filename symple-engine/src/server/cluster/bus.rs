@@ -24,7 +24,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
     /// Says something on a channel, if the bus is up.
-    pub(super) fn say(&mut self, channel: Box<str>, payload: Payload<'_>) {
+    pub(in crate::server) fn say(&mut self, channel: Box<str>, payload: Payload<'_>) {
         let _ = self.say_for(None, channel, payload);
     }
 

@@ -212,6 +212,7 @@ impl Server {
             user: UserName::new(peer.user()).ok()?,
             id: id_of(peer)?,
             record: RawJson::parse(peer.record.text()).ok()?,
+            hidden: peer.hidden,
             rooms: rooms
                 .filter_map(|room| RoomName::new(self.registry.rooms.name(room)).ok())
                 .collect(),

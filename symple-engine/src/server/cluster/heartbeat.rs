@@ -39,6 +39,7 @@ impl Server {
         for node in silent {
             self.lose_node(node, true);
         }
+        self.claim_graves();
         self.pull_more();
         self.check_caught_up();
     }
@@ -46,8 +47,12 @@ impl Server {
     /// A node is gone, and so are its peers (R-C2).
     pub(super) fn lose_node(&mut self, node: NodeIndex, dead: bool) {
         let Some(cluster) = &mut self.cluster else { return };
+        let lives = cluster.nodes.get(node).map_or(0, |node| node.lives);
         let id = cluster.nodes.retire(node);
         cluster.asks.forget(node);
+        if let Some(id) = id.as_ref().filter(|_| dead) {
+            self.dig_grave(node, id, lives);
+        }
         self.start(Job::Lose { node, at: 0 });
         if let Some(node) = id {
             if dead {

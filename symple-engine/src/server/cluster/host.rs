@@ -114,6 +114,10 @@ impl Server {
                 self.host_call(HostCall::Leave { peer: id, room })
             }
             Call::CloseRoom { room } => Ok(self.close_room_here(room)),
+            Call::Buried { lives } => {
+                self.buried_alive(*lives);
+                Ok(0)
+            }
             Call::Undelivered { id, to } => {
                 let sender = self.registry.find_local(id);
                 if let Some(sender) = sender {

@@ -76,6 +76,8 @@ pub(super) struct Node {
     pub(super) greeted: bool,
     /// When its own `hello` was answered.
     pub(super) answered: Option<Timestamp>,
+    /// How often it was taken for dead, and has come back.
+    pub(super) lives: u32,
     /// It is gone, and some of its peers are still to go.
     retired: bool,
 }
@@ -123,6 +125,7 @@ impl Nodes {
             turn: 0,
             greeted: false,
             answered: None,
+            lives: 0,
             retired: false,
         };
         let at = match self.0.iter().position(Option::is_none) {

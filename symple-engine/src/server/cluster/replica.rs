@@ -122,7 +122,9 @@ impl Server {
             self.remote_offline(known);
         }
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);
-        let conn = self.registry.add_remote(node, Peer::new(&peer.user, &peer.id, record, None));
+        let mut state = Peer::new(&peer.user, &peer.id, record, None);
+        state.hidden = peer.hidden;
+        let conn = self.registry.add_remote(node, state);
         self.mark_current(conn, pull);
         let rooms: Vec<_> =
             peer.rooms.iter().map(|room| (room.as_str(), Reason::Assigned)).collect();

@@ -1,0 +1,99 @@
+//! Asking the application's hooks, and telling them.
+
+use symple_engine::server::{
+    EngineError, FrameVerdict, Input, JoinVerdict, Question, QuestionAbout, RequestId,
+};
+
+use crate::{
+    core::{Core, request::CoreRequest},
+    net::table::ConnectionTable,
+    runtime::Runtime,
+    server::hooks::{
+        FrameHook, Hooks,
+        changes::Changes,
+        frames::{self, FrameRequest},
+        joins::JoinRequest,
+    },
+};
+
+/// What the engine is told of hooks that answer wrongly.
+const WRONG: &str = "the answer of a hook cannot be used: nothing is let through";
+
+/// An answer that is there already.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Join(RequestId, JoinVerdict),
+    Frame(RequestId, FrameVerdict),
+}
+
+impl Answer {
+    pub(super) fn into_input(self) -> Input<'static> {
+        match self {
+            Self::Join(request, verdict) => Input::JoinDecided { request, verdict },
+            Self::Frame(request, verdict) => Input::FrameDecided { request, verdict },
+        }
+    }
+}
+
+/// Starts to tell the application's functions of changes, on its runtime.
+pub(super) fn tell_changes(runtime: &impl Runtime, hooks: &Hooks) -> Option<Changes> {
+    if !hooks.changes.is_some() {
+        return None;
+    }
+    let (changes, told) = Changes::new();
+    runtime.spawn(hooks.changes.clone().tell_all(told));
+    Some(changes)
+}
+
+impl<R: Runtime> Core<R> {
+    /// Asks about what a peer does. Whatever becomes of it, there is an answer.
+    pub(super) fn ask_hook(&mut self, request: RequestId, question: Question) {
+        let Question { peer, frame, about } = question;
+        match about {
+            QuestionAbout::Join { room, record } => {
+                let deny = JoinVerdict::Deny { message: None };
+                let Some(hook) = self.hooks.join.clone() else {
+                    return self.decided.push(Answer::Join(request, deny));
+                };
+                let question = JoinRequest::new(peer, &room, &record, &frame);
+                let deny = CoreRequest::JoinDecided(request, deny);
+                let answer =
+                    async move { CoreRequest::JoinDecided(request, hook(question).await.0) };
+                self.ask(answer, deny);
+            }
+            QuestionAbout::Frame { kind } => {
+                let question = FrameRequest::new(peer, kind, frame);
+                match self.hooks.frame.clone() {
+                    None => self.decided.push(Answer::Frame(request, frames::failed())),
+                    Some(FrameHook::Plain(hook)) => {
+                        let verdict = frames::ask_now(&*hook, &question);
+                        self.decided.push(Answer::Frame(request, verdict));
+                    }
+                    Some(FrameHook::Async(hook)) => {
+                        let refuse = CoreRequest::FrameDecided(request, frames::failed());
+                        let answer = async move {
+                            CoreRequest::FrameDecided(request, hook(question).await.0)
+                        };
+                        self.ask(answer, refuse);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A hook has decided about a frame.
+    pub(crate) fn frame_decided(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        request: RequestId,
+        verdict: FrameVerdict,
+    ) {
+        if let Err(error) = self.input(table, Input::FrameDecided { request, verdict }) {
+            self.hook_is_wrong(&error);
+        }
+    }
+
+    pub(super) fn hook_is_wrong(&self, error: &EngineError) {
+        tracing::warn!(%error, "{WRONG}");
+    }
+}

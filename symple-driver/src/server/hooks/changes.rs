@@ -1,0 +1,135 @@
+//! Telling of changes (R-H3).
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use async_channel::{Receiver, Sender, TrySendError};
+use symple_engine::server::{Changed, OfflineReason, PeerChange};
+use symple_proto::Address;
+
+/// How many changes may wait for the application's functions.
+const BACKLOG: usize = 65_536;
+
+/// A peer is online (R-H3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerOnline {
+    /// Who.
+    pub peer: Address,
+    /// A number that grows with each change of a peer, below 2^53: what has a smaller number than
+    /// another change of the same peer is older.
+    pub number: u64,
+    /// Its rooms.
+    pub rooms: Vec<Box<str>>,
+}
+
+/// A peer has left a room, and is still online (R-H3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerLeft {
+    /// Who.
+    pub peer: Address,
+    /// As [`PeerOnline::number`].
+    pub number: u64,
+    /// Which room.
+    pub room: Box<str>,
+}
+
+/// A peer is offline (R-H3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerOffline {
+    /// Who.
+    pub peer: Address,
+    /// As [`PeerOnline::number`].
+    pub number: u64,
+    /// The rooms that it was in: it has left them all.
+    pub rooms: Vec<Box<str>>,
+    /// Why.
+    pub reason: OfflineReason,
+}
+
+type Told<T> = Arc<dyn Fn(T) + Send + Sync>;
+
+/// The functions that are told.
+#[derive(Clone, Default)]
+pub(crate) struct ChangeHooks {
+    pub(crate) online: Option<Told<PeerOnline>>,
+    pub(crate) left: Option<Told<PeerLeft>>,
+    pub(crate) offline: Option<Told<PeerOffline>>,
+}
+
+impl ChangeHooks {
+    pub(crate) fn is_some(&self) -> bool {
+        self.online.is_some() || self.left.is_some() || self.offline.is_some()
+    }
+
+    fn tell(&self, change: PeerChange) {
+        let PeerChange { peer, number, what } = change;
+        // One that panics has been told.
+        let told = catch_unwind(AssertUnwindSafe(|| match what {
+            Changed::Online { rooms } => {
+                if let Some(hook) = &self.online {
+                    hook(PeerOnline { peer, number, rooms });
+                }
+            }
+            Changed::Left { room } => {
+                if let Some(hook) = &self.left {
+                    hook(PeerLeft { peer, number, room });
+                }
+            }
+            Changed::Offline { rooms, reason } => {
+                if let Some(hook) = &self.offline {
+                    hook(PeerOffline { peer, number, rooms, reason });
+                }
+            }
+            _ => {}
+        }));
+        if told.is_err() {
+            tracing::warn!("a hook that is told of changes has panicked");
+        }
+    }
+
+    /// Tells of changes, one after the other in their order, until the server has ended.
+    pub(crate) async fn tell_all(self, changes: Receiver<PeerChange>) {
+        while let Ok(change) = changes.recv().await {
+            self.tell(change);
+        }
+    }
+}
+
+/// Changes on their way to the application.
+pub(crate) struct Changes {
+    sender: Sender<PeerChange>,
+    /// How many had no room.
+    lost: u64,
+}
+
+impl Changes {
+    pub(crate) fn new() -> (Self, Receiver<PeerChange>) {
+        // It takes memory only as far as something waits.
+        let (sender, receiver) = async_channel::unbounded();
+        (Self { sender, lost: 0 }, receiver)
+    }
+
+    /// Hands a change over. Functions that take too long lose changes, and the log says so.
+    pub(crate) fn push(&mut self, change: PeerChange) {
+        if self.sender.len() >= BACKLOG {
+            if self.lost == 0 {
+                tracing::warn!("the hooks take too long: changes of peers are lost");
+            }
+            self.lost += 1;
+        } else {
+            if self.lost > 0 {
+                tracing::warn!(lost = self.lost, "changes of peers were lost");
+                self.lost = 0;
+            }
+            match self.sender.try_send(change) {
+                // The application's runtime has ended: nobody is left to be told.
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Asking about frames (R-H2).
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use symple_engine::server::{FrameVerdict, Text};
+use symple_proto::{Address, ClientFrame, FrameError, FrameView, RoutedType, Status};
+
+/// A frame of a client that is about to be relayed (R-H2).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FrameRequest {
+    /// Who sends it.
+    pub sender: Address,
+    /// The type of the frame.
+    pub kind: RoutedType,
+    /// The frame as the client wrote it; what its `from` says means nothing.
+    pub text: Text,
+}
+
+impl FrameRequest {
+    pub(crate) fn new(sender: Address, kind: RoutedType, text: Text) -> Self {
+        Self { sender, kind, text }
+    }
+
+    /// The frame as a view, of which nothing is copied: `to`, `data` and the rest.
+    ///
+    /// # Panics
+    /// Never: the server has read the frame before.
+    #[must_use]
+    pub fn view(&self) -> FrameView<'_> {
+        FrameView::parse(&self.text, symple_proto::json::MAX_DEPTH)
+            .expect("the server has read the frame before")
+    }
+
+    /// The frame as a type, to be changed and [replaced](FrameDecision::replace).
+    ///
+    /// # Errors
+    /// A member that the type knows is something else than the type says, such as a `to` that is a
+    /// number.
+    pub fn parse(&self) -> Result<ClientFrame, FrameError> {
+        ClientFrame::parse(&self.text)
+    }
+}
+
+/// What a hook says of a frame (R-H2).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FrameDecision(pub(crate) FrameVerdict);
+
+impl FrameDecision {
+    /// The frame is relayed as it is.
+    pub fn pass() -> Self {
+        Self(FrameVerdict::Pass)
+    }
+
+    /// It is not relayed, and nobody is told.
+    pub fn discard() -> Self {
+        Self(FrameVerdict::Drop)
+    }
+
+    /// Another frame is relayed in its place, of one of the four routed types: a text, or a type
+    /// such as [`Message`](symple_proto::frame::Message). It is checked as if the client had written it;
+    /// one that cannot be relayed is refused, and logged.
+    pub fn replace(frame: impl Into<String>) -> Self {
+        Self(FrameVerdict::Replace(frame.into().into()))
+    }
+
+    /// It is not relayed, and its sender alone is sent this frame.
+    pub fn answer(frame: impl Into<String>) -> Self {
+        Self(FrameVerdict::Answer(frame.into().into()))
+    }
+
+    /// It is not relayed, and its sender is told why with `error` 403. An empty message is
+    /// `Frame refused`.
+    pub fn refuse(message: impl Into<String>) -> Self {
+        Self::refuse_with(Status::FORBIDDEN, message)
+    }
+
+    /// As [`refuse`](Self::refuse), with another status.
+    pub fn refuse_with(status: Status, message: impl Into<String>) -> Self {
+        Self(FrameVerdict::Refuse { status, message: Some(message.into().into()) })
+    }
+}
+
+/// What a hook about frames may return: a decision, or a result that is one. An error refuses; it
+/// is logged, and the client is not told of it (R-H5).
+pub trait IntoFrameDecision {
+    /// The decision.
+    fn into_decision(self) -> FrameDecision;
+}
+
+impl IntoFrameDecision for FrameDecision {
+    fn into_decision(self) -> FrameDecision {
+        self
+    }
+}
+
+impl<E: fmt::Display> IntoFrameDecision for Result<FrameDecision, E> {
+    fn into_decision(self) -> FrameDecision {
+        self.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the hook about frames failed");
+            FrameDecision(failed())
+        })
+    }
+}
+
+/// What becomes of a frame if the hook fails (R-H5).
+pub(crate) const fn failed() -> FrameVerdict {
+    FrameVerdict::Refuse { status: Status::FORBIDDEN, message: None }
+}
+
+/// Asks a plain function, on the thread that calls this. One that panics refuses.
+pub(crate) fn ask_now(
+    hook: &(dyn Fn(&FrameRequest) -> FrameDecision + Send + Sync),
+    request: &FrameRequest,
+) -> FrameVerdict {
+    // What the function has left half done is its own.
+    catch_unwind(AssertUnwindSafe(|| hook(request))).map_or_else(
+        |_| {
+            tracing::warn!("the hook about frames has panicked");
+            failed()
+        },
+        |decision| decision.0,
+    )
+}

@@ -1,0 +1,192 @@
+//! What the application is asked about its clients, and told of them (R-H1 to R-H5).
+//!
+//! A question goes out as an [`Action::Ask`](super::Action::Ask) and its answer comes back as an
+//! input, as with authentication. Until then what the client sends waits in order; others go on.
+//! Everything here is empty where no hook is set.
+
+mod ask;
+mod changes;
+mod graves;
+mod verdict;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use core::time::Duration;
+
+use symple_proto::{Address, RoutedType, Status};
+
+use crate::Timestamp;
+
+use super::{ConnId, OfflineReason, RequestId, Text};
+use graves::Grave;
+
+/// Which hooks the application has (R-H1 to R-H3). None.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookConfig {
+    /// It is asked before a client joins a room (R-H1). The rooms that a client writes in its
+    /// `auth` frame are ignored then.
+    pub join: bool,
+    /// It is asked about every routed frame of a client (R-H2).
+    pub frame: bool,
+    /// It is told who comes online, leaves a room and goes offline (R-H3).
+    pub changes: bool,
+    /// How long an answer may take; later it counts as a denial (R-H5). 5 s; zero is for ever.
+    pub timeout: Duration,
+}
+
+impl Default for HookConfig {
+    fn default() -> Self {
+        Self { join: false, frame: false, changes: false, timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What the application is asked about a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Who it is.
+    pub peer: Address,
+    /// The frame, as the client wrote it.
+    pub frame: Text,
+    /// What is asked.
+    pub about: QuestionAbout,
+}
+
+/// What is asked about a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuestionAbout {
+    /// May it join a room (R-H1)? [`Input::JoinDecided`](super::Input::JoinDecided) answers.
+    Join {
+        /// Which room.
+        room: Box<str>,
+        /// What other peers know of the peer, a JSON object.
+        record: Box<str>,
+    },
+    /// May its frame be relayed (R-H2)? [`Input::FrameDecided`](super::Input::FrameDecided)
+    /// answers.
+    Frame {
+        /// The type of the frame.
+        kind: RoutedType,
+    },
+}
+
+/// What a hook says of a join (R-H1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinVerdict {
+    /// The peer may join.
+    Allow,
+    /// It may not: `error` 403 that names the room.
+    Deny {
+        /// What the client is told; `Join denied` without one.
+        message: Option<Box<str>>,
+    },
+}
+
+/// What a hook says of a frame (R-H2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameVerdict {
+    /// It is relayed as it is.
+    Pass,
+    /// It is not relayed, and nobody is told.
+    Drop,
+    /// Another frame is relayed in its place. It is checked and stamped as one that the client has
+    /// written: a frame of one of the routed types, within the limits.
+    Replace(Box<str>),
+    /// It is not relayed, and its sender is sent this frame.
+    Answer(Box<str>),
+    /// It is not relayed, and its sender is sent an `error`.
+    Refuse {
+        /// The status; 403 is the usual one.
+        status: Status,
+        /// What the client is told; `Frame refused` without one.
+        message: Option<Box<str>>,
+    },
+}
+
+/// What has changed with a peer (R-H3). On one of the nodes of a cluster the application is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerChange {
+    /// Whose change it is.
+    pub peer: Address,
+    /// A number that grows with each change of a peer, below 2^53. A change with a smaller number
+    /// than another one of the same peer is older.
+    pub number: u64,
+    /// What has changed.
+    pub what: Changed,
+}
+
+/// What has changed with a peer (R-H3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Changed {
+    /// It is online. Told again for a peer of a node that was taken for dead and is back.
+    Online {
+        /// Its rooms.
+        rooms: Vec<Box<str>>,
+    },
+    /// It has left a room, and is still online.
+    Left {
+        /// Which room.
+        room: Box<str>,
+    },
+    /// It is offline, and so it has left all its rooms.
+    Offline {
+        /// The rooms that it was in.
+        rooms: Vec<Box<str>>,
+        /// Why.
+        reason: OfflineReason,
+    },
+}
+
+/// What is open between the engine and the hooks of the application.
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    /// Peers that something is being asked about, at most one question for each.
+    asked: BTreeMap<ConnId, Asked>,
+    /// Whom the open questions are about.
+    open: BTreeMap<RequestId, ConnId>,
+    /// When questions are too old, in order; those that have been answered are passed over.
+    deadlines: VecDeque<(Timestamp, RequestId)>,
+    /// A timer for the first of them is set.
+    timer: bool,
+    /// How many changes have been told.
+    told: u64,
+    /// How often this node was taken for dead, and has come back.
+    lives: u32,
+    /// Nodes that are dead, whose peers' end is to be told by one of the others.
+    graves: Vec<Grave>,
+    /// Nodes that were taken for dead, of whose peers this node has told that they are offline,
+    /// and how often they had come back by then.
+    buried: VecDeque<(Box<str>, u32)>,
+}
+
+/// A peer that something is being asked about.
+#[derive(Debug)]
+struct Asked {
+    request: RequestId,
+    about: About,
+}
+
+/// What is to be done if the answer allows it.
+#[derive(Debug)]
+enum About {
+    Join { room: Box<str> },
+    Frame { text: Text },
+}
+
+impl Hooks {
+    /// Something is being asked about a peer: what it sends waits.
+    pub(super) fn is_asked(&self, conn: ConnId) -> bool {
+        !self.asked.is_empty() && self.asked.contains_key(&conn)
+    }
+
+    /// Forgets what was asked about a peer that is gone.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        if let Some(asked) = self.asked.remove(&conn) {
+            self.open.remove(&asked.request);
+        }
+    }
+}

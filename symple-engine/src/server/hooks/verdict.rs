@@ -1,0 +1,143 @@
+//! Doing what the application has decided.
+
+use alloc::{format, string::String};
+
+use symple_proto::{FrameType, FrameView, Recipient, RoutedType, Status, json::quote};
+
+use super::{About, FrameVerdict, JoinVerdict};
+use crate::server::{ConnId, EngineError, RequestId, Server, Text};
+
+/// What a client is told whose join is denied, where nothing else is said.
+const JOIN_DENIED: &str = "Join denied";
+
+/// What a client is told whose frame is refused, where nothing else is said.
+const FRAME_REFUSED: &str = "Frame refused";
+
+impl Server {
+    /// The question behind an answer, unless the peer is gone or the answer is late.
+    fn take_question(&mut self, request: RequestId) -> Option<(ConnId, About)> {
+        let hooks = &mut self.hooks;
+        let conn = hooks.open.remove(&request)?;
+        let asked = hooks.asked.remove(&conn)?;
+        while let Some((_, oldest)) = hooks.deadlines.front()
+            && !hooks.open.contains_key(oldest)
+        {
+            hooks.deadlines.pop_front();
+        }
+        Some((conn, asked.about))
+    }
+
+    /// What the hook says of a join (R-H1).
+    pub(in crate::server) fn join_decided(&mut self, request: RequestId, verdict: JoinVerdict) {
+        let Some((conn, about)) = self.take_question(request) else { return };
+        match (about, verdict) {
+            (About::Join { room }, JoinVerdict::Allow) => {
+                self.charged_arrival(conn, |server| server.join(conn, &room));
+            }
+            (About::Join { room }, JoinVerdict::Deny { message }) => {
+                self.deny_join(conn, &room, message.as_deref());
+            }
+            // The answer to another question lets nothing through.
+            (about, _) => self.deny(conn, &about),
+        }
+        self.run_queue(conn);
+    }
+
+    /// What the hook says of a frame (R-H2).
+    pub(in crate::server) fn frame_decided(
+        &mut self,
+        request: RequestId,
+        verdict: FrameVerdict,
+    ) -> Result<(), EngineError> {
+        let Some((conn, about)) = self.take_question(request) else { return Ok(()) };
+        let done = match &about {
+            About::Frame { text } => self.do_with_frame(conn, text, verdict),
+            About::Join { .. } => Err(EngineError::Verdict("an answer to another question")),
+        };
+        if done.is_err() {
+            self.deny(conn, &about);
+        }
+        self.run_queue(conn);
+        done
+    }
+
+    fn do_with_frame(
+        &mut self,
+        conn: ConnId,
+        text: &str,
+        verdict: FrameVerdict,
+    ) -> Result<(), EngineError> {
+        match verdict {
+            FrameVerdict::Pass => self.relay_decided(conn, text),
+            FrameVerdict::Drop => {
+                self.stats.hooks_denied += 1;
+                Ok(())
+            }
+            FrameVerdict::Replace(text) => {
+                if text.len() > self.config.limits.message {
+                    return Err(EngineError::Verdict("a frame over the limit of messages"));
+                }
+                self.relay_decided(conn, &text)
+            }
+            FrameVerdict::Answer(text) => {
+                FrameView::parse(&text, self.config.limits.depth)?;
+                self.stats.hooks_denied += 1;
+                self.out.send_to(conn, Text::from(String::from(text)));
+                Ok(())
+            }
+            FrameVerdict::Refuse { status, message } => {
+                self.refuse_frame(conn, status, message.as_deref());
+                Ok(())
+            }
+        }
+    }
+
+    /// Relays a frame as if its sender had just written it; it is charged for whom it reaches.
+    fn relay_decided(&mut self, conn: ConnId, text: &str) -> Result<(), EngineError> {
+        let (frame, kind) = self.check_routed(text)?;
+        self.charged_arrival(conn, |server| server.route(conn, &frame, kind));
+        Ok(())
+    }
+
+    /// Checks that a client might have written this frame.
+    fn check_routed<'a>(&self, text: &'a str) -> Result<(FrameView<'a>, RoutedType), EngineError> {
+        let frame = FrameView::parse(text, self.config.limits.depth)?;
+        let Ok(FrameType::Routed(kind)) = frame.frame_type() else {
+            return Err(EngineError::Verdict("a frame of a type that is not relayed"));
+        };
+        if frame.misspelt().is_some() {
+            return Err(EngineError::Verdict("a frame with a key in another spelling"));
+        }
+        if Recipient::decode(frame.to(), self.config.limits.recipient_rooms).is_err() {
+            return Err(EngineError::Verdict("a frame whose to is no address"));
+        }
+        Ok((frame, kind))
+    }
+
+    /// A hook has not answered in time: nothing is let through (R-H5).
+    pub(super) fn hook_failed(&mut self, request: RequestId) {
+        let Some((conn, about)) = self.take_question(request) else { return };
+        self.deny(conn, &about);
+        self.run_queue(conn);
+    }
+
+    fn deny(&mut self, conn: ConnId, about: &About) {
+        match about {
+            About::Join { room } => self.deny_join(conn, room, None),
+            About::Frame { .. } => self.refuse_frame(conn, Status::FORBIDDEN, None),
+        }
+    }
+
+    fn deny_join(&mut self, conn: ConnId, room: &str, message: Option<&str>) {
+        self.stats.hooks_denied += 1;
+        let message = message.filter(|message| !message.is_empty()).unwrap_or(JOIN_DENIED);
+        let more = format!("\"room\":{}", quote(room));
+        self.error_with(conn, Status::FORBIDDEN, message, &more);
+    }
+
+    fn refuse_frame(&mut self, conn: ConnId, status: Status, message: Option<&str>) {
+        self.stats.hooks_denied += 1;
+        let message = message.filter(|message| !message.is_empty()).unwrap_or(FRAME_REFUSED);
+        self.error(conn, status, message);
+    }
+}
