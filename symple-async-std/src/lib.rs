@@ -67,8 +67,8 @@ pub use symple_driver::{
     StartError, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls,
 };
 pub use symple_engine::server::{
-    ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo, PresenceMode,
-    RateLimit, RoomInfo, RoomSend, Stats, Text,
+    ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,
+    PresenceMode, RateLimit, RoomInfo, RoomSend, Stats, Text,
 };
 pub use symple_proto as proto;
 

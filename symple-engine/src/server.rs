@@ -77,7 +77,7 @@ pub use error::EngineError;
 pub use hooks::{
     Changed, FrameVerdict, HookConfig, JoinVerdict, PeerChange, Question, QuestionAbout,
 };
-pub use host::{PeerInfo, RoomInfo};
+pub use host::{ClusterPeer, PeerInfo, RoomInfo};
 pub use input::{
     AllowedUser, ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom,
 };

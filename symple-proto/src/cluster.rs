@@ -74,6 +74,8 @@ pub struct Envelope<'a> {
     /// How many changes the node has told of its peers until then, those in this envelope
     /// included. A receiver that has seen fewer has missed some.
     pub seq: u64,
+    /// How often the node may have been taken for dead, and has come back (R-H3).
+    pub lives: u32,
     /// What.
     pub payload: Payload<'a>,
 }
@@ -110,9 +112,6 @@ pub enum Payload<'a> {
 pub struct Beat {
     /// The [sum](next_sum) of its changes.
     pub sum: u64,
-    /// How often it was taken for dead, and has come back (R-H3).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub lives: u32,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -318,6 +317,11 @@ pub enum Call {
         /// The frame.
         text: String,
     },
+    /// Deliver a frame to every peer of the receiver, whatever its `to`.
+    Broadcast {
+        /// The frame.
+        text: String,
+    },
     /// Close a session.
     Kick {
         /// Which session.
@@ -359,10 +363,10 @@ pub enum Call {
         /// Which room.
         room: RoomName,
     },
-    /// The application was told that the peers of the receiver are offline: it was taken for dead
-    /// (R-H3).
+    /// The receiver was taken for dead, and perhaps the application was told that its peers are
+    /// offline (R-H3).
     Buried {
-        /// How often the receiver had come back by then.
+        /// In which of its lives: how often it has come back.
         lives: u32,
     },
 }
@@ -410,6 +414,8 @@ struct Header<'a> {
     node: Cow<'a, str>,
     number: u64,
     seq: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    lives: u32,
     #[serde(borrow)]
     kind: Cow<'a, str>,
 }
@@ -445,7 +451,8 @@ impl<'a> Envelope<'a> {
             "call" => Payload::Call(read(rest, "call")?),
             _ => return Err(EnvelopeError::Kind),
         };
-        Ok(Self { node: header.node, number: header.number, seq: header.seq, payload })
+        let Header { node, number, seq, lives, .. } = header;
+        Ok(Self { node, number, seq, lives, payload })
     }
 
     /// The node that published this, if it is an envelope; cheaper than [`parse`](Self::parse).
@@ -478,6 +485,7 @@ impl<'a> Envelope<'a> {
             node: (&*self.node).into(),
             number: self.number,
             seq: self.seq,
+            lives: self.lives,
             kind: kind.into(),
         };
         let mut out = String::with_capacity(112 + rest.len());
@@ -519,8 +527,7 @@ mod tests {
         let id = || PeerId::new("0ab").unwrap();
         let room = || RoomName::new("team").unwrap();
         for payload in [
-            Payload::Beat(Beat { sum: u64::MAX, lives: 0 }),
-            Payload::Beat(Beat { sum: 0, lives: 3 }),
+            Payload::Beat(Beat { sum: u64::MAX }),
             Payload::Hello(Hello { nonce: 1, sum: 2, known: BTreeMap::new() }),
             Payload::Hello(Hello { nonce: 1, sum: 2, known: [("n2".into(), (3, 4))].into() }),
             Payload::Bye,
@@ -532,6 +539,7 @@ mod tests {
             Payload::Frame("{\"to\":\n1.0}".into()),
             Payload::Emission("".into()),
             Payload::Call(Call::Send { id: id(), text: "{}".into() }),
+            Payload::Call(Call::Broadcast { text: "{}".into() }),
             Payload::Call(Call::Kick { id: id(), reason: "because".into() }),
             Payload::Call(Call::KickUser {
                 user: UserName::new("bob").unwrap(),
@@ -542,7 +550,8 @@ mod tests {
             Payload::Call(Call::CloseRoom { room: room() }),
             Payload::Call(Call::Buried { lives: 2 }),
         ] {
-            let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, payload };
+            let lives = u32::from(payload == Payload::Bye);
+            let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, lives, payload };
             let bytes = envelope.encode();
             assert_eq!(Envelope::parse(&bytes).unwrap(), envelope);
             assert!(Envelope::is_from(&bytes, "n1"));
@@ -550,7 +559,7 @@ mod tests {
             assert!(!Envelope::is_from(&bytes, "n11"));
         }
         let payload = Payload::Frame("{\"a\":1.0}".into());
-        let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, payload };
+        let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, lives: 0, payload };
         assert_eq!(
             envelope.encode(),
             "{\"v\":2,\"node\":\"n1\",\"number\":31,\"seq\":7,\"kind\":\"frame\"}\n{\"a\":1.0}"

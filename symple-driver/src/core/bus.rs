@@ -74,8 +74,9 @@ impl<R: Runtime> Core<R> {
             LinkEvent::SessionChecked(conn, token, live) => {
                 self.input(table, Input::SessionChecked { conn: *conn, token, live: *live })
             }
-            LinkEvent::Claimed(request, granted) => {
-                self.input(table, Input::Claimed { request: *request, granted: *granted })
+            LinkEvent::Claimed(request, holder) => {
+                let holder = holder.as_deref();
+                self.input(table, Input::Claimed { request: *request, holder })
             }
             LinkEvent::Message { channel, payload } => {
                 table.spend_frame(payload.len());

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_channel::Sender;
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, PeerInfo, RequestId, RoomInfo, Text,
-    Verdict, Whom,
+    ClusterPeer, ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, PeerInfo, RequestId,
+    RoomInfo, Text, Verdict, Whom,
 };
 use symple_proto::{Address, Fields, UserName};
 
@@ -19,6 +19,8 @@ pub(crate) type Reply<T> = Sender<T>;
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Emit { text: String },
+    Broadcast { text: String },
+    CloseAll { reason: String },
     Send { peer: String, text: String },
     KickPeer { peer: String, reason: String },
     KickUser { user: String, reason: String },
@@ -31,6 +33,8 @@ impl Call {
     pub(crate) fn as_host_call(&self) -> HostCall<'_> {
         match self {
             Self::Emit { text } => HostCall::Emit { text },
+            Self::Broadcast { text } => HostCall::Broadcast { text },
+            Self::CloseAll { reason } => HostCall::CloseAll { reason },
             Self::Send { peer, text } => HostCall::Send { peer, text },
             Self::KickPeer { peer, reason } => HostCall::Kick { whom: Whom::Peer(peer), reason },
             Self::KickUser { user, reason } => HostCall::Kick { whom: Whom::User(user), reason },
@@ -46,6 +50,9 @@ pub(crate) enum CoreRequest {
     /// The host asks the engine for something.
     Call(Call, Reply<Result<usize, EngineError>>),
     Peers(Reply<Vec<PeerInfo>>),
+    AllPeers(Reply<Vec<ClusterPeer>>),
+    PeerRooms(String, Reply<Result<Vec<Box<str>>, EngineError>>),
+    UserRooms(String, Reply<Vec<Box<str>>>),
     Rooms(Reply<Vec<RoomInfo>>),
     Members(String, Reply<Vec<Address>>),
     Stats(Reply<ServerStats>),
@@ -66,6 +73,8 @@ pub(crate) enum CoreRequest {
     FrameDecided(RequestId, FrameVerdict),
     /// New connections use these keys; false if there is no TLS.
     Tls(Arc<ServerConfig>, Reply<bool>),
+    /// Accept no more connections.
+    StopAccepting(Reply<()>),
     Shutdown(Duration),
     /// Look whether the server is to end.
     Wake,

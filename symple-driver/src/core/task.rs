@@ -11,7 +11,10 @@ use std::{
 use async_channel::Receiver;
 use futures_core::Stream;
 use rustls::ServerConfig;
-use symple_engine::{Timestamp, server::Input};
+use symple_engine::{
+    Timestamp,
+    server::{EngineError, Input},
+};
 
 use crate::{
     core::Core,
@@ -187,6 +190,14 @@ impl<R: Runtime> EngineTask<R> {
                 let _ = reply.try_send(core.input(table, Input::Host(call.as_host_call())));
             }
             CoreRequest::Peers(reply) => drop(reply.try_send(core.engine.peers().collect())),
+            CoreRequest::AllPeers(reply) => drop(reply.try_send(core.engine.all_peers().collect())),
+            CoreRequest::PeerRooms(peer, reply) => {
+                let rooms = core.engine.peer_rooms(&peer).ok_or(EngineError::UnknownPeer);
+                let _ = reply.try_send(rooms);
+            }
+            CoreRequest::UserRooms(user, reply) => {
+                let _ = reply.try_send(core.engine.user_rooms(&user));
+            }
             CoreRequest::Rooms(reply) => drop(reply.try_send(core.engine.rooms().collect())),
             CoreRequest::Members(room, reply) => {
                 let _ = reply.try_send(core.engine.members(&room).collect());
@@ -227,6 +238,10 @@ impl<R: Runtime> EngineTask<R> {
                 let is_tls = self.tls.is_some();
                 self.tls = self.tls.take().map(|_| config);
                 let _ = reply.try_send(is_tls);
+            }
+            CoreRequest::StopAccepting(reply) => {
+                self.listeners.clear();
+                let _ = reply.try_send(());
             }
             CoreRequest::Shutdown(drain) => {
                 core.status.draining.store(true, Ordering::Relaxed);

@@ -134,12 +134,12 @@ impl Lookup {
             (Self::Check { conn, token }, Value::Int(count)) => {
                 Some(LinkEvent::SessionChecked(conn, token, count > 0))
             }
-            (Self::Claim { request, node, .. }, Value::Nil | Value::Okay) => {
-                let granted = match answers.next() {
-                    Some(Value::BulkString(holder)) => Some(holder == node.as_bytes()),
+            (Self::Claim { request, .. }, Value::Nil | Value::Okay) => {
+                let holder = match answers.next() {
+                    Some(Value::BulkString(holder)) => String::from_utf8(holder).ok(),
                     _ => None,
                 };
-                Some(LinkEvent::Claimed(request, granted))
+                Some(LinkEvent::Claimed(request, holder))
             }
             (lookup, answer) => {
                 if let Value::ServerError(error) = answer {
@@ -186,7 +186,7 @@ pub(crate) enum LinkEvent {
     },
     SessionLoaded(RequestId, Session),
     SessionChecked(ConnId, Token, bool),
-    Claimed(RequestId, Option<bool>),
+    Claimed(RequestId, Option<String>),
 }
 
 impl LinkEvent {

@@ -8,7 +8,7 @@ use std::{
 use async_broadcast::InactiveReceiver;
 use async_channel::{Receiver, Sender};
 use rustls::ServerConfig;
-use symple_engine::server::{ConnId, EngineError, Event, PeerInfo, RoomInfo, Text};
+use symple_engine::server::{ClusterPeer, ConnId, EngineError, Event, PeerInfo, RoomInfo, Text};
 use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
 use thiserror::Error;
 
@@ -67,6 +67,33 @@ impl Handle {
     /// [`HandleError`]: also for a text that is no frame, or has no `to`.
     pub async fn emit(&self, frame: impl Into<String>) -> Result<usize, HandleError> {
         self.call(Call::Emit { text: frame.into() }).await
+    }
+
+    /// Delivers a frame to every peer of the cluster, as it stands, whatever its `to`; how many there
+    /// are.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also for a text that is no frame.
+    pub async fn broadcast(&self, frame: impl Into<String>) -> Result<usize, HandleError> {
+        self.call(Call::Broadcast { text: frame.into() }).await
+    }
+
+    /// Closes all sessions of this node as [`kick_peer`](Self::kick_peer) does one, but for the
+    /// host's own peers; how many. The server goes on, and whoever connects after that stays.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn close_all(&self, reason: impl Into<String>) -> Result<usize, HandleError> {
+        self.call(Call::CloseAll { reason: reason.into() }).await
+    }
+
+    /// Accepts no more connections: its sockets listen no more when this returns. Those that there
+    /// are go on.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn stop_accepting(&self) -> Result<(), HandleError> {
+        self.ask(CoreRequest::StopAccepting).await
     }
 
     /// Delivers a frame to one session, named by its id or its full address, as it stands.
@@ -139,12 +166,39 @@ impl Handle {
         self.call(Call::CloseRoom { room: room.into() }).await
     }
 
-    /// The peers that are online.
+    /// The peers of this node that are online; [`cluster_peers`](Self::cluster_peers) tells of all
+    /// nodes'.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, HandleError> {
         self.ask(CoreRequest::Peers).await
+    }
+
+    /// The peers of all nodes that are online.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn cluster_peers(&self) -> Result<Vec<ClusterPeer>, HandleError> {
+        self.ask(CoreRequest::AllPeers).await
+    }
+
+    /// The rooms that a session is in, named by its id or its full address, on whatever node it is.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also if there is no such session.
+    pub async fn peer_rooms(&self, peer: impl Into<String>) -> Result<Vec<Box<str>>, HandleError> {
+        let peer = peer.into();
+        Ok(self.ask(|reply| CoreRequest::PeerRooms(peer, reply)).await??)
+    }
+
+    /// The rooms that any session of a user is in, on all nodes, in the order of their names.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn user_rooms(&self, user: impl Into<String>) -> Result<Vec<Box<str>>, HandleError> {
+        let user = user.into();
+        self.ask(|reply| CoreRequest::UserRooms(user, reply)).await
     }
 
     /// The rooms that have members.

@@ -1,13 +1,13 @@
 //! What the host can do to a server that runs.
 
-use std::time::Duration;
+use std::{net::TcpStream, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{client::Client, start};
 use crate::adapter::{
     EngineError, Event, HandleError, OfflineReason, VirtualPeer, block_on,
-    proto::{Address, Fields, UserName},
+    proto::{Address, Fields, UserName, frame::Message},
 };
 
 /// R-S3
@@ -151,4 +151,33 @@ fn a_server_that_has_ended() {
     drop(server);
     while block_on(handle.stats()).is_ok() {}
     assert_eq!(block_on(handle.emit("{}")), Err(HandleError::Ended));
+}
+
+/// Everyone is reached, closed, and seen; who is there stays when nobody else is accepted.
+#[test]
+fn everyone() {
+    let server = start(|_| {});
+    let handle = server.handle();
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let mut bob = Client::join(&server, "bob", &["s"]);
+    let frame = Message::to("nobody").data("a \"b\"").unwrap().sender("host");
+    assert_eq!(block_on(handle.broadcast(frame.clone())), Ok(2));
+    for client in [&mut alice, &mut bob] {
+        assert_eq!(client.recv_text(), frame.to_text());
+    }
+    assert!(block_on(handle.broadcast("[]")).is_err());
+    let rooms = |rooms: &[&str]| rooms.iter().copied().map(Box::<str>::from).collect::<Vec<_>>();
+    assert_eq!(block_on(handle.peer_rooms(alice.address())), Ok(rooms(&["alice", "r"])));
+    assert!(block_on(handle.peer_rooms("nobody")).is_err());
+    let mut other = Client::join(&server, "alice", &["t"]);
+    assert_eq!(block_on(handle.user_rooms("alice")), Ok(rooms(&["alice", "r", "t"])));
+    assert_eq!(block_on(handle.user_rooms("nobody")), Ok(Vec::new()));
+    assert_eq!(block_on(handle.cluster_peers()).unwrap().len(), 3);
+    block_on(handle.stop_accepting()).unwrap();
+    assert!(TcpStream::connect(server.local_address()).is_err());
+    bob.hears_nothing();
+    assert_eq!(block_on(handle.close_all("Enough")), Ok(3));
+    for client in [&mut alice, &mut bob, &mut other] {
+        assert_eq!(client.refused(), (403, "Enough".into(), 4409));
+    }
 }

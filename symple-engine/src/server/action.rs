@@ -191,14 +191,14 @@ pub enum Action<'a> {
     /// Tell the application what has changed with a peer (R-H3); only with
     /// [`HookConfig::changes`](super::HookConfig::changes). Nothing answers.
     Tell(Box<PeerChange>),
-    /// Claim something, where all nodes of the cluster can see it, for at least ten minutes: one
-    /// claim with the same key is granted. [`Input::Claimed`](super::Input::Claimed) answers.
+    /// Claim something, where all nodes of the cluster can see it, for at least ten minutes: who
+    /// claims a key first has it. [`Input::Claimed`](super::Input::Claimed) answers.
     Claim {
         /// To be repeated in the answer.
         request: RequestId,
         /// What is claimed.
         key: Box<str>,
-        /// Who claims it: a claim that has been granted to this node is granted again.
+        /// Which node claims it.
         node: Box<str>,
     },
     /// Something has happened that the host may want to know; only with

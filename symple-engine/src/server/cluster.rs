@@ -34,7 +34,7 @@ use symple_proto::cluster::{BROADCAST_CHANNEL, CLUSTER_CHANNEL, Envelope, Payloa
 
 use crate::Timestamp;
 
-use super::{Action, EngineError, Server, remotes::NodeIndex};
+use super::{Action, EngineError, Server, hooks::MAX_LIVES, remotes::NodeIndex};
 use answers::Asks;
 use changes::Deferred;
 use nodes::{Node, Nodes};
@@ -143,7 +143,7 @@ impl Server {
     /// Another node says something.
     fn envelope(&mut self, envelope: Envelope<'_>) -> Result<usize, EngineError> {
         let now = self.now;
-        let Envelope { node: id, number, seq, payload } = envelope;
+        let Envelope { node: id, number, seq, lives, payload } = envelope;
         let Some(cluster) = &mut self.cluster else { return Ok(0) };
         let node = match payload {
             // Who was never there has nobody to take along.
@@ -152,8 +152,14 @@ impl Server {
         };
         let Some(node) = node else { return Ok(0) };
         match payload {
-            Payload::Part(text) => return self.take_part(node, number, seq, &text),
-            Payload::Changes(text) => return self.take_changes(node, number, seq, &text),
+            Payload::Part(text) => {
+                self.is_in_life(node, lives);
+                return self.take_part(node, number, seq, &text);
+            }
+            Payload::Changes(text) => {
+                self.is_in_life(node, lives);
+                return self.take_changes(node, number, seq, &text);
+            }
             _ => {}
         }
         if !self.node_mut(node).is_some_and(|state| state.hears(number, now)) {
@@ -161,13 +167,11 @@ impl Server {
             self.doubt(node);
             return Ok(0);
         }
+        self.is_in_life(node, lives);
         match payload {
             Payload::Bye => self.lose_node(node, false),
             Payload::Beat(beat) => {
-                if let Some(state) = self.node_mut(node) {
-                    state.lives = beat.lives;
-                }
-                self.heard_alive(node, beat.lives);
+                self.heard_alive(node, lives);
                 self.compare(node, seq, beat.sum);
             }
             Payload::Hello(hello) => {
@@ -184,6 +188,13 @@ impl Server {
             _ => {}
         }
         Ok(0)
+    }
+
+    /// A node says how often it has come back.
+    fn is_in_life(&mut self, node: NodeIndex, lives: u32) {
+        if let Some(state) = self.node_mut(node) {
+            state.lives = state.lives.max(lives.min(MAX_LIVES));
+        }
     }
 
     fn node_mut(&mut self, node: NodeIndex) -> Option<&mut Node> {

@@ -21,7 +21,8 @@ use symple_proto::{Address, RoutedType, Status};
 use crate::Timestamp;
 
 use super::{ConnId, OfflineReason, RequestId, Text};
-use graves::Grave;
+pub(super) use graves::MAX_LIVES;
+use graves::{Grave, OwnClaim};
 
 /// Which hooks the application has (R-H1 to R-H3). None.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,12 +155,13 @@ pub(super) struct Hooks {
     timer: bool,
     /// How many changes have been told.
     told: u64,
-    /// How often this node was taken for dead, and has come back.
+    /// How often this node may have been taken for dead, and has come back.
     lives: u32,
     /// Nodes that are dead, whose peers' end is to be told by one of the others.
     graves: Vec<Grave>,
-    /// Nodes that were taken for dead, of whose peers this node has told that they are offline,
-    /// and how often they had come back by then.
+    /// Whether this node was taken for dead is being found out.
+    own_claim: OwnClaim,
+    /// Nodes that this one took for dead, and how often they had come back by then.
     buried: VecDeque<(Box<str>, u32)>,
 }
 

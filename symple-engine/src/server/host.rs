@@ -1,6 +1,6 @@
 //! What the host may do and see.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, string::String, vec::Vec};
 
 use symple_proto::{
     Address, Emission, Fields, FrameView, PeerId, PeerMembers, Recipient, RoomName, UserName,
@@ -36,6 +36,22 @@ pub struct PeerInfo {
     pub hidden: bool,
 }
 
+/// A peer of any node, as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterPeer {
+    /// Where to send frames for it.
+    pub address: Address,
+    /// What other peers know of it, a JSON object.
+    pub record: Box<str>,
+    /// The rooms that it is in.
+    pub rooms: Vec<Box<str>>,
+    /// On which other node it is; none for a peer of this one.
+    pub node: Option<Box<str>>,
+    /// Nobody is told of it (R-H4).
+    pub hidden: bool,
+}
+
 /// A room, as the host sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,15 +68,47 @@ impl Server {
         self.registry.peers().map(|(conn, peer)| PeerInfo {
             address: peer.address(),
             record: peer.record.text().into(),
-            rooms: peer
-                .memberships
-                .iter()
-                .map(|membership| self.registry.rooms.name(membership.room).into())
-                .collect(),
+            rooms: self.rooms_of(peer),
             conn,
             read_only: peer.read_only,
             hidden: peer.hidden,
         })
+    }
+
+    /// The peers of all nodes that are online, in no order that means anything.
+    pub fn all_peers(&self) -> impl Iterator<Item = ClusterPeer> {
+        let here = self.registry.peers().map(|(_, peer)| (peer, None));
+        let elsewhere =
+            self.registry.remotes().map(|(_, remote)| (&remote.peer, Some(remote.node)));
+        here.chain(elsewhere).map(|(peer, node)| ClusterPeer {
+            address: peer.address(),
+            record: peer.record.text().into(),
+            rooms: self.rooms_of(peer),
+            node: node.and_then(|node| self.node_name(node)),
+            hidden: peer.hidden,
+        })
+    }
+
+    /// The rooms that a session is in, named by its id or its full address, on whatever node it is;
+    /// none if it is not online.
+    #[must_use]
+    pub fn peer_rooms(&self, peer: &str) -> Option<Vec<Box<str>>> {
+        let conn = self.find_peer(peer).ok()?;
+        self.registry.peer(conn).map(|peer| self.rooms_of(peer))
+    }
+
+    /// The rooms that any session of a user is in, on all nodes, in the order of their names.
+    #[must_use]
+    pub fn user_rooms(&self, user: &str) -> Vec<Box<str>> {
+        let here = self.registry.peers().map(|(_, peer)| peer);
+        let peers = here.chain(self.registry.remotes().map(|(_, remote)| &remote.peer));
+        let rooms = peers.filter(|peer| peer.user() == user).flat_map(|peer| self.rooms_of(peer));
+        rooms.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn rooms_of(&self, peer: &Peer) -> Vec<Box<str>> {
+        let rooms = peer.memberships.iter().map(|membership| membership.room);
+        rooms.map(|room| self.registry.rooms.name(room).into()).collect()
     }
 
     /// The rooms that have members, in no order that means anything.
@@ -88,6 +136,14 @@ impl Server {
     pub(super) fn host_call(&mut self, call: HostCall<'_>) -> Result<usize, EngineError> {
         match call {
             HostCall::Emit { text } => self.emit(text),
+            HostCall::Broadcast { text } => self.broadcast(text),
+            HostCall::CloseAll { reason } => {
+                let peers = self.registry.peers().filter(|(_, peer)| !peer.of_host);
+                let peers: Vec<_> = peers.map(|(conn, _)| conn).collect();
+                let count = peers.len();
+                self.start(Job::Kick { reason: reason.into(), peers });
+                Ok(count)
+            }
             HostCall::Send { peer, text } => {
                 let conn = self.find_peer(peer)?;
                 let frame = FrameView::parse(text, self.config.limits.depth)?;
@@ -157,6 +213,20 @@ impl Server {
         let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
         let elsewhere = self.emit_elsewhere(&emission.recipient, emission.text());
         Ok(elsewhere + self.deliver_emission(&emission))
+    }
+
+    /// Delivers a frame of the host's to every peer of the cluster.
+    fn broadcast(&mut self, text: &str) -> Result<usize, EngineError> {
+        let text = FrameView::parse(text, self.config.limits.depth)?.text();
+        self.call_all(Call::Broadcast { text: text.into() });
+        Ok(self.registry.remote_count() + self.broadcast_here(text))
+    }
+
+    /// Delivers a frame of a host's to every peer of this node.
+    pub(super) fn broadcast_here(&mut self, text: &str) -> usize {
+        let Self { registry, out, .. } = self;
+        out.receivers().extend(registry.peers().map(|(conn, _)| conn));
+        out.send(|| Text::from(String::from(text)))
     }
 
     /// Delivers a frame from a backend to peers of this node (R-S3).

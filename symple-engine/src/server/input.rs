@@ -175,8 +175,8 @@ pub enum Input<'a> {
     Claimed {
         /// The question.
         request: RequestId,
-        /// Whether it is granted; none if that cannot be told.
-        granted: Option<bool>,
+        /// Which node has it; none if that cannot be told.
+        holder: Option<&'a str>,
     },
     /// The time that [`Server::poll_timeout`](super::Server::poll_timeout) named has come. Also
     /// harmless at any other time.
@@ -266,6 +266,16 @@ pub enum HostCall<'a> {
     Emit {
         /// The frame.
         text: &'a str,
+    },
+    /// Deliver a frame to every peer of the cluster, as it stands, whatever its `to`.
+    Broadcast {
+        /// The frame.
+        text: &'a str,
+    },
+    /// Close all sessions of this node, but for the host's own peers: `error` 403, close 4409.
+    CloseAll {
+        /// What they are told.
+        reason: &'a str,
     },
     /// Deliver a frame to one session, as it stands, whatever its `to`.
     Send {

@@ -197,7 +197,7 @@ impl Server {
             Input::AuthDecided { request, verdict } => self.auth_decided(request, verdict),
             Input::JoinDecided { request, verdict } => self.join_decided(request, verdict),
             Input::FrameDecided { request, verdict } => self.frame_decided(request, verdict)?,
-            Input::Claimed { request, granted } => self.claimed(request, granted),
+            Input::Claimed { request, holder } => self.claimed(request, holder),
             Input::SessionChecked { conn, token, live } => self.session_checked(conn, token, live),
             Input::BusUp => self.bus_up(),
             Input::BusDown => self.bus_down(),
@@ -327,8 +327,8 @@ impl Server {
             }
         }
         if self.is_shut_down() {
-            // The driver stops here, whatever is left of the drain.
-            self.leave_cluster();
+            // The driver stops here, whatever is left of the drain: also of the host's own peers.
+            self.drain();
         }
         Ok(())
     }

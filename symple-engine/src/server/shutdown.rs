@@ -55,7 +55,8 @@ impl Server {
         let Some(shutdown) = &mut self.shutdown else { return };
         let gone = self.now.since(shutdown.started);
         let all_at_once = shutdown.drain.is_zero();
-        let keep = if gone >= shutdown.drain {
+        // Without connections there is nothing to wait for: the driver stops at once.
+        let keep = if gone >= shutdown.drain || self.connections == 0 {
             0
         } else {
             let left = (shutdown.drain - gone).as_nanos() * shutdown.total as u128;
@@ -66,8 +67,7 @@ impl Server {
             self.timers.set(self.now + STEP, Timer::Drain);
         }
         closing.retain(|conn| self.registry.peer(*conn).is_some());
-        // Without connections there is nothing to wait for: the driver stops at once.
-        if keep == 0 || self.connections == 0 {
+        if keep == 0 {
             self.leave_cluster();
         }
         if all_at_once {

@@ -52,7 +52,8 @@ impl Server {
             return true;
         }
         let (node, seq) = ((&*cluster.id).into(), cluster.ring.last().0);
-        let payload = Envelope { node, number: cluster.number + 1, seq, payload }.encode();
+        let (number, lives) = (cluster.number + 1, self.hooks.lives());
+        let payload = Envelope { node, number, seq, lives, payload }.encode();
         let bytes = payload.len() as u64;
         if sender.is_some_and(|sender| !cluster.waiting.has_room(sender, bytes)) {
             return false;
@@ -157,6 +158,7 @@ impl Server {
         let (now, nonce) = (self.now, self.nonce());
         let Some(config) = &self.config.cluster else { return };
         let Some(cluster) = &mut self.cluster else { return };
+        let again = cluster.hello != 0;
         cluster.up = true;
         cluster.caught_up = false;
         cluster.up_at = now;
@@ -176,6 +178,10 @@ impl Server {
         let known = known.iter().map(|(id, known)| ((&**id).into(), *known)).collect();
         let sum = cluster.ring.last().1;
         self.say(CLUSTER_CHANNEL.into(), Payload::Hello(Hello { nonce, sum, known }));
+        if again {
+            // Others may not have heard of this node for a while.
+            self.may_be_buried();
+        }
     }
 
     /// The bus cannot be used, and what waits for it is lost. Its other side is not given up at

@@ -39,7 +39,10 @@ impl Server {
         for node in silent {
             self.lose_node(node, true);
         }
-        self.claim_graves();
+        if late > config.heartbeat {
+            self.may_be_buried();
+        }
+        self.make_claims();
         self.pull_more();
         self.check_caught_up();
     }

@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use symple_proto::{
-    Recipient,
-    cluster::{Call, Payload},
+    FrameView, Recipient,
+    cluster::{CLUSTER_CHANNEL, Call, Payload},
 };
 
 use crate::server::{
@@ -26,6 +26,11 @@ impl Server {
 
     pub(in crate::server) fn call_node(&mut self, node: NodeIndex, call: Call) {
         self.say_to(node, Payload::Call(call));
+    }
+
+    /// Asks all nodes.
+    pub(in crate::server) fn call_all(&mut self, call: Call) {
+        self.say(CLUSTER_CHANNEL.into(), Payload::Call(call));
     }
 
     /// Asks all nodes that have members in a room.
@@ -106,6 +111,10 @@ impl Server {
             Call::Kick { id, reason } if local(id) => {
                 self.host_call(HostCall::Kick { whom: Whom::Peer(id), reason })
             }
+            Call::Broadcast { text } => {
+                let text = FrameView::parse(text, self.config.limits.depth)?.text();
+                Ok(self.broadcast_here(text))
+            }
             Call::KickUser { user, reason } => Ok(self.kick_here(Whom::User(user), reason)),
             Call::Join { id, room } if local(id) => {
                 self.host_call(HostCall::Join { peer: id, room })
@@ -115,7 +124,7 @@ impl Server {
             }
             Call::CloseRoom { room } => Ok(self.close_room_here(room)),
             Call::Buried { lives } => {
-                self.buried_alive(*lives);
+                self.is_called_dead(*lives);
                 Ok(0)
             }
             Call::Undelivered { id, to } => {

@@ -2,27 +2,31 @@
 //!
 //! Every node sees by itself that another one is silent, and some see it who are only cut off
 //! themselves. So none of them tells the application before it has claimed the dead node where
-//! they all can see it (in Redis); one claim is granted, and whoever has it tells. A node that was
-//! taken for dead and is back is told so by the one that has the claim: then it begins a new life,
-//! and tells that its peers are online.
+//! they all can see it (in Redis); one claim is granted, and whoever has it tells.
+//!
+//! A node that may have been taken for dead claims itself: when its bus was down, when it was
+//! stopped, or when another node says so. Whoever has the claim, its life is over then, and it
+//! begins another one; if another node has it, it tells that its peers are online.
 
 use alloc::{boxed::Box, format, vec::Vec};
+use core::time::Duration;
 
 use symple_proto::cluster::{CLUSTER_CHANNEL, Call, Payload};
 
 use super::{
-    Changed,
+    Changed, Hooks,
     changes::{Gone, last_number},
 };
-use crate::server::{
-    Action, ConnId, OfflineReason, RequestId, Server, jobs::Job, remotes::NodeIndex,
+use crate::{
+    Timestamp,
+    server::{Action, ConnId, OfflineReason, RequestId, Server, jobs::Job, remotes::NodeIndex},
 };
 
-/// So many nodes are remembered that this node has told the end of.
+/// So many dead nodes are remembered, to be told so if they are not.
 const MAX_BURIED: usize = 64;
 
 /// A node that came back more often than this has not.
-const MAX_LIVES: u32 = 1 << 12;
+pub(in crate::server) const MAX_LIVES: u32 = 1 << 12;
 
 /// A node that is dead.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Grave {
     node: Option<NodeIndex>,
     /// How often it had come back.
     lives: u32,
+    /// It is not claimed before this.
+    claim_after: Timestamp,
     /// The claim that is open.
     request: Option<RequestId>,
     /// Whether it was granted.
@@ -40,21 +46,37 @@ pub(super) struct Grave {
     peers: Vec<Gone>,
 }
 
+/// This node's claim of itself.
+#[derive(Debug, Default)]
+pub(super) struct OwnClaim {
+    /// It may have been taken for dead.
+    wanted: bool,
+    /// The claim that is open.
+    request: Option<RequestId>,
+}
+
 impl Server {
     /// A node is dead, and its peers are about to go.
     pub(in crate::server) fn dig_grave(&mut self, node: NodeIndex, id: &str, lives: u32) {
-        if self.config.hooks.changes {
-            let grave = Grave {
-                id: id.into(),
-                node: Some(node),
-                lives,
-                request: None,
-                won: None,
-                peers: Vec::new(),
-            };
-            self.hooks.graves.push(grave);
-            self.claim_graves();
+        if !self.config.hooks.changes {
+            return;
         }
+        let hooks = &mut self.hooks;
+        hooks.buried.retain(|(buried, _)| **buried != *id);
+        if hooks.buried.len() == MAX_BURIED {
+            hooks.buried.pop_front();
+        }
+        hooks.buried.push_back((id.into(), lives));
+        hooks.graves.push(Grave {
+            id: id.into(),
+            node: Some(node),
+            lives,
+            claim_after: self.now,
+            request: None,
+            won: None,
+            peers: Vec::new(),
+        });
+        self.make_claims();
     }
 
     /// A peer of a node that is gone is about to go.
@@ -80,45 +102,68 @@ impl Server {
         self.hooks.graves.retain(|grave| grave.node.is_some() || grave.won != Some(false));
     }
 
-    /// Claims the dead nodes that have not been claimed, as soon as this node would hear of it if
-    /// they were alive.
-    pub(in crate::server) fn claim_graves(&mut self) {
+    /// Makes the claims that have not been answered, those of others as soon as this node would
+    /// have heard of them if they were alive.
+    pub(in crate::server) fn make_claims(&mut self) {
+        if self.hooks.own_claim.wanted && self.hooks.own_claim.request.is_none() {
+            let id = self.node_id().unwrap_or_default().into();
+            let request = self.claim(id, self.hooks.lives);
+            self.hooks.own_claim.request = Some(request);
+        }
         if self.hooks.graves.is_empty() || !self.hears_others() {
             return;
         }
         let mut graves = core::mem::take(&mut self.hooks.graves);
-        // It is alive: no one has told its end but, perhaps, someone who will tell it so.
+        // It is alive: it finds out by itself whether another node has told its end.
         graves.retain(|grave| grave.won.is_some() || !self.is_node(&grave.id));
         for grave in &mut graves {
-            if grave.request.is_none() && grave.won.is_none() {
-                self.last_request += 1;
-                let request = RequestId(self.last_request);
-                grave.request = Some(request);
-                let key = format!("claim:{}:{}", grave.id, grave.lives).into();
-                let node = self.node_id().unwrap_or_default().into();
-                self.out.push(Action::Claim { request, key, node });
+            let due = grave.claim_after <= self.now;
+            if due && grave.request.is_none() && grave.won.is_none() {
+                grave.request = Some(self.claim(grave.id.clone(), grave.lives));
             }
         }
         self.hooks.graves = graves;
     }
 
-    /// Whether a claim was granted; `None` if it cannot be told.
-    pub(in crate::server) fn claimed(&mut self, request: RequestId, granted: Option<bool>) {
+    fn claim(&mut self, id: Box<str>, lives: u32) -> RequestId {
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        let key = format!("claim:{id}:{lives}").into();
+        let node = self.node_id().unwrap_or_default().into();
+        self.out.push(Action::Claim { request, key, node });
+        request
+    }
+
+    /// Who has what was claimed; `None` if it cannot be told: then it is claimed again at the next
+    /// heartbeat.
+    pub(in crate::server) fn claimed(&mut self, request: RequestId, holder: Option<&str>) {
+        let granted = holder.map(|holder| self.node_id() == Some(holder));
+        if self.hooks.own_claim.request == Some(request) {
+            self.hooks.own_claim.request = None;
+            if let Some(granted) = granted {
+                self.hooks.own_claim.wanted = false;
+                self.begin_life(!granted);
+            }
+            return;
+        }
+        let timeout = self.config.cluster.as_ref().map_or(Duration::ZERO, |config| config.timeout);
         let graves = &mut self.hooks.graves;
         let Some(at) = graves.iter().position(|grave| grave.request == Some(request)) else {
             return;
         };
         let grave = &mut graves[at];
-        (grave.request, grave.won) = (None, granted);
+        grave.request = None;
+        if holder == Some(&*grave.id) && grave.lives < MAX_LIVES {
+            // It was back after that, and began another life. If it does not live any more it is
+            // not heard of until then.
+            grave.lives += 1;
+            grave.claim_after = self.now + timeout;
+            return;
+        }
+        grave.won = granted;
         match granted {
             Some(true) => {
                 let (id, lives) = (grave.id.clone(), grave.lives);
-                let buried = &mut self.hooks.buried;
-                buried.retain(|(node, _)| *node != id);
-                if buried.len() == MAX_BURIED {
-                    buried.pop_front();
-                }
-                buried.push_back((id.clone(), lives));
                 self.start(Job::Bury { id, lives });
             }
             Some(false) => {
@@ -127,7 +172,6 @@ impl Server {
                     graves.swap_remove(at);
                 }
             }
-            // It is claimed again at the next heartbeat.
             None => {}
         }
     }
@@ -147,36 +191,56 @@ impl Server {
         Some(())
     }
 
-    /// A node lives, and says how often it has come back: whoever has told its end says so.
+    /// A node lives, and says how often it has come back. If it was taken for dead here, it is told
+    /// so until it has come back once more.
     pub(in crate::server) fn heard_alive(&mut self, node: NodeIndex, lives: u32) {
         if self.hooks.buried.is_empty() {
             return;
         }
-        let id = self.node_name(node);
-        let buried = id.and_then(|id| {
-            self.hooks.buried.iter().find(|(buried, _)| *buried == id).map(|(_, lives)| *lives)
-        });
-        if let Some(last) = buried.filter(|last| *last >= lives) {
-            self.call_node(node, Call::Buried { lives: last });
+        let Some(id) = self.node_name(node) else { return };
+        let buried = &mut self.hooks.buried;
+        let Some(at) = buried.iter().position(|(buried, _)| *buried == id) else { return };
+        if buried[at].1 < lives {
+            buried.remove(at);
+        } else {
+            self.call_node(node, Call::Buried { lives });
         }
     }
 
-    /// Another node has told that the peers of this one are offline: they are not.
-    pub(in crate::server) fn buried_alive(&mut self, lives: u32) {
-        if lives < self.hooks.lives || lives >= MAX_LIVES {
+    /// This node may have been taken for dead: others have not heard of it for a while, or say so.
+    pub(in crate::server) fn may_be_buried(&mut self) {
+        if self.config.hooks.changes {
+            self.hooks.own_claim.wanted = true;
+            self.make_claims();
+        }
+    }
+
+    /// Another node says that it has taken this one for dead, in one of its lives.
+    pub(in crate::server) fn is_called_dead(&mut self, lives: u32) {
+        if lives == self.hooks.lives {
+            self.may_be_buried();
+        }
+    }
+
+    /// This node begins another life; in the last one, perhaps, another node has told that its
+    /// peers are offline.
+    fn begin_life(&mut self, buried: bool) {
+        if self.hooks.lives == MAX_LIVES {
             return;
         }
-        self.hooks.lives = lives + 1;
+        self.hooks.lives += 1;
         let beat = self.beat();
         self.say(CLUSTER_CHANNEL.into(), Payload::Beat(beat));
-        if self.config.hooks.changes {
+        if buried {
             let peers = self.registry.peers().map(|(conn, _)| conn).collect();
             self.start(Job::Resurrect { peers });
         }
     }
+}
 
-    /// How often this node was taken for dead, and has come back.
+impl Hooks {
+    /// How often this node has begun another life.
     pub(in crate::server) fn lives(&self) -> u32 {
-        self.hooks.lives
+        self.lives
     }
 }

@@ -350,3 +350,120 @@ fn hosts_reach_peers_of_other_nodes() {
     );
     assert_eq!(pair.a.received(alice).len(), 3);
 }
+
+/// What applications are told of who goes offline.
+fn told_offline(node: &mut Node) -> Vec<String> {
+    let seen = node.seen().into_iter();
+    seen.filter(|line| line.starts_with("tell ") && line.contains("Offline")).collect()
+}
+
+fn hooked() -> Config {
+    config(|config| {
+        config.cluster = Some(ClusterConfig::default());
+        config.hooks.changes = true;
+    })
+}
+
+/// R-H3: of a node's own peers the node itself tells, and no other.
+#[test]
+fn changes_are_told_on_one_node() {
+    let mut pair = Pair::new(&hooked());
+    let bob = pair.b.auth(r#"{"type":"auth","user":"bob","rooms":["team"]}"#);
+    pair.settle();
+    pair.b.disconnect(bob);
+    pair.settle();
+    let told = |node: &mut Node| {
+        let seen = node.seen().into_iter();
+        seen.filter(|line| line.starts_with("tell ")).count()
+    };
+    assert_eq!((told(&mut pair.a), told(&mut pair.b)), (0, 2));
+}
+
+/// R-H3: of the peers of a dead node the one tells that is granted the claim, once it is; one that
+/// is not, or cannot tell, says nothing.
+#[test]
+fn the_peers_of_a_dead_node_are_told_by_who_has_the_claim() {
+    for holder in [None, Some("another"), Some("itself")] {
+        let mut pair = Pair::new(&hooked());
+        pair.b.auth(r#"{"type":"auth","user":"bob","rooms":["team"]}"#);
+        pair.settle();
+        pair.pass(Duration::from_secs(10));
+        pair.forget();
+        pair.a.pass(Duration::from_millis(6500));
+        let claims = pair.a.seen().iter().filter(|line| line.starts_with("claim")).count();
+        assert_eq!(claims, 1);
+        let id = pair.a.server.node_id().unwrap().to_owned();
+        let holder = holder.map(|holder| if holder == "itself" { &*id } else { holder });
+        let request = *pair.a.requests.last().unwrap();
+        pair.a.input(Input::Claimed { request, holder }).unwrap();
+        let told = told_offline(&mut pair.a);
+        if holder == Some(&*id) {
+            let rooms = r#"rooms: ["bob", "team"], reason: NodeLost"#;
+            assert!(told.len() == 1 && told[0].contains(rooms), "{told:?}");
+            assert!(told[0].contains(&format!(" {} ", (1_u64 << 40) - 1)), "{told:?}");
+        } else {
+            assert_eq!(told, [""; 0]);
+        }
+        // What cannot be told is claimed again, and nothing else.
+        pair.a.pass(Duration::from_secs(1));
+        let again = pair.a.seen().iter().any(|line| line.starts_with("claim"));
+        assert_eq!(again, holder.is_none());
+    }
+}
+
+/// R-H3: a node whose bus was away finds out whether it was taken for dead; if another one has told
+/// so, it tells that its peers are online, with a greater number.
+#[test]
+fn a_node_that_was_taken_for_dead_tells_that_its_peers_are_online() {
+    for buried in [true, false] {
+        let mut pair = Pair::new(&hooked());
+        pair.b.auth(r#"{"type":"auth","user":"bob","rooms":["team"]}"#);
+        pair.settle();
+        pair.forget();
+        pair.b.input(Input::BusDown).unwrap();
+        pair.b.input(Input::BusUp).unwrap();
+        let request = *pair.b.requests.last().unwrap();
+        let id = pair.b.server.node_id().unwrap().to_owned();
+        let holder = Some(if buried { "another" } else { &*id });
+        pair.b.input(Input::Claimed { request, holder }).unwrap();
+        let seen = pair.b.seen();
+        let told: Vec<_> = seen.iter().filter(|line| line.starts_with("tell ")).collect();
+        if buried {
+            assert!(told.len() == 1 && told[0].contains(" 1099511627778 Online"), "{told:?}");
+        } else {
+            assert!(told.is_empty(), "{told:?}");
+        }
+    }
+}
+
+/// R-H4: a hidden peer is hidden on all nodes, and hears what its rooms hear.
+#[test]
+fn a_hidden_peer_on_another_node() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.peer("alice", &["team"]);
+    let conn = ConnId::new(50, 1);
+    let user = UserName::new("ghost").unwrap();
+    let peer = Fields::new().with("hidden", true);
+    pair.b.host(HostCall::AddPeer { conn, user, peer, rooms: &["team".into()] }).unwrap();
+    let id = pair.b.id(conn);
+    pair.settle();
+    assert_eq!(pair.a.received(alice), [""; 0]);
+    let carol = pair.a.peer("carol", &["team"]);
+    pair.settle();
+    pair.a.text(carol, &format!(r#"{{"type":"message","to":"{id}"}}"#));
+    pair.b.text(conn, r#"{"type":"presence","data":{"n":1}}"#);
+    pair.settle();
+    assert!(pair.a.received(alice).iter().all(|text| !text.contains("ghost")));
+    assert!(pair.b.received(conn).iter().all(|text| !text.contains("message")));
+    pair.forget();
+    pair.a.text(alice, r#"{"type":"message"}"#);
+    pair.settle();
+    assert_eq!(pair.b.received(conn).len(), 1);
+    assert_eq!(pair.a.host(HostCall::Send { peer: &id, text: "{\"type\":\"event\"}" }), Ok(1));
+    pair.settle();
+    assert_eq!(pair.b.received(conn).len(), 2);
+    pair.forget();
+    pair.b.disconnect(conn);
+    pair.settle();
+    assert_eq!(pair.a.received(alice), [""; 0]);
+}

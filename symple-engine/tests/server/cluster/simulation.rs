@@ -11,6 +11,7 @@
 
 mod acts;
 mod checks;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -22,7 +23,7 @@ use symple_engine::{
     Timestamp,
     server::{
         Action, AllowedUser, ClusterConfig, Config, ConnId, HostCall, Input, PresenceMode,
-        RoomSend, Server, Verdict,
+        RequestId, RoomSend, Server, Verdict,
     },
 };
 use symple_proto::{Fields, cluster::Envelope};
@@ -121,6 +122,8 @@ struct Node {
     seq: u64,
     /// How many bytes the bus has taken and the node has not been told of.
     taken: u64,
+    /// Claims that are not answered before the node is connected again.
+    unanswered: Vec<RequestId>,
 }
 
 struct World {
@@ -133,6 +136,9 @@ struct World {
     emissions: u64,
     /// Someone has spoken in a node's name: for a while nodes may believe anything.
     forged: bool,
+    told: told::Told,
+    /// What has been claimed, and by which node.
+    claims: BTreeMap<String, String>,
     /// One in so many messages from the bus is lost; none if 0.
     loss: usize,
     seed: u64,
@@ -148,6 +154,7 @@ impl World {
             cluster.pull_window = window;
             config.cluster = Some(cluster);
             config.rate = None;
+            config.hooks.changes = true;
             config.room_send = dice.pick(&[RoomSend::Auto, RoomSend::Members]);
             config.dynamic_rooms = !dice.one_in(3);
             config.hook = dice.one_in(3);
@@ -162,6 +169,8 @@ impl World {
             sent: Vec::new(),
             emissions: 0,
             forged: false,
+            told: told::Told::default(),
+            claims: BTreeMap::new(),
             loss: 0,
             seed,
             dice,
@@ -196,6 +205,7 @@ impl World {
             number: 0,
             seq: 0,
             taken: 0,
+            unanswered: Vec::new(),
         }
     }
 
@@ -216,6 +226,7 @@ impl World {
 
     fn carry_out(&mut self, at: usize) {
         let (mut questions, mut closed, mut drained) = (Vec::new(), Vec::new(), Vec::new());
+        let mut claims = Vec::new();
         loop {
             let node = &mut self.nodes[at];
             let Some(action) = node.server.poll_action() else { break };
@@ -246,6 +257,14 @@ impl World {
                     questions.push(request);
                     continue;
                 }
+                Action::Claim { request, key, node: holder } => {
+                    claims.push((request, key, holder));
+                    continue;
+                }
+                Action::Tell(change) => {
+                    self.told.add(*change, self.seed);
+                    continue;
+                }
                 Action::Close { conn, .. } => {
                     closed.push(conn);
                     continue;
@@ -261,6 +280,16 @@ impl World {
                 let at = node.outbox.back().map_or(at, |(last, _)| at.max(*last));
                 node.outbox.push_back((at, command));
             }
+        }
+        for (request, key, holder) in claims {
+            if self.nodes[at].cut {
+                self.nodes[at].unanswered.push(request);
+                continue;
+            }
+            let up = self.nodes[at].up;
+            let holder =
+                up.then(|| self.claims.entry(key.into()).or_insert_with(|| holder.into()).clone());
+            self.input(at, Input::Claimed { request, holder: holder.as_deref() });
         }
         for conn in closed {
             self.nodes[at].clients.remove(&conn);
@@ -333,6 +362,10 @@ impl World {
             node.up_at = None;
             node.up = true;
             node.cut = false;
+            for request in std::mem::take(&mut node.unanswered) {
+                self.input(at, Input::Claimed { request, holder: None });
+            }
+            let node = &mut self.nodes[at];
             node.outbox.clear();
             node.inbox.clear();
             // The driver subscribes to everything before it says that the bus is up.
@@ -448,6 +481,7 @@ impl World {
             self.check_delivery();
             self.check_emission();
             self.check_rest();
+            self.check_told();
         }
     }
 }
@@ -464,11 +498,16 @@ pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4: whatever happens to nodes
+/// R-H3, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4: whatever happens to nodes
 /// and to the bus.
 #[test]
 fn simulation() {
-    for seed in seeds(300) {
-        World::new(seed).run();
+    let (range, mut deaths) = (seeds(300), 0);
+    let many = range.end - range.start > 100;
+    for seed in range {
+        let mut world = World::new(seed);
+        world.run();
+        deaths += world.told.deaths;
     }
+    assert!(!many || deaths > 100, "peers of dead nodes: {deaths}");
 }

@@ -138,7 +138,10 @@ impl World {
         let a_while = Duration::from_millis(100 + self.dice.roll() % 16_000);
         match self.dice.below(8) {
             // kill -9, and a new process.
-            0 => self.nodes[at] = self.boot(),
+            0 => {
+                self.note_crash(at);
+                self.nodes[at] = self.boot();
+            }
             // SIGSTOP and SIGCONT.
             1 => self.nodes[at].paused_until = Some(self.now + a_while),
             2 => self.reconnect(at, a_while),
@@ -171,6 +174,7 @@ impl World {
 
     /// Someone else publishes.
     fn forge(&mut self) {
+        self.told.forged = true;
         let named = self.dice.below(self.nodes.len());
         let victim = match self.nodes[named].clients.values().next() {
             Some(client) if self.dice.one_in(2) => client.address.clone(),
