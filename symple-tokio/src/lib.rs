@@ -38,6 +38,110 @@
 //! }
 //! ```
 //!
+//! # What the application decides
+//!
+//! Beside [`authenticate`](ServerBuilder::authenticate) there are hooks that are asked what peers
+//! may do, and hooks that are told what they have done (SPEC, R-H1 to R-H5). One that fails, panics
+//! or takes longer than [`HookConfig::timeout`] lets nothing through; and where none is set nothing
+//! is paid for it. `examples/game_lobby.rs` and `examples/moderated_chat.rs` have them all at work.
+//!
+//! **Joins**: [`on_join`](ServerBuilder::on_join) is asked before a client is in a room. What the
+//! client writes beside the room is there for it.
+//!
+//! ```
+//! # use symple_tokio::{JoinDecision, JoinRequest, ServerBuilder};
+//! let builder = ServerBuilder::new().on_join(|request: JoinRequest| async move {
+//!     match request.credential() {
+//!         Some(code) if code == "e2e4" => JoinDecision::allow(),
+//!         _ => JoinDecision::deny("Wrong code"),
+//!     }
+//! });
+//! ```
+//!
+//! **Frames**: [`on_frame`](ServerBuilder::on_frame) is asked about each frame that is to be
+//! relayed. It runs on the server's thread, for decisions that need nothing but memory.
+//!
+//! ```
+//! # use symple_tokio::{FrameDecision, FrameRequest, ServerBuilder, proto::RoutedType};
+//! let builder = ServerBuilder::new().on_frame(|request: &FrameRequest| match request.kind {
+//!     RoutedType::Command => FrameDecision::refuse("No commands here"),
+//!     _ if request.text.len() > 4096 => FrameDecision::refuse("Too long"),
+//!     _ => FrameDecision::pass(),
+//! });
+//! ```
+//!
+//! Decisions that take time are made by [`on_frame_async`](ServerBuilder::on_frame_async), on the
+//! application's runtime. Meanwhile what that client sends waits in order; others go on.
+//!
+//! ```
+//! # use symple_tokio::{FrameDecision, FrameRequest, ServerBuilder, proto::ClientFrame};
+//! # async fn translated(text: String) -> Result<String, std::io::Error> { Ok(text) }
+//! let builder = ServerBuilder::new().on_frame_async(|request: FrameRequest| async move {
+//!     let Ok(ClientFrame::Message(message)) = request.parse() else {
+//!         return Ok(FrameDecision::pass());
+//!     };
+//!     let text = message.data.as_ref().and_then(|data| data.to::<String>().ok());
+//!     let Some(text) = text else { return Ok(FrameDecision::refuse("A text is needed")) };
+//!     // An error refuses the frame, and is logged.
+//!     let text = translated(text).await?;
+//!     match message.data(&text) {
+//!         Ok(message) => Ok(FrameDecision::replace(message)),
+//!         Err(error) => Err(std::io::Error::other(error)),
+//!     }
+//! });
+//! ```
+//!
+//! **Changes**: [`on_online`](ServerBuilder::on_online), [`on_leave`](ServerBuilder::on_leave) and
+//! [`on_offline`](ServerBuilder::on_offline) are told, in order, on exactly one node of a cluster.
+//! Nodes may be heard of in any order; the numbers tell which change of a peer came last.
+//!
+//! ```
+//! # use std::{collections::HashMap, sync::{Arc, Mutex}};
+//! # use symple_tokio::{PeerLeft, PeerOffline, PeerOnline, ServerBuilder};
+//! let last_seen: Arc<Mutex<HashMap<String, (u64, bool)>>> = Arc::default();
+//! let note = move |peer: String, number: u64, online: bool| {
+//!     let mut last_seen = last_seen.lock().unwrap();
+//!     let entry = last_seen.entry(peer).or_default();
+//!     // What is older than what is known says nothing any more.
+//!     *entry = (*entry).max((number, online));
+//! };
+//! let came = note.clone();
+//! let builder = ServerBuilder::new()
+//!     .on_online(move |change: PeerOnline| came(change.peer.to_string(), change.number, true))
+//!     .on_offline(move |change: PeerOffline| note(change.peer.to_string(), change.number, false))
+//!     .on_leave(|change: PeerLeft| println!("{} has left {}", change.peer, change.room));
+//! ```
+//!
+//! **Read-only and hidden peers**: an authentication hook, or a session, says who may only read, and
+//! whom nobody sees.
+//!
+//! ```
+//! # use symple_tokio::{AuthDecision, AuthRequest, ServerBuilder};
+//! # fn user_of(token: Option<String>) -> Option<&'static str> { None }
+//! let builder = ServerBuilder::new().authenticate(|request: AuthRequest| async move {
+//!     match user_of(request.token()) {
+//!         Some("auditor") => AuthDecision::allow("auditor").rooms(["lobby"]).read_only().hidden(),
+//!         Some(user) => AuthDecision::allow(user).rooms(["lobby"]),
+//!         None => AuthDecision::deny("Unknown token"),
+//!     }
+//! });
+//! ```
+//!
+//! # What the application sends
+//!
+//! Frames are built as types, or given as texts:
+//!
+//! ```no_run
+//! # use symple_tokio::{Handle, proto::{Address, frame::{Event, Message}}};
+//! # #[derive(serde::Serialize)] struct Move { from: &'static str, to: &'static str }
+//! # async fn run(handle: Handle, peer: Address) -> Result<(), Box<dyn std::error::Error>> {
+//! handle.emit(Message::to(&peer).sender("server").data(&Move { from: "e2", to: "e4" })?).await?;
+//! handle.emit(Event::to("lobby").name("started")).await?;
+//! handle.broadcast(r#"{"type":"event","name":"maintenance"}"#).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The server has threads of its own ([`Config::threads`]); the hooks run on the runtime that started it. All of it
 //! but tokio's sockets and timers is `symple-driver`, and what happens is decided in
 //! `symple-engine`, so the same server runs on other runtimes.
