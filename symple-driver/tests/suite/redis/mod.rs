@@ -1,5 +1,6 @@
 //! Redis: SPEC §3 and §9, with real servers.
 
+mod dead;
 mod emission;
 #[allow(dead_code, reason = "others use more of it")]
 mod fake;

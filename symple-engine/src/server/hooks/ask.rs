@@ -5,7 +5,7 @@ use alloc::{boxed::Box, format, string::String};
 use symple_proto::{FrameView, Recipient, RoutedType, Status};
 
 use super::{About, Asked, Question, QuestionAbout};
-use crate::server::{Action, ConnId, RequestId, Server, Text, timers::Timer};
+use crate::server::{Action, ConnId, RequestId, Server, Text, peer::Peer, timers::Timer};
 
 /// So many deadlines of questions that have been answered are kept before they are cleared out.
 const MAX_STALE: usize = 64;
@@ -67,7 +67,7 @@ impl Server {
     }
 
     fn ask_hook(&mut self, conn: ConnId, frame: Text, question: QuestionAbout, about: About) {
-        let Some(peer) = self.registry.peer(conn).map(|peer| peer.address()) else { return };
+        let Some(peer) = self.registry.peer(conn).map(Peer::address) else { return };
         self.last_request += 1;
         let request = RequestId(self.last_request);
         self.stats.hooks_asked += 1;

@@ -106,8 +106,8 @@ impl Server {
     /// have heard of them if they were alive.
     pub(in crate::server) fn make_claims(&mut self) {
         if self.hooks.own_claim.wanted && self.hooks.own_claim.request.is_none() {
-            let id = self.node_id().unwrap_or_default().into();
-            let request = self.claim(id, self.hooks.lives);
+            let id = Box::<str>::from(self.node_id().unwrap_or_default());
+            let request = self.claim(&id, self.hooks.lives);
             self.hooks.own_claim.request = Some(request);
         }
         if self.hooks.graves.is_empty() || !self.hears_others() {
@@ -119,13 +119,13 @@ impl Server {
         for grave in &mut graves {
             let due = grave.claim_after <= self.now;
             if due && grave.request.is_none() && grave.won.is_none() {
-                grave.request = Some(self.claim(grave.id.clone(), grave.lives));
+                grave.request = Some(self.claim(&grave.id, grave.lives));
             }
         }
         self.hooks.graves = graves;
     }
 
-    fn claim(&mut self, id: Box<str>, lives: u32) -> RequestId {
+    fn claim(&mut self, id: &str, lives: u32) -> RequestId {
         self.last_request += 1;
         let request = RequestId(self.last_request);
         let key = format!("claim:{id}:{lives}").into();
