@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p symple-tokio --example game_lobby -- 127.0.0.1:4500`
 
+#![allow(clippy::print_stdout, reason = "it is for who runs it in a terminal")]
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::Serialize;

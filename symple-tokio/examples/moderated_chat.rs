@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p symple-tokio --example moderated_chat -- 127.0.0.1:4500`
 
+#![allow(clippy::print_stdout, reason = "it is for who runs it in a terminal")]
+
 use serde::{Deserialize, Serialize};
 use symple_tokio::{
     FrameDecision, FrameRequest, Server, ServerBuilder,

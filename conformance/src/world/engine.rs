@@ -147,9 +147,10 @@ impl EngineWorld {
                 | Action::Unsubscribe { .. }
                 | Action::Publish { .. }
                 | Action::Claim { .. }
-                | Action::Event(_) => {}
-                // No transcript has these hooks.
-                Action::Ask { .. } | Action::Tell(_) => {}
+                | Action::Event(_)
+                // No transcript has hooks about joins and frames, or is told of changes.
+                | Action::Ask { .. }
+                | Action::Tell(_) => {}
             }
         }
         self.server = Some(server);

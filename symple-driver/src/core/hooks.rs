@@ -11,13 +11,15 @@ use crate::{
     server::hooks::{
         FrameHook, Hooks,
         changes::Changes,
+        complaints::Complaint,
         frames::{self, FrameRequest},
         joins::JoinRequest,
     },
 };
 
-/// What the engine is told of hooks that answer wrongly.
-const WRONG: &str = "the answer of a hook cannot be used: nothing is let through";
+/// What the log says of hooks that answer wrongly.
+static WRONG: Complaint =
+    Complaint::new("the answer of a hook cannot be used: nothing is let through");
 
 /// An answer that is there already.
 #[derive(Debug)]
@@ -89,11 +91,12 @@ impl<R: Runtime> Core<R> {
         verdict: FrameVerdict,
     ) {
         if let Err(error) = self.input(table, Input::FrameDecided { request, verdict }) {
-            self.hook_is_wrong(&error);
+            hook_is_wrong(&error);
         }
     }
+}
 
-    pub(super) fn hook_is_wrong(&self, error: &EngineError) {
-        tracing::warn!(%error, "{WRONG}");
-    }
+/// A hook has answered what cannot be used.
+pub(super) fn hook_is_wrong(error: &EngineError) {
+    WRONG.log(error);
 }

@@ -2,6 +2,7 @@
 //! what a peer may do; and what it is told of peers.
 
 pub(crate) mod changes;
+pub(crate) mod complaints;
 pub(crate) mod frames;
 pub(crate) mod joins;
 

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use super::complaints::Complaint;
 use async_channel::{Receiver, Sender, TrySendError};
 use symple_engine::server::{Changed, OfflineReason, PeerChange};
 use symple_proto::Address;
@@ -88,7 +89,8 @@ impl ChangeHooks {
             _ => {}
         }));
         if told.is_err() {
-            tracing::warn!("a hook that is told of changes has panicked");
+            static PANICKED: Complaint = Complaint::new("a hook that is told of changes failed");
+            PANICKED.log(&"it has panicked");
         }
     }
 

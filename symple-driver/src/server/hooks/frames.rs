@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use super::complaints::Complaint;
 use symple_engine::server::{FrameVerdict, Text};
 use symple_proto::{Address, ClientFrame, FrameError, FrameView, RoutedType, Status};
 
@@ -101,7 +102,8 @@ impl IntoFrameDecision for FrameDecision {
 impl<E: fmt::Display> IntoFrameDecision for Result<FrameDecision, E> {
     fn into_decision(self) -> FrameDecision {
         self.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the hook about frames failed");
+            static FAILED: Complaint = Complaint::new("the hook about frames failed");
+            FAILED.log(&error);
             FrameDecision(failed())
         })
     }
@@ -120,7 +122,8 @@ pub(crate) fn ask_now(
     // What the function has left half done is its own.
     catch_unwind(AssertUnwindSafe(|| hook(request))).map_or_else(
         |_| {
-            tracing::warn!("the hook about frames has panicked");
+            static PANICKED: Complaint = Complaint::new("the hook about frames failed");
+            PANICKED.log(&"it has panicked");
             failed()
         },
         |decision| decision.0,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::complaints::Complaint;
 use symple_engine::server::JoinVerdict;
 use symple_proto::{Address, Fields, Json, RawJson, json::MAX_DEPTH};
 
@@ -75,7 +76,8 @@ impl IntoJoinDecision for JoinDecision {
 impl<E: fmt::Display> IntoJoinDecision for Result<JoinDecision, E> {
     fn into_decision(self) -> JoinDecision {
         self.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the hook about joins failed");
+            static FAILED: Complaint = Complaint::new("the hook about joins failed");
+            FAILED.log(&error);
             JoinDecision::deny("")
         })
     }
