@@ -1,0 +1,122 @@
+//! The pages of the repository name files and items that exist.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The pages, from the root of the repository.
+const PAGES: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "conformance/README.md",
+    "conformance/attack/README.md",
+    "conformance/cluster/README.md",
+    "conformance/fuzz/README.md",
+    "symple-async-std/README.md",
+    "symple-cli/docs/cluster.md",
+    "symple-cli/docs/performance.md",
+    "symple-cli/docs/security.md",
+];
+/// Where a path begins that a page gives from the root.
+const FOLDERS: &[&str] = &[
+    ".ci",
+    "conformance",
+    "symple-async-std",
+    "symple-cli",
+    "symple-driver",
+    "symple-engine",
+    "symple-proto",
+    "symple-tokio",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// What stands in single backquotes outside blocks of code, as far as it is a path from the root.
+fn paths(page: &str) -> impl Iterator<Item = &str> {
+    let prose = page.split("```").step_by(2);
+    let spans = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    spans.filter(|span| {
+        let folder = span.split_once('/').map(|(folder, _)| folder);
+        folder.is_some_and(|folder| FOLDERS.contains(&folder)) && !span.contains([' ', '*'])
+    })
+}
+
+/// The targets of links to files of the repository.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let targets = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    targets.filter_map(|target| target.split('#').next())
+}
+
+/// True if the text declares the item: a function, a type, a field, a constant or a module.
+fn declares(text: &str, item: &str) -> bool {
+    text.match_indices(item).any(|(at, _)| {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        let (before, after) = (&text[..at], &text[at + item.len()..]);
+        let keyword = before.trim_end().rsplit(|c| !is_name(c)).next().unwrap_or_default();
+        let is_declared = match keyword {
+            "fn" | "struct" | "enum" | "trait" | "const" | "static" | "type" | "mod" => true,
+            "pub" => after.starts_with(':'),
+            _ => false,
+        };
+        is_declared && before.ends_with(' ') && !after.starts_with(is_name)
+    })
+}
+
+/// What of a page is not there.
+fn missing(folder: &Path, page: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    for path in paths(page) {
+        let (file, item) = path.split_once("::").map_or((path, None), |(f, i)| (f, Some(i)));
+        if !root().join(file).exists() {
+            missing.push(path.to_owned());
+        } else if let Some(item) = item
+            && !fs::read_to_string(root().join(file)).is_ok_and(|text| declares(&text, item))
+        {
+            missing.push(path.to_owned());
+        }
+    }
+    let links = links(page).filter(|link| !folder.join(link).exists());
+    missing.extend(links.map(str::to_owned));
+    missing
+}
+
+#[test]
+fn pages_name_what_is_there() {
+    for name in PAGES {
+        let path = root().join(name);
+        let page = fs::read_to_string(&path).unwrap();
+        let missing = missing(path.parent().unwrap(), &page);
+        assert!(missing.is_empty(), "{name} names what is not there: {missing:#?}");
+    }
+}
+
+/// The pages for contributors name enough that the test above has something to find.
+#[test]
+fn pages_for_contributors_name_files_and_items() {
+    for (name, least) in [("ARCHITECTURE.md", 60), ("CONTRIBUTING.md", 20)] {
+        let page = fs::read_to_string(root().join(name)).unwrap();
+        assert!(paths(&page).count() >= least, "{name}");
+    }
+}
+
+#[test]
+fn what_is_gone_is_noticed() {
+    let page = "`symple-cli/src/main.rs` `symple-cli/src/gone.rs` \
+        `symple-cli/src/main.rs::Failure` `symple-cli/src/main.rs::gone` `symple-cli/src/main.rs::Fail` \
+        [a](README.md) [b](gone.md#there) [c](https://example.com) [d](#here)\n\
+        ```\n`symple-cli/in/code`\n```\n";
+    let gone = [
+        "symple-cli/src/gone.rs",
+        "symple-cli/src/main.rs::gone",
+        "symple-cli/src/main.rs::Fail",
+        "gone.md",
+    ];
+    assert_eq!(missing(&root(), page), gone);
+}
