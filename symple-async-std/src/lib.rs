@@ -53,24 +53,58 @@
 //!
 //! All of it but sockets and timers is `symple-driver`, and what happens is decided in
 //! `symple-engine`, so the same server runs on other runtimes.
+//!
+//! # A client
+//!
+//! It comes back by itself, into its rooms, and knows who else is there. This one echoes what it
+//! is told:
+//!
+//! ```no_run
+//! use symple_async_std::{Client, client::{Event, Outgoing}};
+//!
+//! #[async_std::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let builder = Client::builder("ws://127.0.0.1:4500").user("echo").room("lobby");
+//!     let (client, mut events) = builder.connect().await?;
+//!     while let Some(event) = events.next().await {
+//!         if let Event::Frame(frame) = event
+//!             && let (Some(from), Some(data)) = (frame.from(), frame.data())
+//!         {
+//!             client.send(Outgoing::message(data).to(from)).await?;
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 
+mod connect;
 mod runtime;
 
 pub use runtime::{AsyncStd, Listener, Socket, Timer};
 pub use symple_driver::{
-    AuthDecision, AuthRequest, Config, ConfigError, Crashed, Emitter, Events, FrameDecision,
-    FrameRequest, Handle, HandleError, IntoAuthDecision, IntoFrameDecision, IntoJoinDecision,
-    JoinDecision, JoinRequest, OriginError, OriginPattern, PeerLeft, PeerOffline, PeerOnline,
-    ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry, Sessions,
-    StartError, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls,
+    AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError, Config, ConfigError,
+    Crashed, Emitter, Events, FrameDecision, FrameRequest, Handle, HandleError, InboxLimits,
+    IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, OriginError,
+    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, RedisConfig, RedisError, Request,
+    Server, ServerStats, SessionEntry, Sessions, StartError, TransportStats, TrustedProxy,
+    UpgradeDecision, VirtualPeer, rustls, tls, trust,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,
     PresenceMode, RateLimit, RoomInfo, RoomSend, Stats, Text,
 };
 pub use symple_proto as proto;
+
+/// What a client is told, and what it can be asked for.
+pub use symple_engine::client;
+
+/// A client: access to it from anywhere.
+pub type Client = symple_driver::Client<AsyncStd>;
+
+/// A client that is being set up.
+pub type ClientBuilder = symple_driver::ClientBuilder<AsyncStd>;
 
 /// A server that is being set up.
 pub type ServerBuilder = symple_driver::ServerBuilder<AsyncStd>;

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod client;
 mod core;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -27,6 +28,12 @@ mod server;
 mod worker;
 mod ws;
 
+pub use client::{
+    builder::{ClientBuilder, ClientStartError, trust},
+    events::{ClientEvents, InboxLimits},
+    handle::{Client, ClientError},
+    transport,
+};
 pub use http::{
     Request,
     origin::{OriginError, OriginPattern},

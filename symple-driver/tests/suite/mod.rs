@@ -7,6 +7,7 @@
 
 mod bounds;
 mod client;
+mod clients;
 mod crash;
 mod handle;
 mod hooks;

@@ -1,0 +1,7 @@
+//! A client on any async runtime: the machine of [`symple_engine::client`], and a WebSocket.
+
+pub(crate) mod builder;
+pub(crate) mod events;
+pub(crate) mod handle;
+mod task;
+pub mod transport;

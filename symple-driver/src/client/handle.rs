@@ -1,0 +1,320 @@
+//! What an application can do with a client.
+
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_channel::Sender;
+use symple_engine::client::{
+    CallId, CallInfo, Callee, Client as Machine, Frame, Operation, OperationError, OperationId,
+    Outgoing, PeerRecord, Reply, Signal, Stats, Status,
+};
+use symple_proto::{Fields, NameError, RawJson, RoomName, Token, frame::Peer};
+use thiserror::Error;
+
+use super::{builder::ClientBuilder, transport::Connect};
+
+/// Why a client has not done what it was asked for.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The client has ended, and will not come back.
+    #[error("the client has ended")]
+    Ended,
+    /// The client, or the server, says no.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// This is no name of a room.
+    #[error("the name {0}")]
+    Name(#[from] NameError),
+}
+
+/// What reaches a client's task.
+pub(super) enum Request {
+    /// Do something, and say what came of it.
+    Operate(OperationId, Operation, Sender<Result<Reply, OperationError>>),
+    /// Look at the machine.
+    Look(Box<dyn FnOnce(&Machine) + Send>),
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) requests: Sender<Request>,
+    pub(super) cancels: Sender<OperationId>,
+    pub(super) last: AtomicU64,
+}
+
+/// A client: access to it from anywhere, cheap to clone. When the last clone is dropped, it says
+/// goodbye and ends.
+///
+/// What is asked for is done in the order in which it is asked. A future that is dropped takes
+/// back what has not been sent yet.
+pub struct Client<R> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) runtime: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for Client<R> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), runtime: PhantomData }
+    }
+}
+
+impl<R> std::fmt::Debug for Client<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+/// Takes an operation back when nobody waits for it any more.
+struct Waits<'a> {
+    shared: &'a Shared,
+    id: Option<OperationId>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            let _ = self.shared.cancels.try_send(id);
+        }
+    }
+}
+
+impl<R: Connect> Client<R> {
+    /// Sets up a client of a server at a URL, such as `wss://example.org/ws`.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder<R> {
+        ClientBuilder::new(url.into())
+    }
+}
+
+impl<R> Client<R> {
+    async fn operate(&self, operation: Operation) -> Result<Reply, ClientError> {
+        let id = OperationId(self.shared.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let (reply, answer) = async_channel::bounded(1);
+        let request = Request::Operate(id, operation, reply);
+        self.shared.requests.send(request).await.map_err(|_| ClientError::Ended)?;
+        let mut waits = Waits { shared: &self.shared, id: Some(id) };
+        let answer = answer.recv().await;
+        waits.id = None;
+        Ok(answer.map_err(|_| ClientError::Ended)??)
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Machine) -> T + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let (reply, answer) = async_channel::bounded(1);
+        let look = move |machine: &Machine| drop(reply.try_send(look(machine)));
+        let request = Request::Look(Box::new(look));
+        self.shared.requests.send(request).await.map_err(|_| ClientError::Ended)?;
+        answer.recv().await.map_err(|_| ClientError::Ended)
+    }
+
+    pub(super) async fn connect(&self) -> Result<(), ClientError> {
+        self.operate(Operation::Connect).await.map(drop)
+    }
+
+    /// Sends a frame; ready when it has been handed to the connection. That it arrives is not
+    /// promised: see [`flush`](Self::flush) and [`request`](Self::request).
+    ///
+    /// # Errors
+    /// [`ClientError`]: also while the client is not online, unless frames may
+    /// [wait](symple_engine::client::OfflinePolicy).
+    pub async fn send(&self, frame: Outgoing) -> Result<(), ClientError> {
+        self.operate(Operation::Send(frame)).await.map(drop)
+    }
+
+    /// Sends a frame and waits for a frame with the same `id` from whom it is for: 30 s, or as
+    /// [set up](symple_engine::client::ClientLimits::request_timeout).
+    ///
+    /// # Errors
+    /// [`ClientError`]: as soon as the answer cannot come any more.
+    pub async fn request(&self, frame: Outgoing) -> Result<Box<Frame>, ClientError> {
+        self.request_within(frame, None).await
+    }
+
+    /// As [`request`](Self::request), with a time of its own for the answer.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_within(
+        &self,
+        frame: Outgoing,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Box<Frame>, ClientError> {
+        match self.operate(Operation::Request { frame, timeout: timeout.into() }).await? {
+            Reply::Answer(frame) => Ok(frame),
+            _ => Err(ClientError::Operation(OperationError::Unanswered)),
+        }
+    }
+
+    /// Answers a frame that has an `id`: its sender's [`request`](Self::request) is ready with it.
+    ///
+    /// # Errors
+    /// [`ClientError`]: also for a frame that nobody has sent, or that has no `id`.
+    pub async fn respond(
+        &self,
+        frame: &Frame,
+        data: impl Into<RawJson>,
+    ) -> Result<(), ClientError> {
+        let unanswerable = ClientError::Operation(OperationError::Unanswered);
+        let answer = Outgoing::answer(frame).ok_or(unanswerable)?;
+        self.send(answer.data(data)).await
+    }
+
+    /// Waits until the server has handled everything that was sent before.
+    ///
+    /// # Errors
+    /// [`ClientError`]: the connection was lost, and it cannot be known.
+    pub async fn flush(&self) -> Result<(), ClientError> {
+        self.operate(Operation::Flush).await.map(drop)
+    }
+
+    /// Is in a room from now on, also after a reconnect.
+    ///
+    /// # Errors
+    /// [`ClientError`]: also if the server refuses it.
+    pub async fn join(&self, room: &str) -> Result<(), ClientError> {
+        self.operate(Operation::Join(RoomName::new(room)?)).await.map(drop)
+    }
+
+    /// Is in a room no more.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn leave(&self, room: &str) -> Result<(), ClientError> {
+        self.operate(Operation::Leave(RoomName::new(room)?)).await.map(drop)
+    }
+
+    /// Tells this of the client, and nothing of what was told before (R-P4).
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn set_record(&self, record: Fields) -> Result<(), ClientError> {
+        self.operate(Operation::SetRecord(record)).await.map(drop)
+    }
+
+    /// Lays these members over what is told of the client; `null` takes one away.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn update_record(&self, record: Fields) -> Result<(), ClientError> {
+        self.operate(Operation::UpdateRecord(record)).await.map(drop)
+    }
+
+    /// Refreshes the session with a new token, on the connection that there is (R-A9).
+    ///
+    /// # Errors
+    /// [`ClientError`]: also if the server refuses it.
+    pub async fn refresh(&self, token: Token) -> Result<(), ClientError> {
+        self.operate(Operation::Refresh(token)).await.map(drop)
+    }
+
+    /// Calls a peer, or all sessions of a user; what comes of it is told as
+    /// [`Event::Call`](symple_engine::client::Event::Call).
+    ///
+    /// # Errors
+    /// [`ClientError`]: also where calls are not
+    /// [set up](symple_engine::client::Config::calls).
+    pub async fn call(&self, callee: Callee, data: Option<RawJson>) -> Result<CallId, ClientError> {
+        match self.operate(Operation::Call { callee, data }).await? {
+            Reply::Call(call) => Ok(call),
+            _ => Err(ClientError::Operation(OperationError::Unanswered)),
+        }
+    }
+
+    /// Takes a call that has come in.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn accept(&self, call: CallId, data: Option<RawJson>) -> Result<(), ClientError> {
+        self.operate(Operation::Accept { call, data }).await.map(drop)
+    }
+
+    /// Does not take a call that has come in; `declined` without a reason.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn reject(&self, call: CallId, reason: Option<&str>) -> Result<(), ClientError> {
+        let reason = reason.map(Into::into);
+        self.operate(Operation::Reject { call, reason }).await.map(drop)
+    }
+
+    /// Sends what WebRTC has to say to the other side of a call.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn signal(&self, call: CallId, signal: Signal) -> Result<(), ClientError> {
+        self.operate(Operation::Signal { call, signal }).await.map(drop)
+    }
+
+    /// Says that the media of a call flow.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn mark_active(&self, call: CallId) -> Result<(), ClientError> {
+        self.operate(Operation::MarkActive { call }).await.map(drop)
+    }
+
+    /// Ends a call; `hangup` without a reason.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn hang_up(&self, call: CallId, reason: Option<&str>) -> Result<(), ClientError> {
+        let reason = reason.map(Into::into);
+        self.operate(Operation::HangUp { call, reason }).await.map(drop)
+    }
+
+    /// Says goodbye, and is ready when the connection is gone. The client can not be used again.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: it has ended before.
+    pub async fn close(&self) -> Result<(), ClientError> {
+        self.operate(Operation::Close).await.map(drop)
+    }
+
+    /// Who else is there, as far as it is known now.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]
+    pub async fn roster(&self) -> Result<Vec<Arc<PeerRecord>>, ClientError> {
+        self.look(|machine| machine.roster().iter().cloned().collect()).await
+    }
+
+    /// Who the client is, while it is online.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]
+    pub async fn peer(&self) -> Result<Option<Peer>, ClientError> {
+        self.look(|machine| machine.peer().cloned()).await
+    }
+
+    /// What the client is at.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.look(Machine::status).await
+    }
+
+    /// The calls that there are.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]
+    pub async fn calls(&self) -> Result<Vec<CallInfo>, ClientError> {
+        self.look(|machine| machine.calls().collect()).await
+    }
+
+    /// What was counted.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]
+    pub async fn stats(&self) -> Result<Stats, ClientError> {
+        self.look(Machine::stats).await
+    }
+}

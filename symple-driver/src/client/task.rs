@@ -1,0 +1,403 @@
+//! The future that is a client: what happens goes into the machine, and its actions are carried
+//! out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use async_channel::{Receiver, Sender};
+use futures_core::Stream as _;
+use futures_sink::Sink as _;
+use symple_engine::{
+    Timestamp,
+    client::{
+        Action, Client as Machine, ConnectFailure, ConnectionId, Input, Operation, OperationError,
+        OperationId, Reply, Status, TokenRequest, TokenUnavailable,
+    },
+    server::Text,
+};
+use symple_proto::{CloseCode, Token};
+use tungstenite::{
+    Error, Message,
+    protocol::{CloseFrame, frame::coding::CloseCode as WireCode},
+};
+
+use super::{
+    builder::FindToken,
+    events::Inbox,
+    handle::Request,
+    transport::{Connect, Target},
+};
+use crate::runtime::Timer as _;
+
+/// How many messages are read before what else there is has its turn.
+const READS: usize = 64;
+/// How many frames may wait to be written before nothing more is asked of the machine.
+const OUTBOX: usize = 64;
+/// And before nothing more is read, since what is read may be answered.
+const ANSWERS: usize = 1024;
+/// The name of the goodbye when nobody holds the client any more. The application's count from 1.
+const GOODBYE: OperationId = OperationId(u64::MAX);
+/// The name of the connect at the beginning.
+const HELLO: OperationId = OperationId(u64::MAX - 1);
+
+/// What a connection ends with that has no close frame.
+const CUT: CloseCode = CloseCode(1006);
+
+type Opening<W> = Pin<Box<dyn Future<Output = Result<W, ConnectFailure>> + Send>>;
+type Finding = Pin<Box<dyn Future<Output = Result<Option<String>, ()>> + Send>>;
+
+/// A connection that is open.
+struct Open<W> {
+    conn: ConnectionId,
+    socket: W,
+    /// What is to be written.
+    out: VecDeque<Message>,
+    /// Something was given to the socket that it may not have written.
+    dirty: bool,
+    /// What the server's close frame said.
+    said: Option<(CloseCode, Box<str>)>,
+    /// The client closes it, and waits no longer than until then.
+    close_by: Option<Timestamp>,
+}
+
+/// A client's task.
+pub(super) struct Task<R: Connect> {
+    runtime: R,
+    machine: Machine,
+    target: Target,
+    find_token: Option<FindToken>,
+    requests: Pin<Box<Receiver<Request>>>,
+    cancels: Pin<Box<Receiver<OperationId>>>,
+    inbox: Arc<Inbox>,
+    started: Instant,
+    timer: Option<R::Timer>,
+    opening: Option<(ConnectionId, Opening<R::WebSocket>)>,
+    open: Option<Open<R::WebSocket>>,
+    finding: Option<(TokenRequest, Finding)>,
+    waiting: HashMap<OperationId, Sender<Result<Reply, OperationError>>>,
+    /// It has been told to connect.
+    begun: bool,
+    /// Nobody holds the client any more.
+    abandoned: bool,
+}
+
+impl<R: Connect> Task<R> {
+    #[allow(clippy::too_many_arguments, reason = "each is a part that the builder has made")]
+    pub(super) fn new(
+        runtime: R,
+        machine: Machine,
+        target: Target,
+        find_token: Option<FindToken>,
+        requests: Receiver<Request>,
+        cancels: Receiver<OperationId>,
+        inbox: Arc<Inbox>,
+        started: Instant,
+    ) -> Self {
+        Self {
+            runtime,
+            machine,
+            target,
+            find_token,
+            requests: Box::pin(requests),
+            cancels: Box::pin(cancels),
+            inbox,
+            started,
+            timer: None,
+            opening: None,
+            open: None,
+            finding: None,
+            waiting: HashMap::new(),
+            begun: false,
+            abandoned: false,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO + self.started.elapsed()
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.now();
+        self.machine.handle(now, input);
+        while let Some(action) = self.machine.poll_action() {
+            self.carry_out(action, now);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, now: Timestamp) {
+        match action {
+            Action::AskToken { request, refused } => {
+                let find = self.find_token.as_ref().map(|find| find(refused));
+                self.finding = find.map(|find| (request, find));
+            }
+            Action::Connect { conn } => {
+                self.open = None;
+                self.opening = Some((conn, Box::pin(self.runtime.connect(self.target.clone()))));
+            }
+            Action::Send { text } => self.write(Message::text(&*text)),
+            Action::Ping => self.write(Message::Ping(Vec::new().into())),
+            Action::Close { conn, code, reason } => self.close(conn, code, reason, now),
+            Action::Finish { id, result } => {
+                if let Some(reply) = self.waiting.remove(&id) {
+                    // Whoever asked may have stopped waiting: that is no fault.
+                    let _ = reply.try_send(result);
+                }
+            }
+            Action::Event(event) => self.inbox.push(event),
+        }
+    }
+
+    fn write(&mut self, message: Message) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.close_by.is_none()) {
+            open.out.push_back(message);
+        }
+    }
+
+    fn close(&mut self, conn: ConnectionId, code: CloseCode, reason: &'static str, now: Timestamp) {
+        let timeout = self.machine.config().limits.close_timeout;
+        if let Some(open) = self.open.as_mut().filter(|open| open.conn == conn) {
+            let code = WireCode::from(code.0);
+            let frame = CloseFrame { code, reason: reason.into() };
+            open.out.push_back(Message::Close(Some(frame)));
+            let forever = timeout.is_zero();
+            open.close_by = Some(if forever { Timestamp::MAX } else { now + timeout });
+        } else if self.opening.as_ref().is_some_and(|(opening, _)| *opening == conn) {
+            self.opening = None;
+            self.gone(conn, CUT, "".into());
+        }
+    }
+
+    /// A connection is no more.
+    fn gone(&mut self, conn: ConnectionId, code: CloseCode, reason: Box<str>) {
+        self.open = None;
+        // Not from within the actions of another input: there is one at a time.
+        self.machine.handle(self.now(), Input::Closed { conn, code, reason });
+        let now = self.now();
+        while let Some(action) = self.machine.poll_action() {
+            self.carry_out(action, now);
+        }
+    }
+
+    /// True if something has happened.
+    fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((conn, opening)) = &mut self.opening else { return false };
+        let conn = *conn;
+        let Poll::Ready(opened) = opening.as_mut().poll(cx) else { return false };
+        self.opening = None;
+        match opened {
+            Ok(socket) => {
+                let out = VecDeque::new();
+                let open = Open { conn, socket, out, dirty: false, said: None, close_by: None };
+                self.open = Some(open);
+                self.input(Input::Opened { conn });
+            }
+            Err(failure) => self.input(Input::Failed { conn, failure }),
+        }
+        true
+    }
+
+    fn poll_token(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((request, finding)) = &mut self.finding else { return false };
+        let request = *request;
+        let Poll::Ready(found) = finding.as_mut().poll(cx) else { return false };
+        self.finding = None;
+        let token = match found {
+            Ok(None) => Ok(None),
+            // What is no token is as good as none for now.
+            Ok(Some(text)) => Token::new(text.as_str()).map(Some).ok_or(TokenUnavailable),
+            Err(()) => Err(TokenUnavailable),
+        };
+        self.input(Input::Token { request, token });
+        true
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        for read in 0..READS {
+            let Some(open) = self.open.as_mut().filter(|open| open.out.len() < ANSWERS) else {
+                return read > 0;
+            };
+            let conn = open.conn;
+            let Poll::Ready(message) = Pin::new(&mut open.socket).poll_next(cx) else {
+                return read > 0;
+            };
+            // A ping or a close is answered by the socket itself, when it is flushed.
+            open.dirty = true;
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    self.input(Input::Text { conn, text: Text::from(String::from(text.as_str())) });
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    open.said = Some(match frame {
+                        Some(frame) => {
+                            let code = CloseCode(u16::from(frame.code));
+                            (code, frame.reason.as_str().into())
+                        }
+                        None => (CloseCode(1005), "".into()),
+                    });
+                }
+                Some(Ok(_)) => self.input(Input::Alive { conn }),
+                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
+                    let said = open.said.take();
+                    let (code, reason) = said.unwrap_or((CUT, "".into()));
+                    self.gone(conn, code, reason);
+                }
+                Some(Err(error)) => {
+                    let said = open.said.take();
+                    let cut = || (CUT, error.to_string().into());
+                    let (code, reason) = said.unwrap_or_else(cut);
+                    self.gone(conn, code, reason);
+                }
+            }
+        }
+        true
+    }
+
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut some = false;
+        while let Poll::Ready(Some(id)) = self.cancels.as_mut().poll_next(cx) {
+            if self.waiting.remove(&id).is_some() {
+                self.input(Input::Cancel { id });
+                some = true;
+            }
+        }
+        while self.open.as_ref().is_none_or(|open| open.out.len() < OUTBOX) {
+            match self.requests.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Request::Operate(id, operation, reply))) => {
+                    some = true;
+                    if reply.is_closed() {
+                        continue;
+                    }
+                    self.waiting.insert(id, reply);
+                    self.input(Input::Operation { id, operation });
+                }
+                Poll::Ready(Some(Request::Look(look))) => {
+                    some = true;
+                    look(&self.machine);
+                }
+                Poll::Ready(None) if !self.abandoned => {
+                    self.abandoned = true;
+                    some = true;
+                    self.input(Input::Operation { id: GOODBYE, operation: Operation::Close });
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        some
+    }
+
+    /// When something is to be done at the latest.
+    fn next(&self) -> Option<Timestamp> {
+        let close_by = self.open.as_ref().and_then(|open| open.close_by);
+        [self.machine.poll_timeout(), close_by].into_iter().flatten().min()
+    }
+
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(next) = self.next().filter(|next| *next < Timestamp::MAX) else { return false };
+        let now = self.now();
+        if next > now {
+            let timer = self.timer.get_or_insert_with(|| self.runtime.timer());
+            let deadline = self.started + Duration::from_micros(next.as_micros());
+            if timer.poll_until(cx, deadline).is_pending() {
+                return false;
+            }
+        }
+        match &self.open {
+            Some(Open { conn, close_by: Some(until), .. }) if *until <= self.now() => {
+                let conn = *conn;
+                self.gone(conn, CUT, "".into());
+            }
+            _ => self.input(Input::Timeout),
+        }
+        true
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        let mut socket = pin!(&mut open.socket);
+        let mut some = false;
+        let result = loop {
+            if open.out.is_empty() {
+                if !open.dirty {
+                    return some;
+                }
+                match socket.as_mut().poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {
+                        open.dirty = false;
+                        return some;
+                    }
+                    Poll::Pending => return some,
+                    Poll::Ready(Err(error)) => break error,
+                }
+            }
+            match socket.as_mut().poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => return some,
+                Poll::Ready(Err(error)) => break error,
+            }
+            let Some(message) = open.out.pop_front() else { return some };
+            some = true;
+            open.dirty = true;
+            if let Err(error) = socket.as_mut().start_send(message) {
+                break error;
+            }
+        };
+        if matches!(result, Error::ConnectionClosed | Error::AlreadyClosed)
+            || matches!(&result, Error::Protocol(_)) && open.said.is_some()
+        {
+            // What the server has said stands to be read.
+            open.out.clear();
+            open.dirty = false;
+            return true;
+        }
+        let (conn, said) = (open.conn, open.said.take());
+        let (code, reason) = said.unwrap_or((CUT, result.to_string().into()));
+        self.gone(conn, code, reason);
+        true
+    }
+}
+
+impl<R: Connect> Future for Task<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = Pin::into_inner(self);
+        if !task.begun {
+            task.begun = true;
+            task.input(Input::Operation { id: HELLO, operation: Operation::Connect });
+        }
+        // A few rounds, then others on the runtime have their turn.
+        for _ in 0..16 {
+            let mut some = task.poll_opening(cx);
+            some |= task.poll_token(cx);
+            some |= task.poll_read(cx);
+            some |= task.poll_requests(cx);
+            some |= task.poll_timeout(cx);
+            some |= task.poll_write(cx);
+            if task.machine.status() == Status::Closed && task.open.is_none() {
+                // It does not come back: whoever still asks learns so.
+                task.inbox.end();
+                task.requests.close();
+                return Poll::Ready(());
+            }
+            if !some {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Connect> Drop for Task<R> {
+    fn drop(&mut self) {
+        self.inbox.end();
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
+    }
+}

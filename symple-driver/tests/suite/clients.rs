@@ -1,0 +1,346 @@
+//! Our client against our server, and against servers that are none.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use symple_engine::client::{End, Event, OperationError, Outgoing, Status};
+
+use super::{start, start_with};
+use crate::adapter::{
+    AuthDecision, AuthRequest, Client, ClientBuilder, ClientError, ClientEvents, ClientStartError,
+    Config, Server, ServerBuilder, THREADS, block_on, tls, trust,
+};
+
+fn url(address: SocketAddr) -> String {
+    format!("ws://{address}/")
+}
+
+/// A client that comes back soon.
+fn builder(url: impl Into<String>, user: &str) -> ClientBuilder {
+    let builder = Client::builder(url).user(user);
+    builder.configure(|config| {
+        config.reconnect.start = Duration::from_millis(20);
+        config.reconnect.after_shutdown = Duration::from_millis(20);
+    })
+}
+
+/// Whichever says so first, the machine or that it is no more.
+fn has_ended(error: &ClientError) -> bool {
+    matches!(error, ClientError::Ended | ClientError::Operation(OperationError::Closed(_)))
+}
+
+/// What a client is told until this is the case.
+async fn until(events: &mut ClientEvents, mut done: impl FnMut(&Event) -> bool) -> Event {
+    loop {
+        let event = events.next().await.expect("the client has not ended");
+        if done(&event) {
+            return event;
+        }
+    }
+}
+
+async fn online(server: &Server, user: &str, room: &str) -> (Client, ClientEvents) {
+    let builder = builder(url(server.local_address()), user).room(room);
+    let (client, mut events) = builder.connect().await.unwrap();
+    until(&mut events, |event| matches!(event, Event::RosterComplete)).await;
+    (client, events)
+}
+
+async fn users(client: &Client) -> Vec<String> {
+    let roster = client.roster().await.unwrap();
+    let mut users: Vec<_> = roster.iter().map(|peer| peer.user().to_string()).collect();
+    users.sort();
+    users
+}
+
+/// Whoever asks by `request` gets what the other side responds.
+#[test]
+fn two_talk() {
+    let server = start(|_| {});
+    block_on(async {
+        let (alice, mut alice_events) = online(&server, "alice", "lobby").await;
+        let (bob, mut bob_events) = online(&server, "bob", "lobby").await;
+        until(&mut alice_events, |event| matches!(event, Event::PeerOnline(_))).await;
+        assert_eq!(users(&bob).await, ["alice"]);
+        assert_eq!(users(&alice).await, ["bob"]);
+
+        let echo = async {
+            let asked = until(
+                &mut bob_events,
+                |event| matches!(event, Event::Frame(frame) if frame.id().is_some()),
+            )
+            .await;
+            let Event::Frame(frame) = asked else { unreachable!() };
+            bob.respond(&frame, frame.data().unwrap()).await.unwrap();
+        };
+        let to = alice.roster().await.unwrap()[0].address().clone();
+        let ask = async {
+            let answer = alice.request(Outgoing::message("ping").to(&to)).await.unwrap();
+            assert_eq!(answer.data().unwrap().as_str().as_deref(), Some("ping"));
+        };
+        futures_join(echo, ask).await;
+
+        alice.send(Outgoing::message("to all of us").to("lobby")).await.unwrap();
+        let heard = until(&mut bob_events, |event| matches!(event, Event::Frame(_))).await;
+        let Event::Frame(frame) = heard else { unreachable!() };
+        assert_eq!(&*frame.from().unwrap().user, "alice");
+
+        // The last one to let go says goodbye.
+        drop(bob);
+        until(&mut alice_events, |event| matches!(event, Event::PeerOffline(_))).await;
+        assert!(users(&alice).await.is_empty());
+        alice.close().await.unwrap();
+        assert!(has_ended(&alice.flush().await.unwrap_err()));
+        while alice_events.next().await.is_some() {}
+    });
+}
+
+/// Both, to their ends.
+async fn futures_join(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    let (mut a_done, mut b_done) = (false, false);
+    std::future::poll_fn(|cx| {
+        a_done = a_done || a.as_mut().poll(cx).is_ready();
+        b_done = b_done || b.as_mut().poll(cx).is_ready();
+        if a_done && b_done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// After a restart of the server everyone is back, in their rooms, and sees who is there.
+#[test]
+fn a_server_that_is_started_again() {
+    let server = start(|_| {});
+    let address = server.local_address();
+    block_on(async {
+        let (alice, mut alice_events) = online(&server, "alice", "lobby").await;
+        let (bob, mut bob_events) = online(&server, "bob", "lobby").await;
+        let (_gone, mut gone_events) = {
+            let one_try = |config: &mut symple_engine::client::Config| {
+                config.reconnect.enabled = false;
+            };
+            let builder = builder(url(address), "carol").room("lobby").configure(one_try);
+            builder.connect().await.unwrap()
+        };
+        alice.join("extra").await.unwrap();
+        until(
+            &mut alice_events,
+            |event| matches!(event, Event::PeerOnline(peer) if &**peer.user() == "carol"),
+        )
+        .await;
+        server.shutdown(Duration::ZERO).await.unwrap();
+        drop(server);
+        while gone_events.next().await.is_some() {}
+
+        // The address of the server that has ended.
+        let builder = ServerBuilder::new().listener(listen(address));
+        let threads = |config: &mut Config| config.threads = THREADS.try_into().unwrap();
+        let server = builder.configure(threads).start().unwrap();
+        for events in [&mut alice_events, &mut bob_events] {
+            until(events, |event| matches!(event, Event::Online { .. })).await;
+        }
+        until(&mut alice_events, |event| matches!(event, Event::RosterComplete)).await;
+        bob.flush().await.unwrap();
+        alice.flush().await.unwrap();
+        let mut rooms = Vec::new();
+        while rooms.len() < 4 {
+            rooms = server.handle().rooms().await.unwrap();
+        }
+        let mut rooms: Vec<_> =
+            rooms.iter().map(|room| (room.name.to_string(), room.members)).collect();
+        rooms.sort();
+        let expected = [("alice", 1), ("bob", 1), ("extra", 1), ("lobby", 2)];
+        assert_eq!(rooms, expected.map(|(name, members)| (name.to_owned(), members)));
+        while users(&alice).await != ["bob"] {
+            alice_events.next().await.unwrap();
+        }
+    });
+}
+
+/// Listens on an address that was in use until now.
+fn listen(address: SocketAddr) -> TcpListener {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(128).unwrap();
+    socket.into()
+}
+
+/// Who is kicked does not come back, and is told why.
+#[test]
+fn kicked() {
+    let server = start(|_| {});
+    block_on(async {
+        let (alice, mut events) = online(&server, "alice", "lobby").await;
+        assert_eq!(server.handle().kick_user("alice", "Enough").await, Ok(1));
+        let closed = until(&mut events, |event| matches!(event, Event::Closed { .. })).await;
+        let Event::Closed { end: End::Code { code, .. } } = closed else { panic!("{closed:?}") };
+        assert_eq!(code.0, 4409);
+        assert_eq!(events.next().await, None);
+        assert!(has_ended(&alice.flush().await.unwrap_err()));
+    });
+}
+
+/// R-A4: the application is asked for a token, and once more when the server refuses it.
+#[test]
+fn tokens() {
+    let server = start_with(|builder| {
+        builder.authenticate(|request: AuthRequest| async move {
+            Ok::<_, std::io::Error>(match request.token().as_deref() {
+                Some("fresh") => AuthDecision::allow("alice"),
+                _ => AuthDecision::deny("Old token"),
+            })
+        })
+    });
+    let url = url(server.local_address());
+    block_on(async {
+        let asked = AtomicUsize::new(0);
+        let (client, _events) = builder(url.as_str(), "alice")
+            .token_with(move |refused| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let token = if refused { "fresh" } else { "old" };
+                async move { Ok::<_, ()>(Some(token.to_owned())) }
+            })
+            .connect()
+            .await
+            .unwrap();
+        assert_eq!(client.status().await, Ok(Status::Online));
+        let refused = builder(url.as_str(), "alice").token("old").connect().await;
+        let Err(ClientStartError::Connect(ClientError::Operation(OperationError::Closed(end)))) =
+            refused
+        else {
+            panic!("{refused:?}")
+        };
+        assert!(matches!(&end, End::Refused { message, .. } if &**message == "Old token"), "{end}");
+    });
+}
+
+/// A certificate is believed if its authority was given, and otherwise is not.
+#[test]
+fn encrypted() {
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("client");
+    std::fs::create_dir_all(&folder).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (folder.join("one.crt"), folder.join("one.key"));
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let config = tls::load(&chain, &key).unwrap();
+    let server = start_with(|builder| builder.tls(config));
+    let url = format!("wss://localhost:{}/", server.local_address().port());
+    block_on(async {
+        let trusted = trust([made.cert.der().clone()]).unwrap();
+        let (client, _events) =
+            builder(url.as_str(), "alice").tls(trusted).connect().await.unwrap();
+        client.flush().await.unwrap();
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let other = trust([other.cert.der().clone()]).unwrap();
+        let once = |config: &mut symple_engine::client::Config| {
+            config.reconnect.max_attempts = Some(1);
+        };
+        let distrusted = builder(url.as_str(), "alice").tls(other).configure(once).connect().await;
+        let error = distrusted.unwrap_err().to_string();
+        assert!(error.contains("certificate"), "{error}");
+    });
+}
+
+/// What is wrong with how a client is set up is said at once.
+#[test]
+fn set_up_wrongly() {
+    block_on(async {
+        let start = |builder: ClientBuilder| builder.start().unwrap_err().to_string();
+        let good = "ws://127.0.0.1:1";
+        for (builder, expected) in [
+            (Client::builder("127.0.0.1:4500").user("a"), "127.0.0.1:4500 is no URL of a server"),
+            (Client::builder("http://localhost").user("a"), "it must begin with ws:// or wss://"),
+            (Client::builder(good), "the name"),
+            (Client::builder(good).user("a|b"), "the name"),
+            (Client::builder(good).user("a").room(""), "the name"),
+            (Client::builder(good).user("a").token(""), "the token"),
+            (Client::builder(good).user("a").header("a b", "c"), "a b is no header"),
+            (Client::builder(good).user("a").header("X-A", "b\nc"), "X-A is no header"),
+        ] {
+            let error = start(builder);
+            assert!(error.contains(expected) && !error.contains('\n'), "{error:?}");
+        }
+        assert!(trust([]).unwrap_err().to_string().contains("no certificates"));
+    });
+}
+
+/// A server that answers each connection with these bytes and closes it, so often.
+fn impostor(answer: &'static [u8], times: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for _ in 0..times {
+            let Ok((mut socket, _)) = listener.accept() else { return };
+            let mut head = Vec::new();
+            let mut byte = [0; 1024];
+            while !head.ends_with(b"\r\n\r\n") {
+                match socket.read(&mut byte) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => head.extend_from_slice(&byte[..count]),
+                }
+            }
+            let _ = socket.write_all(answer);
+        }
+    });
+    address
+}
+
+/// What does not speak the protocol is no reason to panic, to try without a pause, or to wait for
+/// ever.
+#[test]
+fn servers_that_are_none() {
+    for answer in [
+        &b""[..],
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Accept: wrong\r\n\r\n",
+        &[0xff; 70_000],
+    ] {
+        let address = impostor(answer, 2);
+        block_on(async {
+            let tries = |config: &mut symple_engine::client::Config| {
+                config.reconnect.max_attempts = Some(2);
+            };
+            let start = builder(url(address), "alice").configure(tries).connect().await;
+            assert!(matches!(start, Err(ClientStartError::Connect(_))), "{start:?}");
+        });
+    }
+    // And one that says nothing at all.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    block_on(async {
+        let impatient = |config: &mut symple_engine::client::Config| {
+            config.reconnect.max_attempts = Some(1);
+            config.limits.connect_timeout = Duration::from_millis(50);
+        };
+        let address = silent.local_addr().unwrap();
+        let start = builder(url(address), "alice").configure(impatient).connect().await;
+        assert!(matches!(start, Err(ClientStartError::Connect(_))), "{start:?}");
+    });
+}
+
+/// A message over the limit ends the connection, not the process; the client is told, and comes
+/// back.
+#[test]
+fn a_message_that_is_too_large() {
+    let server = start(|_| {});
+    block_on(async {
+        let (alice, _alice_events) = online(&server, "alice", "lobby").await;
+        let small = builder(url(server.local_address()), "bob").room("lobby").max_message(4096);
+        let (_bob, mut events) = small.connect().await.unwrap();
+        until(&mut events, |event| matches!(event, Event::RosterComplete)).await;
+        let large = "x".repeat(10_000);
+        alice.send(Outgoing::message(large.as_str()).to("lobby")).await.unwrap();
+        until(&mut events, |event| matches!(event, Event::Disconnected { .. })).await;
+        until(&mut events, |event| matches!(event, Event::Online { .. })).await;
+    });
+}
