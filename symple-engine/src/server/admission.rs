@@ -294,6 +294,7 @@ impl Server {
     /// A new peer comes online (R-A8, R-P2, R-P3); `told` is what it is told of itself.
     pub(super) fn go_online(&mut self, conn: ConnId, peer: Box<Peer>, told: &str, claim: &Claim) {
         self.stats.admitted += 1;
+        self.hooks.hidden += usize::from(peer.hidden);
         self.registry.set_online(conn, peer);
         let own = core::iter::once((&*claim.user, Reason::Own));
         let rooms: Vec<_> =

@@ -7,6 +7,7 @@
 mod ask;
 mod changes;
 mod graves;
+mod hidden;
 mod verdict;
 
 use alloc::{
@@ -153,6 +154,8 @@ pub(super) struct Hooks {
     deadlines: VecDeque<(Timestamp, RequestId)>,
     /// A timer for the first of them is set.
     timer: bool,
+    /// How many peers of this node are hidden (R-H4).
+    pub(super) hidden: usize,
     /// How many changes have been told.
     told: u64,
     /// How often this node may have been taken for dead, and has come back.

@@ -468,6 +468,7 @@ impl Server {
                 let gone = self.before_offline(conn);
                 self.go_offline(conn, tell);
                 if let Some(peer) = self.registry.set_offline(conn) {
+                    self.hooks.hidden -= usize::from(peer.hidden);
                     self.tell_host(|| Event::Offline { peer: peer.address(), reason: why });
                 }
                 self.tell_offline(gone, why);

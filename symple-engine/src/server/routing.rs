@@ -171,7 +171,8 @@ impl Server {
         if elsewhere == Elsewhere::Rooms && self.rooms_elsewhere.is_empty() {
             elsewhere = Elsewhere::Nobody;
         }
-        Selection { members: members.unwrap_or(self.out.pending()), elsewhere }
+        let members = members.unwrap_or(self.out.pending());
+        Selection { members: self.spare_hidden(recipient, members), elsewhere }
     }
 
     /// The room of that name, if the peer is in it.

@@ -554,14 +554,16 @@ fn a_hidden_peer() {
             assert_eq!((node.received(bob), node.received(carol)), (vec![], vec![]), "{text}");
         }
         node.forget();
-        for to in [id.clone(), format!("spy|{id}")] {
+        for to in [id.clone(), format!("spy|{id}"), "spy".into()] {
             node.text(bob, &format!(r#"{{"type":"message","to":"{to}"}}"#));
+            node.text(bob, &format!(r#"{{"type":"message","to":["{to}","bob"]}}"#));
             node.text(bob, &format!(r#"{{"type":"presence","to":"{to}","probe":true}}"#));
         }
         node.nothing();
         node.text(bob, r#"{"type":"message"}"#);
         node.text(bob, r#"{"type":"presence","data":{"n":2}}"#);
-        assert_eq!(node.received(spy).len(), 2, "it hears what its rooms hear");
+        node.text(bob, r#"{"type":"message","to":["spy","r"]}"#);
+        assert_eq!(node.received(spy).len(), 3, "it hears what its rooms hear");
         node.forget();
         node.host(HostCall::Send { peer: &id, text: r#"{"type":"event"}"# }).unwrap();
         assert_eq!(node.received(spy).len(), 1, "the host reaches it");
