@@ -4,4 +4,5 @@
 #![allow(clippy::print_stdout, reason = "a run is shown with TRACE=1")]
 
 mod against_server;
+mod frames;
 mod world;
