@@ -1,8 +1,18 @@
 //! A client that is being set up.
 
-use std::{future::Future, io, marker::PhantomData, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    io,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
-use http::{HeaderName, HeaderValue};
+use http::{
+    HeaderName, HeaderValue,
+    header::{CONNECTION, HOST, UPGRADE},
+};
 use rand::{TryRng as _, rngs::SysRng};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use symple_engine::client::{Client as Machine, Config, TokenSource};
@@ -18,6 +28,9 @@ use super::{
 
 /// How many requests of the application may wait for the client's task.
 const REQUESTS: usize = 256;
+
+/// How much is read at once.
+const READ: usize = 8 * 1024;
 
 /// Why a client cannot be started.
 #[derive(Debug, Error)]
@@ -37,8 +50,8 @@ pub enum ClientStartError {
     /// A token is no token.
     #[error("the token is empty or too long")]
     Token,
-    /// This is no header.
-    #[error("{0} is no header, or has a value that is none")]
+    /// This is no header, or one of the handshake's own.
+    #[error("{0} is no header that can be set, or has a value that is none")]
     Header(String),
     /// The certificates that are to be trusted cannot be read, or there are none.
     #[error("no certificates to trust: {0}")]
@@ -199,9 +212,17 @@ impl<R: Connect> ClientBuilder<R> {
         for (name, value) in &self.headers {
             let problem = || ClientStartError::Header(name.clone());
             let key = HeaderName::try_from(name.as_str()).map_err(|_| problem())?;
+            // These are the handshake's own.
+            if key.as_str().starts_with("sec-websocket-")
+                || matches!(key, HOST | CONNECTION | UPGRADE)
+            {
+                return Err(problem());
+            }
             let value = HeaderValue::try_from(value.as_str()).map_err(|_| problem())?;
             target.request.headers_mut().append(key, value);
         }
+        // A client of few frames need not keep much for the next ones.
+        target.config.read_buffer_size = READ;
         target.config.max_message_size = Some(self.max_message);
         target.config.max_frame_size = Some(self.max_message);
         if encrypted {
@@ -234,7 +255,8 @@ impl<R: Connect> ClientBuilder<R> {
         let runtime = R::current()?;
         let (requests, received) = async_channel::bounded(REQUESTS);
         // No more than operations: each is taken back once at most.
-        let (cancels, canceled) = async_channel::unbounded();
+        let (urgent, heard) = async_channel::unbounded();
+        let end = Arc::new(OnceLock::new());
         let inbox = Inbox::new(self.inbox);
         let task = Task::new(
             runtime.clone(),
@@ -242,12 +264,13 @@ impl<R: Connect> ClientBuilder<R> {
             target,
             self.find_token,
             received,
-            canceled,
+            heard,
             Arc::clone(&inbox),
+            Arc::clone(&end),
             Instant::now(),
         );
         runtime.spawn(task);
-        let shared = Arc::new(Shared { requests, cancels, last: 0.into() });
+        let shared = Arc::new(Shared { requests, urgent, end, last: 0.into() });
         let client = Client { shared, runtime: PhantomData };
         Ok((client, ClientEvents(inbox)))
     }

@@ -3,7 +3,7 @@
 use std::{
     marker::PhantomData,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,8 +11,8 @@ use std::{
 
 use async_channel::Sender;
 use symple_engine::client::{
-    CallId, CallInfo, Callee, Client as Machine, Frame, Operation, OperationError, OperationId,
-    Outgoing, PeerRecord, Reply, Signal, Stats, Status,
+    CallId, CallInfo, Callee, Client as Machine, End, Frame, Operation, OperationError,
+    OperationId, Outgoing, PeerRecord, Reply, Signal, Stats, Status,
 };
 use symple_proto::{Fields, NameError, RawJson, RoomName, Token, frame::Peer};
 use thiserror::Error;
@@ -23,7 +23,7 @@ use super::{builder::ClientBuilder, transport::Connect};
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The client has ended, and will not come back.
+    /// The client has ended, and will not come back; why, is not known.
     #[error("the client has ended")]
     Ended,
     /// The client, or the server, says no.
@@ -42,10 +42,20 @@ pub(super) enum Request {
     Look(Box<dyn FnOnce(&Machine) + Send>),
 }
 
+/// What a client's task hears however much waits.
+pub(super) enum Urgent {
+    /// Nobody waits for this operation any more.
+    Cancel(OperationId),
+    /// Say goodbye.
+    Close(OperationId, Sender<Result<Reply, OperationError>>),
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) requests: Sender<Request>,
-    pub(super) cancels: Sender<OperationId>,
+    pub(super) urgent: Sender<Urgent>,
+    /// Why the client has ended, once it has.
+    pub(super) end: Arc<OnceLock<End>>,
     pub(super) last: AtomicU64,
 }
 
@@ -80,7 +90,7 @@ struct Waits<'a> {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let _ = self.shared.cancels.try_send(id);
+            let _ = self.shared.urgent.try_send(Urgent::Cancel(id));
         }
     }
 }
@@ -94,14 +104,26 @@ impl<R: Connect> Client<R> {
 
 impl<R> Client<R> {
     async fn operate(&self, operation: Operation) -> Result<Reply, ClientError> {
-        let id = OperationId(self.shared.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = self.next_id();
         let (reply, answer) = async_channel::bounded(1);
         let request = Request::Operate(id, operation, reply);
-        self.shared.requests.send(request).await.map_err(|_| ClientError::Ended)?;
+        self.shared.requests.send(request).await.map_err(|_| self.ended())?;
         let mut waits = Waits { shared: &self.shared, id: Some(id) };
         let answer = answer.recv().await;
         waits.id = None;
-        Ok(answer.map_err(|_| ClientError::Ended)??)
+        Ok(answer.map_err(|_| self.ended())??)
+    }
+
+    fn next_id(&self) -> OperationId {
+        OperationId(self.shared.last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// What is said to whoever asks when the client has ended.
+    fn ended(&self) -> ClientError {
+        match self.shared.end.get() {
+            Some(end) => ClientError::Operation(OperationError::Closed(end.clone())),
+            None => ClientError::Ended,
+        }
     }
 
     async fn look<T: Send + 'static>(
@@ -111,8 +133,8 @@ impl<R> Client<R> {
         let (reply, answer) = async_channel::bounded(1);
         let look = move |machine: &Machine| drop(reply.try_send(look(machine)));
         let request = Request::Look(Box::new(look));
-        self.shared.requests.send(request).await.map_err(|_| ClientError::Ended)?;
-        answer.recv().await.map_err(|_| ClientError::Ended)
+        self.shared.requests.send(request).await.map_err(|_| self.ended())?;
+        answer.recv().await.map_err(|_| self.ended())
     }
 
     pub(super) async fn connect(&self) -> Result<(), ClientError> {
@@ -270,18 +292,22 @@ impl<R> Client<R> {
         self.operate(Operation::HangUp { call, reason }).await.map(drop)
     }
 
-    /// Says goodbye, and is ready when the connection is gone. The client can not be used again.
+    /// Says goodbye, and is ready when the connection is gone. The client cannot be used again.
+    /// What others wait for that has not been handed to the connection is given up.
     ///
     /// # Errors
-    /// [`ClientError::Ended`]: it has ended before.
+    /// [`ClientError`]: it has ended before.
     pub async fn close(&self) -> Result<(), ClientError> {
-        self.operate(Operation::Close).await.map(drop)
+        let (reply, answer) = async_channel::bounded(1);
+        let close = Urgent::Close(self.next_id(), reply);
+        self.shared.urgent.try_send(close).map_err(|_| self.ended())?;
+        Ok(answer.recv().await.map_err(|_| self.ended())?.map(drop)?)
     }
 
     /// Who else is there, as far as it is known now.
     ///
     /// # Errors
-    /// [`ClientError::Ended`]
+    /// [`ClientError`]: the client has ended.
     pub async fn roster(&self) -> Result<Vec<Arc<PeerRecord>>, ClientError> {
         self.look(|machine| machine.roster().iter().cloned().collect()).await
     }
@@ -289,7 +315,7 @@ impl<R> Client<R> {
     /// Who the client is, while it is online.
     ///
     /// # Errors
-    /// [`ClientError::Ended`]
+    /// [`ClientError`]: the client has ended.
     pub async fn peer(&self) -> Result<Option<Peer>, ClientError> {
         self.look(|machine| machine.peer().cloned()).await
     }
@@ -297,7 +323,7 @@ impl<R> Client<R> {
     /// What the client is at.
     ///
     /// # Errors
-    /// [`ClientError::Ended`]
+    /// [`ClientError`]: the client has ended.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.look(Machine::status).await
     }
@@ -305,7 +331,7 @@ impl<R> Client<R> {
     /// The calls that there are.
     ///
     /// # Errors
-    /// [`ClientError::Ended`]
+    /// [`ClientError`]: the client has ended.
     pub async fn calls(&self) -> Result<Vec<CallInfo>, ClientError> {
         self.look(|machine| machine.calls().collect()).await
     }
@@ -313,7 +339,7 @@ impl<R> Client<R> {
     /// What was counted.
     ///
     /// # Errors
-    /// [`ClientError::Ended`]
+    /// [`ClientError`]: the client has ended.
     pub async fn stats(&self) -> Result<Stats, ClientError> {
         self.look(Machine::stats).await
     }

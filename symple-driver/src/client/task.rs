@@ -4,8 +4,9 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -16,21 +17,21 @@ use futures_sink::Sink as _;
 use symple_engine::{
     Timestamp,
     client::{
-        Action, Client as Machine, ConnectFailure, ConnectionId, Input, Operation, OperationError,
-        OperationId, Reply, Status, TokenRequest, TokenUnavailable,
+        Action, Client as Machine, ConnectFailure, ConnectionId, End, Event, Input, Operation,
+        OperationError, OperationId, Reply, Status, TokenRequest, TokenUnavailable,
     },
     server::Text,
 };
 use symple_proto::{CloseCode, Token};
 use tungstenite::{
-    Error, Message,
+    Message,
     protocol::{CloseFrame, frame::coding::CloseCode as WireCode},
 };
 
 use super::{
     builder::FindToken,
     events::Inbox,
-    handle::Request,
+    handle::{Request, Urgent},
     transport::{Connect, Target},
 };
 use crate::runtime::Timer as _;
@@ -60,8 +61,6 @@ struct Open<W> {
     out: VecDeque<Message>,
     /// Something was given to the socket that it may not have written.
     dirty: bool,
-    /// What the server's close frame said.
-    said: Option<(CloseCode, Box<str>)>,
     /// The client closes it, and waits no longer than until then.
     close_by: Option<Timestamp>,
 }
@@ -73,8 +72,10 @@ pub(super) struct Task<R: Connect> {
     target: Target,
     find_token: Option<FindToken>,
     requests: Pin<Box<Receiver<Request>>>,
-    cancels: Pin<Box<Receiver<OperationId>>>,
+    urgent: Pin<Box<Receiver<Urgent>>>,
     inbox: Arc<Inbox>,
+    /// Why the client has ended, for those who ask later.
+    end: Arc<OnceLock<End>>,
     started: Instant,
     timer: Option<R::Timer>,
     opening: Option<(ConnectionId, Opening<R::WebSocket>)>,
@@ -95,8 +96,9 @@ impl<R: Connect> Task<R> {
         target: Target,
         find_token: Option<FindToken>,
         requests: Receiver<Request>,
-        cancels: Receiver<OperationId>,
+        urgent: Receiver<Urgent>,
         inbox: Arc<Inbox>,
+        end: Arc<OnceLock<End>>,
         started: Instant,
     ) -> Self {
         Self {
@@ -105,7 +107,8 @@ impl<R: Connect> Task<R> {
             target,
             find_token,
             requests: Box::pin(requests),
-            cancels: Box::pin(cancels),
+            urgent: Box::pin(urgent),
+            end,
             inbox,
             started,
             timer: None,
@@ -133,8 +136,9 @@ impl<R: Connect> Task<R> {
     fn carry_out(&mut self, action: Action, now: Timestamp) {
         match action {
             Action::AskToken { request, refused } => {
-                let find = self.find_token.as_ref().map(|find| find(refused));
-                self.finding = find.map(|find| (request, find));
+                let Some(find) = self.find_token.clone() else { return };
+                // The function is the application's, and called when it is waited for.
+                self.finding = Some((request, Box::pin(async move { find(refused).await })));
             }
             Action::Connect { conn } => {
                 self.open = None;
@@ -149,7 +153,12 @@ impl<R: Connect> Task<R> {
                     let _ = reply.try_send(result);
                 }
             }
-            Action::Event(event) => self.inbox.push(event),
+            Action::Event(event) => {
+                if let Event::Closed { end } = &event {
+                    let _ = self.end.set(end.clone());
+                }
+                self.inbox.push(event);
+            }
         }
     }
 
@@ -193,7 +202,7 @@ impl<R: Connect> Task<R> {
         match opened {
             Ok(socket) => {
                 let out = VecDeque::new();
-                let open = Open { conn, socket, out, dirty: false, said: None, close_by: None };
+                let open = Open { conn, socket, out, dirty: false, close_by: None };
                 self.open = Some(open);
                 self.input(Input::Opened { conn });
             }
@@ -205,7 +214,9 @@ impl<R: Connect> Task<R> {
     fn poll_token(&mut self, cx: &mut Context<'_>) -> bool {
         let Some((request, finding)) = &mut self.finding else { return false };
         let request = *request;
-        let Poll::Ready(found) = finding.as_mut().poll(cx) else { return false };
+        // Where the application panics there is no token; it is asked again later.
+        let polled = catch_unwind(AssertUnwindSafe(|| finding.as_mut().poll(cx)));
+        let Poll::Ready(found) = polled.unwrap_or(Poll::Ready(Err(()))) else { return false };
         self.finding = None;
         let token = match found {
             Ok(None) => Ok(None),
@@ -233,26 +244,20 @@ impl<R: Connect> Task<R> {
                     self.input(Input::Text { conn, text: Text::from(String::from(text.as_str())) });
                 }
                 Some(Ok(Message::Close(frame))) => {
-                    open.said = Some(match frame {
+                    // The answer goes as far as the system takes it at once; a server that keeps
+                    // the connection open does not keep the client from knowing.
+                    let _ = Pin::new(&mut open.socket).poll_flush(cx);
+                    let (code, reason) = match frame {
                         Some(frame) => {
-                            let code = CloseCode(u16::from(frame.code));
-                            (code, frame.reason.as_str().into())
+                            (CloseCode(u16::from(frame.code)), frame.reason.as_str().into())
                         }
                         None => (CloseCode(1005), "".into()),
-                    });
+                    };
+                    self.gone(conn, code, reason);
                 }
                 Some(Ok(_)) => self.input(Input::Alive { conn }),
-                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
-                    let said = open.said.take();
-                    let (code, reason) = said.unwrap_or((CUT, "".into()));
-                    self.gone(conn, code, reason);
-                }
-                Some(Err(error)) => {
-                    let said = open.said.take();
-                    let cut = || (CUT, error.to_string().into());
-                    let (code, reason) = said.unwrap_or_else(cut);
-                    self.gone(conn, code, reason);
-                }
+                Some(Err(error)) => self.gone(conn, CUT, error.to_string().into()),
+                None => self.gone(conn, CUT, "".into()),
             }
         }
         true
@@ -260,11 +265,25 @@ impl<R: Connect> Task<R> {
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
         let mut some = false;
-        while let Poll::Ready(Some(id)) = self.cancels.as_mut().poll_next(cx) {
-            if self.waiting.remove(&id).is_some() {
-                self.input(Input::Cancel { id });
-                some = true;
+        // These are heard however much waits to be written.
+        loop {
+            match self.urgent.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Urgent::Cancel(id))) => {
+                    if self.waiting.remove(&id).is_some() {
+                        self.input(Input::Cancel { id });
+                    }
+                }
+                Poll::Ready(Some(Urgent::Close(id, reply))) => {
+                    self.waiting.insert(id, reply);
+                    self.input(Input::Operation { id, operation: Operation::Close });
+                }
+                Poll::Ready(None) if !self.abandoned => {
+                    self.abandoned = true;
+                    self.input(Input::Operation { id: GOODBYE, operation: Operation::Close });
+                }
+                Poll::Ready(None) | Poll::Pending => break,
             }
+            some = true;
         }
         while self.open.as_ref().is_none_or(|open| open.out.len() < OUTBOX) {
             match self.requests.as_mut().poll_next(cx) {
@@ -279,11 +298,6 @@ impl<R: Connect> Task<R> {
                 Poll::Ready(Some(Request::Look(look))) => {
                     some = true;
                     look(&self.machine);
-                }
-                Poll::Ready(None) if !self.abandoned => {
-                    self.abandoned = true;
-                    some = true;
-                    self.input(Input::Operation { id: GOODBYE, operation: Operation::Close });
                 }
                 Poll::Ready(None) | Poll::Pending => break,
             }
@@ -347,17 +361,8 @@ impl<R: Connect> Task<R> {
                 break error;
             }
         };
-        if matches!(result, Error::ConnectionClosed | Error::AlreadyClosed)
-            || matches!(&result, Error::Protocol(_)) && open.said.is_some()
-        {
-            // What the server has said stands to be read.
-            open.out.clear();
-            open.dirty = false;
-            return true;
-        }
-        let (conn, said) = (open.conn, open.said.take());
-        let (code, reason) = said.unwrap_or((CUT, result.to_string().into()));
-        self.gone(conn, code, reason);
+        let conn = open.conn;
+        self.gone(conn, CUT, result.to_string().into());
         true
     }
 }

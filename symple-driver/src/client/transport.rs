@@ -72,6 +72,11 @@ impl Target {
         if host.is_empty() {
             return Err("it names no server".into());
         }
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+        if has_port && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err("its port is none".into());
+        }
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
         let config = WebSocketConfig::default();
         Ok((Self { request, host, port, tls: None, config }, encrypted))
@@ -118,7 +123,18 @@ mod tests {
             let (target, tls) = Target::new(url).unwrap();
             assert_eq!((&*target.host, target.port, tls), (host, port, encrypted), "{url}");
         }
-        for url in ["", "localhost:4500", "http://localhost", "ws://", "ws:///path", "/ws"] {
+        for url in [
+            "ws://a:",
+            "ws://a:65536",
+            "ws://a:0",
+            "ws://[::1]:",
+            "",
+            "localhost:4500",
+            "http://localhost",
+            "ws://",
+            "ws:///path",
+            "/ws",
+        ] {
             assert!(Target::new(url).is_err(), "{url}");
         }
     }

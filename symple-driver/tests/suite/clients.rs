@@ -264,6 +264,7 @@ fn set_up_wrongly() {
             (Client::builder(good).user("a").token(""), "the token"),
             (Client::builder(good).user("a").header("a b", "c"), "a b is no header"),
             (Client::builder(good).user("a").header("X-A", "b\nc"), "X-A is no header"),
+            (Client::builder(good).user("a").header("Host", "b"), "Host is no header"),
         ] {
             let error = start(builder);
             assert!(error.contains(expected) && !error.contains('\n'), "{error:?}");
@@ -342,5 +343,85 @@ fn a_message_that_is_too_large() {
         alice.send(Outgoing::message(large.as_str()).to("lobby")).await.unwrap();
         until(&mut events, |event| matches!(event, Event::Disconnected { .. })).await;
         until(&mut events, |event| matches!(event, Event::Online { .. })).await;
+    });
+}
+
+/// A server that says this after the upgrade, and then does nothing until the test is over.
+fn open_impostor(says: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        while let Ok((socket, _)) = listener.accept() {
+            let mut socket = tungstenite::accept(socket).unwrap();
+            let _auth = socket.read();
+            let _ = socket.get_mut().write_all(&says);
+            open.push(socket);
+        }
+    });
+    address
+}
+
+/// R-A12: what a close frame says counts at once, also where the server leaves the rest open.
+#[test]
+fn a_close_frame_without_an_end() {
+    let mut says = vec![0x88, 6];
+    says.extend(4409_u16.to_be_bytes());
+    says.extend(b"Gone");
+    let address = open_impostor(says);
+    block_on(async {
+        let started = builder(url(address), "alice").connect().await;
+        let Err(ClientStartError::Connect(ClientError::Operation(OperationError::Closed(end)))) =
+            started
+        else {
+            panic!("{started:?}")
+        };
+        assert!(matches!(end, End::Code { code, .. } if code.0 == 4409), "{end}");
+    });
+}
+
+/// Whatever waits to be written, and whoever does not read it: a client that is told to close does.
+#[test]
+fn a_server_that_does_not_read() {
+    let welcome = br#"{"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","id":"7gf","name":"alice","online":true},"rooms":["alice"]}"#;
+    let mut says = vec![0x81, 126];
+    says.extend(u16::try_from(welcome.len()).unwrap().to_be_bytes());
+    says.extend(welcome);
+    let address = open_impostor(says);
+    block_on(async {
+        let soon = |config: &mut symple_engine::client::Config| {
+            config.limits.close_timeout = Duration::from_millis(50);
+        };
+        let (client, mut events) =
+            builder(url(address), "alice").configure(soon).connect().await.unwrap();
+        let text = "x".repeat(1_000_000);
+        let floods: Vec<_> = (0..100)
+            .map(|_| Box::pin(client.send(Outgoing::message(text.as_str()).to("bob"))))
+            .collect();
+        let closing = async { client.close().await.unwrap() };
+        let flooding = async {
+            for flood in floods {
+                let _ = flood.await;
+            }
+        };
+        futures_join(closing, flooding).await;
+        while events.next().await.is_some() {}
+    });
+}
+
+/// A function that panics when it is asked for a token has none to give.
+#[test]
+fn a_token_function_that_panics() {
+    let server = start(|_| {});
+    block_on(async {
+        let asked = AtomicUsize::new(0);
+        let started = builder(url(server.local_address()), "alice").token_with(move |_| {
+            let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                assert!(!first, "the first time it panics");
+                Ok::<_, ()>(None)
+            }
+        });
+        assert_eq!(started.connect().await.unwrap().0.status().await, Ok(Status::Online));
     });
 }
