@@ -39,6 +39,8 @@ pub(crate) fn command() -> Command {
         )
         .subcommand(crate::session::command())
         .subcommand(crate::emit::command())
+        .subcommand(crate::listen::command())
+        .subcommand(crate::send::command())
         .subcommand(crate::bench::command())
 }
 

@@ -4,11 +4,14 @@
 
 mod bench;
 mod check_config;
+mod client;
 mod command_line;
 mod emit;
 mod input;
+mod listen;
 mod logging;
 mod runtime;
+mod send;
 mod serve;
 mod session;
 mod settings;
@@ -97,6 +100,8 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
             .and_then(|(settings, source)| check_config::run(&settings, &source)),
         Some(("session", flags)) => session::run(flags),
         Some(("emit", flags)) => emit::run(flags),
+        Some(("listen", flags)) => listen::run(flags),
+        Some(("send", flags)) => send::run(flags),
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "cli/client.rs"]
+mod client;
 #[path = "cli/dot_env.rs"]
 mod dot_env;
 #[path = "cli/output.rs"]

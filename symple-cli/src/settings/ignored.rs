@@ -48,8 +48,11 @@ pub(super) fn unknown(
     lines
 }
 
+/// Variables of the commands that are clients.
+const OF_CLIENTS: [&str; 1] = ["SYMPLE_TOKEN"];
+
 fn known() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().flat_map(|setting| setting.env).copied()
+    SETTINGS.iter().flat_map(|setting| setting.env).copied().chain(OF_CLIENTS)
 }
 
 /// The variable of a setting that a name resembles most.
