@@ -176,7 +176,8 @@ mod tests {
         for _ in 0..10 {
             inbox.push(Event::Shutdown);
         }
-        assert_eq!((inbox.waiting().events.len(), inbox.waiting().dropped), (3, 7));
+        let kept = inbox.waiting().events.len();
+        assert_eq!((kept, inbox.waiting().dropped), (3, 7));
         drop(ClientEvents(Arc::clone(&inbox)));
         inbox.push(Event::Shutdown);
         assert_eq!(inbox.waiting().events.len(), 0);
