@@ -1,15 +1,15 @@
 //! Redis Sentinel: who is asked which server is the master now.
 
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
-    ProtocolVersion, Value, cmd,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion, Value, cmd,
 };
 
 use super::{
     RedisError,
     address::{host_and_port, url_of},
     first::first,
-    role, url,
+    role,
+    url::{self, Servers},
 };
 
 /// The port of a sentinel whose URL names none.
@@ -36,22 +36,16 @@ impl Sentinels {
     }
 
     fn read(scheme: &str, rest: &str) -> Result<Self, String> {
-        if rest.contains('#') {
-            return Err("there must be no #; in a password it is written %23".into());
-        }
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, hosts) = match authority.rsplit_once('@') {
-            Some((credentials, hosts)) => (Some(credentials), hosts),
-            None => (None, authority),
-        };
-        let (service, database) = path.split_once('/').unwrap_or((path, ""));
+        let servers = Servers::split(scheme, rest)?;
+        let (service, database) = servers.path.split_once('/').unwrap_or((servers.path, ""));
         if service.is_empty() {
             return Err("the service is missing".into());
         }
         url::database(database)?;
         let (mut username, mut password) = ("", None);
-        for (name, value) in url::parameters(query, &["sentinel_username", "sentinel_password"])? {
+        for (name, value) in
+            url::parameters(servers.query, &["sentinel_username", "sentinel_password"])?
+        {
             match name {
                 "sentinel_username" => username = value,
                 _ => password = Some(value),
@@ -61,32 +55,13 @@ impl Sentinels {
             return Err("sentinel_password is missing".into());
         }
         let own = password.map(|password| format!("{username}:{password}"));
-        // The redis crate reads each part as a URL of its own.
-        let read = |credentials: Option<&str>, host: &str, database: &str| {
-            let at = if credentials.is_some() { "@" } else { "" };
-            let url = format!("{scheme}://{}{at}{host}/{database}", credentials.unwrap_or(""));
-            let info = url.into_connection_info();
-            info.map_err(|_| String::from("one of its parts cannot be read"))
+        // The greeting of that version is asked for first, and answered before all else.
+        let greet = |info: ConnectionInfo| {
+            let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+            info.set_redis_settings(settings.set_skip_set_lib_name())
         };
-        let each = hosts.split(',').map(|host| {
-            // Those of IPv6 stand in brackets.
-            let (name, port) = match host.rsplit_once(':') {
-                Some((name, port)) if !port.contains(']') => (name, port),
-                _ => (host, ""),
-            };
-            let host = match port {
-                "" => format!("{name}:{PORT}"),
-                port => format!("{name}:{port}"),
-            };
-            // The greeting of that version is asked for first, and answered before all else.
-            read(own.as_deref(), &host, "").map(|info| {
-                let settings = info.redis_settings().clone();
-                let settings = settings.set_protocol(ProtocolVersion::RESP3);
-                info.set_redis_settings(settings.set_skip_set_lib_name())
-            })
-        });
-        let each = each.collect::<Result<Vec<_>, _>>()?;
-        let master = read(credentials, "master", database)?;
+        let each = servers.each(own.as_deref(), PORT)?.into_iter().map(greet).collect();
+        let master = servers.connect_to(servers.credentials, "master", database)?;
         Ok(Self { each, service: service.into(), master })
     }
 

@@ -10,16 +10,14 @@
 
 use std::fmt;
 
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Value,
-    cmd,
-};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Value, cmd};
 
 use super::{
     RedisError,
     address::{host_and_port, url_of},
     first::first,
-    role, url,
+    role,
+    url::{self, Servers},
 };
 
 /// The port of a server whose URL names none.
@@ -65,31 +63,13 @@ impl Slot {
     }
 
     fn read(scheme: &str, rest: &str) -> Result<Self, String> {
-        if rest.contains('#') {
-            return Err("there must be no #; in a password it is written %23".into());
-        }
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let servers = Servers::split(scheme, rest)?;
         // No parameters are known; what is there may be the rest of a password.
-        url::parameters(query, &[])?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !matches!(path, "" | "0") {
+        url::parameters(servers.query, &[])?;
+        if !matches!(servers.path, "" | "0") {
             return Err("a Redis Cluster has no databases".into());
         }
-        let (credentials, hosts) = match authority.rsplit_once('@') {
-            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
-            None => (String::new(), authority),
-        };
-        let each = hosts.split(',').map(|host| {
-            // Those of IPv6 stand in brackets.
-            let (name, port) = match host.rsplit_once(':') {
-                Some((name, port)) if !port.contains(']') => (name, port),
-                _ => (host, ""),
-            };
-            let port = if port.is_empty() { PORT.to_string() } else { port.into() };
-            let info = format!("{scheme}://{credentials}{name}:{port}").into_connection_info();
-            info.map_err(|_| String::from("one of its parts cannot be read"))
-        });
-        Ok(Self { each: each.collect::<Result<_, _>>()? })
+        Ok(Self { each: servers.each(servers.credentials, PORT)? })
     }
 
     /// As a URL without user name and password.

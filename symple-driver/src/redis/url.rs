@@ -1,6 +1,6 @@
 //! What may stand in a URL beside the address.
 
-use ::redis::parse_redis_url;
+use ::redis::{ConnectionInfo, IntoConnectionInfo as _, parse_redis_url};
 
 /// The parameters behind the `?` of a URL, as they are written. Those that nobody knows are
 /// refused: who wrote them relies on them.
@@ -31,6 +31,62 @@ pub(super) fn parameters<'a>(
         found.push((name, value));
     }
     Ok(found)
+}
+
+/// A URL that names several servers, in its parts behind the scheme.
+pub(super) struct Servers<'a> {
+    scheme: &'a str,
+    /// The user name and the password in front of the servers, as they are written.
+    pub(super) credentials: Option<&'a str>,
+    hosts: &'a str,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+}
+
+impl<'a> Servers<'a> {
+    /// Takes apart what stands behind `redis…://` or `rediss…://`.
+    pub(super) fn split(scheme: &'a str, rest: &'a str) -> Result<Self, String> {
+        if rest.contains('#') {
+            return Err("there must be no #; in a password it is written %23".into());
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((credentials, hosts)) => (Some(credentials), hosts),
+            None => (None, authority),
+        };
+        Ok(Self { scheme, credentials, hosts, path, query })
+    }
+
+    /// How to connect to each of them, with these credentials, and this port where none is named.
+    pub(super) fn each(
+        &self,
+        credentials: Option<&str>,
+        port: u16,
+    ) -> Result<Vec<ConnectionInfo>, String> {
+        let each = self.hosts.split(',').map(|host| {
+            // Those of IPv6 stand in brackets.
+            let (name, named) = match host.rsplit_once(':') {
+                Some((name, named)) if !named.contains(']') => (name, named),
+                _ => (host, ""),
+            };
+            let port = if named.is_empty() { port.to_string() } else { named.into() };
+            self.connect_to(credentials, &format!("{name}:{port}"), "")
+        });
+        each.collect()
+    }
+
+    /// How to connect to one server: the redis crate reads each as a URL of its own.
+    pub(super) fn connect_to(
+        &self,
+        credentials: Option<&str>,
+        host: &str,
+        database: &str,
+    ) -> Result<ConnectionInfo, String> {
+        let (credentials, at) = credentials.map_or(("", ""), |credentials| (credentials, "@"));
+        let url = format!("{}://{credentials}{at}{host}/{database}", self.scheme);
+        url.into_connection_info().map_err(|_| "one of its parts cannot be read".into())
+    }
 }
 
 /// The database that a URL names.
