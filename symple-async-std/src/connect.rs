@@ -5,7 +5,7 @@ use std::{future::Future, io, net::TcpStream};
 use async_io::Async;
 use async_std::net::ToSocketAddrs as _;
 use async_tungstenite::{WebSocketStream, client_async_with_config};
-use futures_rustls::{TlsConnector, pki_types::ServerName};
+use futures_rustls::TlsConnector;
 use futures_util::{AsyncRead, AsyncWrite};
 use symple_driver::transport::{Connect, Target, failure, io_failure};
 use symple_engine::client::ConnectFailure;
@@ -45,9 +45,7 @@ impl Connect for AsyncStd {
             let socket = reached.map_err(|error| io_failure(&error))?;
             let stream: Box<dyn Bytes> = match target.tls {
                 None => Box::new(socket),
-                Some(config) => {
-                    let name = ServerName::try_from(target.host)
-                        .map_err(|error| io_failure(&io::Error::other(error)))?;
+                Some((config, name)) => {
                     let connecting = TlsConnector::from(config).connect(name, socket).await;
                     Box::new(connecting.map_err(|error| io_failure(&error))?)
                 }

@@ -1,6 +1,6 @@
 //! How a client opens a WebSocket on tokio.
 
-use std::{future::Future, io};
+use std::future::Future;
 
 use symple_driver::transport::{Connect, Target, failure, io_failure};
 use symple_engine::client::ConnectFailure;
@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::Tokio;
@@ -32,9 +32,7 @@ impl Connect for Tokio {
             socket.set_nodelay(true).map_err(|error| io_failure(&error))?;
             let stream: Box<dyn Bytes> = match target.tls {
                 None => Box::new(socket),
-                Some(config) => {
-                    let name = ServerName::try_from(target.host)
-                        .map_err(|error| io_failure(&io::Error::other(error)))?;
+                Some((config, name)) => {
                     let connecting = TlsConnector::from(config).connect(name, socket).await;
                     Box::new(connecting.map_err(|error| io_failure(&error))?)
                 }

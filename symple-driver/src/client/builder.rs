@@ -205,7 +205,7 @@ impl<R: Connect> ClientBuilder<R> {
     /// the runtime.
     pub fn start(mut self) -> Result<(Client<R>, ClientEvents), ClientStartError> {
         let url = std::mem::take(&mut self.url);
-        let (mut target, encrypted) = match Target::new(&url) {
+        let (mut target, name) = match Target::new(&url) {
             Ok(read) => read,
             Err(problem) => return Err(ClientStartError::Url { url, problem }),
         };
@@ -225,11 +225,9 @@ impl<R: Connect> ClientBuilder<R> {
         target.config.read_buffer_size = READ;
         target.config.max_message_size = Some(self.max_message);
         target.config.max_frame_size = Some(self.max_message);
-        if encrypted {
-            target.tls = Some(match self.tls.take() {
-                Some(config) => config,
-                None => trust_the_system()?,
-            });
+        if let Some(name) = name {
+            let config = self.tls.take().map_or_else(trust_the_system, Ok)?;
+            target.tls = Some((config, name));
         }
         let mut config = Config::new(UserName::new(self.user.as_str())?);
         config.name = self.name.take();

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use futures_core::Stream;
 use futures_sink::Sink;
 use http::header::RETRY_AFTER;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, pki_types::ServerName};
 use symple_engine::client::ConnectFailure;
 use tungstenite::{Error, Message, client::IntoClientRequest as _, protocol::WebSocketConfig};
 
@@ -49,8 +49,9 @@ pub struct Target {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// How to encrypt; not at all without it.
-    pub tls: Option<Arc<ClientConfig>>,
+    /// How to encrypt, and the name that the server's certificate must have; not at all without
+    /// it.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// The limits of messages.
     pub config: WebSocketConfig,
 }
@@ -59,8 +60,9 @@ pub struct Target {
 pub(super) type UrlProblem = String;
 
 impl Target {
-    /// Reads a URL such as `wss://example.org/ws`.
-    pub(super) fn new(url: &str) -> Result<(Self, bool), UrlProblem> {
+    /// Reads a URL such as `wss://example.org/ws`, and says by which name the server must prove
+    /// itself, if it must.
+    pub(super) fn new(url: &str) -> Result<(Self, Option<ServerName<'static>>), UrlProblem> {
         let request = url.into_client_request().map_err(|error| error.to_string())?;
         let uri = request.uri();
         let encrypted = match uri.scheme_str() {
@@ -79,7 +81,9 @@ impl Target {
         }
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
         let config = WebSocketConfig::default();
-        Ok((Self { request, host, port, tls: None, config }, encrypted))
+        let name = encrypted.then(|| ServerName::try_from(host.clone())).transpose();
+        let name = name.map_err(|_| "its server has a name that no certificate can have")?;
+        Ok((Self { request, host, port, tls: None, config }, name))
     }
 }
 
@@ -120,7 +124,8 @@ mod tests {
             ("ws://[::1]:4500/ws?a=b", "::1", 4500, false),
             ("wss://example.org/ws", "example.org", 443, true),
         ] {
-            let (target, tls) = Target::new(url).unwrap();
+            let (target, name) = Target::new(url).unwrap();
+            let tls = name.is_some();
             assert_eq!((&*target.host, target.port, tls), (host, port, encrypted), "{url}");
         }
         for url in [
