@@ -6,7 +6,7 @@ use symple_proto::{Fields, RawJson};
 
 use crate::{
     Failure, block_on,
-    input::{print, read_input},
+    input::{content_arguments, print, read_content, read_input},
     read_redis,
     settings::flags::{PRECEDENCE, redis_settings},
 };
@@ -28,15 +28,7 @@ pub(crate) fn command() -> Command {
         )
         .arg(text("from", "FROM", "Who sends it; relayed as it is written"))
         .arg(text("name", "NAME", "The name of an event"))
-        .arg(text("data", "JSON", "What it says; - reads it from standard input"))
-        .arg(
-            text("text", "TEXT", "What it says, as a text; - reads it from standard input")
-                .conflicts_with("data"),
-        )
-        .arg(
-            text("frame", "JSON", "The frame as it is, to included; - reads it from standard input")
-                .conflicts_with_all(["to", "from", "name", "data", "text"]),
-        )
+        .args(content_arguments(&["to", "from", "name"]))
         .args(redis_settings())
         .after_help(PRECEDENCE)
 }
@@ -69,14 +61,8 @@ fn frame(flags: &ArgMatches) -> Result<String, Failure> {
             frame.set(name, value);
         }
     }
-    if let Some(data) = text("data") {
-        let data = read_input(data)?;
-        let data = RawJson::parse(data.trim())
-            .map_err(|error| Failure::usage(format!("the data is no JSON: {error}")))?;
+    if let Some(data) = read_content(flags)? {
         frame.set("data", data);
-    } else if let Some(said) = text("text") {
-        let said = read_input(said)?;
-        frame.set("data", said.trim_end_matches(['\r', '\n']));
     }
     Ok(frame.to_json())
 }

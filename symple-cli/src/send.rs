@@ -2,12 +2,12 @@
 
 use clap::{Arg, ArgMatches, Command};
 use symple_engine::client::Outgoing;
-use symple_proto::RawJson;
+use symple_proto::RoutedType;
 
 use crate::{
     Failure, block_on,
     client::{SHOWN, arguments, builder, failure},
-    input::{print, read_input},
+    input::{content_arguments, print, read_content, read_input},
     text::one_line,
 };
 
@@ -30,15 +30,7 @@ pub(crate) fn command() -> Command {
                 .default_value("message"),
         )
         .arg(text("event", "NAME", "The name of an event").required_if_eq("type", "event"))
-        .arg(text("data", "JSON", "What it says; - reads it from standard input"))
-        .arg(
-            text("text", "TEXT", "What it says, as a text; - reads it from standard input")
-                .conflicts_with("data"),
-        )
-        .arg(
-            text("frame", "JSON", "The frame as it is; - reads it from standard input")
-                .conflicts_with_all(["to", "event", "data", "text"]),
-        )
+        .args(content_arguments(&["to", "event"]))
         .arg(
             Arg::new("request")
                 .long("request")
@@ -79,19 +71,13 @@ fn frame(flags: &ArgMatches) -> Result<Outgoing, Failure> {
     if let Some(frame) = text("frame") {
         return Outgoing::from_json(read_input(frame)?.trim()).map_err(Failure::usage);
     }
-    let mut frame = match text("event") {
-        Some(name) => Outgoing::event(name),
-        None => Outgoing::message(RawJson::parse("null").map_err(Failure::crash)?),
+    let event = text("event");
+    let mut frame = event.map_or_else(|| Outgoing::new(RoutedType::Message), Outgoing::event);
+    frame = match read_content(flags)? {
+        Some(data) => frame.data(data),
+        None if event.is_none() => frame.data(read_input("-")?.trim_end_matches(['\r', '\n'])),
+        None => frame,
     };
-    if let Some(data) = text("data") {
-        let data = read_input(data)?;
-        let data = RawJson::parse(data.trim())
-            .map_err(|error| Failure::usage(format!("the data is no JSON: {error}")))?;
-        frame = frame.data(data);
-    } else {
-        let said = read_input(text("text").unwrap_or("-"))?;
-        frame = frame.data(said.trim_end_matches(['\r', '\n']));
-    }
     if let Some(to) = text("to") {
         frame = frame.to(to);
     }
