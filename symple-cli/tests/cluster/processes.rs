@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -10,24 +10,18 @@ use std::{
 };
 
 use missing::is_installed;
+use started::{REDIS_LISTENS, says};
 
 #[path = "../../../symple-driver/tests/suite/redis/missing.rs"]
 mod missing;
+#[path = "../../../symple-driver/tests/suite/redis/started.rs"]
+mod started;
 
 /// Longer than anything takes; not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until a process listens. There is no event for that in another process.
-fn await_listener(port: u16) {
-    let until = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < until, "nobody listens on {port}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -135,18 +129,18 @@ impl Redis {
         let configuration =
             format!("port {port}\nbind 127.0.0.1\ndir {}\n{configuration}\n", folder.display());
         std::fs::write(folder.join("redis.conf"), configuration).unwrap();
-        let child = Self::spawn(kind, port, &folder);
+        let child = Self::spawn(kind, &folder);
         Some(Self { kind, child, port, folder })
     }
 
-    fn spawn(kind: Kind, port: u16, folder: &Path) -> Child {
+    fn spawn(kind: Kind, folder: &Path) -> Child {
         let mut command = Command::new("redis-server");
         command.arg(folder.join("redis.conf"));
         if let Kind::Sentinel = kind {
             command.arg("--sentinel");
         }
-        let child = command.stdout(Stdio::null()).spawn().unwrap();
-        await_listener(port);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        assert!(says(child.stdout.take().unwrap(), REDIS_LISTENS), "Redis has ended");
         child
     }
 
@@ -164,7 +158,7 @@ impl Redis {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.child = Self::spawn(self.kind, self.port, &self.folder);
+        self.child = Self::spawn(self.kind, &self.folder);
     }
 }
 
@@ -293,16 +287,20 @@ impl Nginx {
         }
         let configuration =
             configuration.replace("listen 127.0.0.1:4500;", &format!("listen 127.0.0.1:{port};"));
+        // It says then that it has begun.
+        let configuration =
+            configuration.replace("error_log stderr warn;", "error_log stderr notice;");
         let file = folder.join("nginx.conf");
         std::fs::write(&file, configuration).unwrap();
-        let child = Command::new("nginx")
+        let mut child = Command::new("nginx")
             .args(["-g", "daemon off;", "-p"])
             .arg(&folder)
             .arg("-c")
             .arg(&file)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        await_listener(port);
+        assert!(says(child.stderr.take().unwrap(), &["start worker process"]), "nginx has ended");
         Some(Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) })
     }
 }

@@ -3,17 +3,16 @@
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 #[path = "missing.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod missing;
+#[path = "started.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod started;
 
 use redis::{Client, Connection, ConnectionLike as _, FromRedisValue};
-
-/// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Redis server that ends with this value.
 pub(crate) struct Redis {
@@ -70,27 +69,12 @@ impl Redis {
         let child = Command::new("redis-server")
             .args(&self.arguments)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let child = self.child.insert(child);
-        let until = Instant::now() + PATIENCE;
-        let client = Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        loop {
-            if child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            match client.get_connection() {
-                Ok(_) => return true,
-                // It wants a password.
-                Err(error) if error.code() == Some("NOAUTH") => return true,
-                Err(_) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
+        started::says(child.stdout.take().unwrap(), started::REDIS_LISTENS)
     }
 
     /// Ends it, as if the machine were gone.
