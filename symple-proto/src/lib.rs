@@ -71,7 +71,7 @@ pub use name::{
     MAX_ID_LEN, MAX_NAME_LEN, NameError, PeerId, RoomName, UserName, check_id, check_room,
     check_user,
 };
-pub use record::{PublicRecord, RecordError, ToldRecord, display_name};
+pub use record::{PublicRecord, RecordError, ToldRecord};
 pub use session::{PRIVATE_MEMBER, SessionError, SessionRecord, Token};
 pub use status::{CloseCode, Status};
 pub use view::{FrameType, FrameView, RoutedType, TypeError};

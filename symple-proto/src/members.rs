@@ -1,7 +1,7 @@
 //! The members of a peer, made in one pass from what was written.
 
 use alloc::{string::String, vec::Vec};
-use core::ops::Range;
+use core::{fmt, ops::Range};
 
 use crate::{
     fields::Fields,
@@ -34,7 +34,9 @@ pub(crate) const ROOMS: usize = 7;
 /// They are kept as one JSON text, of which most is copied at once wherever they go. There is no
 /// `type`, `token`, `rooms` or `__proto__` among them (R-A8). A `name` is a string, empty where it
 /// was none (R-A1). `id`, `online` and `host` only have a place: the values are the server's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` and `==` are of that text: the seed is nobody's to see.
+#[derive(Clone)]
 pub struct PeerMembers {
     /// An object without space between its members.
     text: String,
@@ -54,6 +56,20 @@ struct Place {
 /// Where in a peer that was written out the values stand of `id`, `user`, `online` and `name`.
 pub(crate) type ValuesAt = [usize; 4];
 
+impl fmt::Debug for PeerMembers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerMembers").field(&self.text).finish()
+    }
+}
+
+impl PartialEq for PeerMembers {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PeerMembers {}
+
 impl PeerMembers {
     /// No members. Names are told apart by hashes; whoever may choose them must not know the seed.
     #[must_use]
@@ -61,21 +77,27 @@ impl PeerMembers {
         Self { text: String::from("{}"), at: [None; KEPT], seed }
     }
 
-    /// Lays the members of `over` over these, as `Object.assign` does.
+    /// Lays the members of `over` over these, as `Object.assign` does. More than 64 MiB are not
+    /// taken: no record is so large.
     pub fn merge(&mut self, over: &Fields) {
         if over.is_empty() {
             return;
         }
         let mut both = core::mem::take(&mut self.text);
-        if both.len() > "{}".len() {
-            both.pop();
+        let members = both.len() - 1;
+        both.truncate(members);
+        if both.len() > "{".len() {
             both.push(',');
-            let at = both.len();
-            over.push_json(&mut both);
-            both.remove(at);
-        } else {
-            both.clear();
-            over.push_json(&mut both);
+        }
+        // With the bracket that is there already.
+        let at = both.len();
+        over.push_json(&mut both);
+        both.remove(at);
+        if both.len() > MAX_TEXT {
+            both.truncate(members);
+            both.push('}');
+            self.text = both;
+            return;
         }
         *self = Self::of(Object::checked(&both), self.seed, |_| true);
     }
@@ -491,7 +513,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{PublicRecord, RawJson, display_name};
+    use crate::{PublicRecord, RawJson, json::Kind, record::name_text};
 
     fn object(text: &str) -> Object<'_> {
         Json::parse(text, 128).unwrap().as_object().unwrap()
@@ -522,6 +544,10 @@ mod tests {
         peer
     }
 
+    fn display_name(value: Json<'_>) -> Option<RawJson> {
+        name_text(value).map(|text| RawJson::from(Json::checked(&text, Kind::String)))
+    }
+
     fn without_hidden(fields: &Fields) -> Fields {
         let mut fields = fields.clone();
         fields.retain(|name| name != "a" && name != "host");
@@ -547,6 +573,20 @@ mod tests {
             assert_eq!(peer(&PeerMembers::from(&fields), None), expected, "{written}");
             assert_eq!(slowly(&fields, None).to_json(), expected, "{written}");
         }
+    }
+
+    /// What would be too long to be looked through is not taken, and the rest stays.
+    #[test]
+    fn more_than_is_taken() {
+        let mut members = PeerMembers::new(7);
+        members.merge(&Fields::default().with("a", true));
+        let before = members.clone();
+        let long = "x".repeat(MAX_TEXT);
+        members.merge(&Fields::default().with("b", long.as_str()));
+        assert!(members == before);
+        members.merge(&Fields::default().with("b", false));
+        assert_eq!(members.text, r#"{"a":true,"b":false}"#);
+        assert_eq!(format!("{members:?}"), r#"PeerMembers("{\"a\":true,\"b\":false}")"#);
     }
 
     /// Names whose hashes are alike are told apart, too: whoever knew the seed could choose them.

@@ -5,7 +5,7 @@ use alloc::{borrow::Cow, boxed::Box, string::String};
 use thiserror::Error;
 
 use crate::{
-    json::{Entry, Json, Kind, Names, Object, RawJson, Secrets, Spelling, push_string, quote},
+    json::{Entry, Json, Kind, Names, Object, Secrets, Spelling, push_string, quote},
     members::{PeerMembers, Writer},
 };
 
@@ -66,8 +66,7 @@ pub enum RecordError {
 pub struct ToldRecord {
     /// The `data` as it is relayed: `id`, `user` and `online` are the server's, in their places or
     /// at the end, each once; `token`, `rooms`, `host` and `__proto__` are gone; a `name` is one
-    /// that [`display_name`](crate::display_name) takes; every other member is as the peer wrote
-    /// it.
+    /// that may be shown (R-A1); every other member is as the peer wrote it.
     pub relayed: String,
     /// The record as it is stored, and told by the server: the same without secrets.
     pub record: PublicRecord,
@@ -244,7 +243,8 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         match name {
-            None if self.has_room(entry.value.end - entry.key.start) => {
+            // White space around the colon is not written.
+            None if self.has_room(entry.key.len() + 1 + entry.value.len()) => {
                 self.writer.member(entry.key.clone(), entry.value.clone());
             }
             Some(ID) => self.add_id(),
@@ -313,15 +313,9 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// What is shown as a peer's name where somebody has written this value (R-A1): a string is taken
-/// as it is, a number or a boolean as its JSON text; nothing else, and no empty string, is a name.
-/// The user is shown then.
-#[must_use]
-pub fn display_name(value: Json<'_>) -> Option<RawJson> {
-    name_text(value).map(|text| RawJson::from(Json::checked(&text, Kind::String)))
-}
-
-/// The name as a JSON string.
+/// What is shown as a peer's name where somebody has written this value (R-A1), as a JSON string: a
+/// string is taken as it is, a number or a boolean as its JSON text; nothing else, and no empty
+/// string, is a name. The user is shown then.
 pub(crate) fn name_text(value: Json<'_>) -> Option<Cow<'_, str>> {
     match value.kind() {
         Kind::String => (value.text().len() > 2).then_some(Cow::Borrowed(value.text())),

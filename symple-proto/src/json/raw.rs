@@ -132,12 +132,6 @@ impl<'a> Member<'a> {
         decode_to(self.key, buffer).ok()?;
         Some(buffer)
     }
-
-    /// The key as written, with its quotes.
-    #[must_use]
-    pub fn quoted_key(&self) -> &'a str {
-        self.key
-    }
 }
 
 impl<'a> Object<'a> {
