@@ -233,6 +233,9 @@ impl RedisSettings {
             redis.prefix = reader.text("redis-prefix").unwrap_or_default();
             redis
         });
+        if let Some(redis) = &redis {
+            reader.read("redis-prefix", |_| redis.check().map_err(|error| error.to_string()))?;
+        }
         let session_user = [("required", false), ("optional", true)];
         let session_user_optional = reader.choice("session-user", &session_user)?;
         Ok(Self { redis, session_ttl, session_user_optional })

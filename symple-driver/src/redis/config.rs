@@ -5,7 +5,13 @@ use std::{fmt, time::Duration};
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use symple_proto::Token;
 
-use super::{RedisError, address::url_of, sentinel::Sentinels, slot::Slot, url};
+use super::{
+    RedisError,
+    address::url_of,
+    sentinel::Sentinels,
+    slot::{self, Slot},
+    url,
+};
 
 /// Where Redis is.
 pub(super) enum Place {
@@ -92,6 +98,17 @@ impl RedisConfig {
         };
         config.place()?;
         Ok(config)
+    }
+
+    /// Sees whether its parts go together.
+    ///
+    /// # Errors
+    /// [`RedisError::Prefix`] if it is a Redis Cluster and the prefix has no hash tag
+    pub fn check(&self) -> Result<(), RedisError> {
+        match self.place()? {
+            Place::Cluster(_) => slot::check_prefix(&self.prefix),
+            _ => Ok(()),
+        }
     }
 
     /// Uses this user name, whatever the URL says.
@@ -241,6 +258,20 @@ mod tests {
             ("redis+sentinel://a/main/5", Some(5)),
         ] {
             assert_eq!(RedisConfig::new(url).unwrap().other_database(), database, "{url}");
+        }
+    }
+
+    /// R-S1: a Redis Cluster needs a prefix that belongs to one slot.
+    #[test]
+    fn parts_that_go_together() {
+        for (url, prefix, good) in [
+            ("redis://a", "symple:", true),
+            ("redis-cluster://a", "{symple}:", true),
+            ("redis-cluster://a", "symple:", false),
+        ] {
+            let mut config = RedisConfig::new(url).unwrap();
+            config.prefix = prefix.into();
+            assert_eq!(config.check().is_ok(), good, "{url} {prefix}");
         }
     }
 
