@@ -11,8 +11,9 @@ use super::RedisConfig;
 
 /// The largest session that is looked at; what is larger is no session (R-A12).
 pub(super) const MAX_SESSION: usize = 1024 * 1024;
-/// How long a claim is remembered, in seconds: longer than nodes take to notice that one is dead.
-const CLAIM_TTL: u64 = 600;
+/// How long a claim is remembered, in seconds: longer than an outage in which nodes cannot ask, and
+/// so ask again afterwards.
+const CLAIM_TTL: u64 = 24 * 60 * 60;
 /// What an operation takes beside its texts.
 const OVERHEAD: usize = 64;
 
