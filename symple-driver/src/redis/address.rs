@@ -1,6 +1,6 @@
 //! Addresses of servers, as they stand in URLs.
 
-use ::redis::ConnectionAddr;
+use ::redis::{ConnectionAddr, ConnectionInfo};
 
 /// A server, as a URL.
 pub(super) fn url_of(address: &ConnectionAddr) -> String {
@@ -9,6 +9,22 @@ pub(super) fn url_of(address: &ConnectionAddr) -> String {
         ConnectionAddr::TcpTls { .. } => format!("rediss://{}", host_and_port(address)),
         _ => format!("redis://{}", host_and_port(address)),
     }
+}
+
+/// Another server, to be connected to in the same way.
+pub(super) fn beside(address: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
+    match address.clone() {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}
+
+/// Several servers, without the scheme.
+pub(super) fn hosts(each: &[ConnectionInfo]) -> String {
+    let each: Vec<_> = each.iter().map(|info| host_and_port(info.addr())).collect();
+    each.join(",")
 }
 
 /// An address of TCP, without its scheme.

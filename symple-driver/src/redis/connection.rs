@@ -11,13 +11,7 @@ use ::redis::{
 };
 use rustls::crypto::{CryptoProvider, ring};
 
-use super::{
-    RedisConfig, RedisError,
-    address::url_of,
-    config::Place,
-    role,
-    slot::{self, Slot},
-};
+use super::{RedisConfig, RedisError, address::url_of, config::Place, role};
 
 /// How many requests may wait in a connection; each may be many commands.
 const REQUESTS: usize = 4;
@@ -39,32 +33,46 @@ async fn open(
     settings: &AsyncConnectionConfig,
     to_ask: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, RedisError> {
+    let opened = find_and_enter(config, settings, to_ask).await;
+    opened.map_err(|error| error.without(&config.secrets()))
+}
+
+async fn find_and_enter(
+    config: &RedisConfig,
+    settings: &AsyncConnectionConfig,
+    to_ask: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
     provide_tls();
+    config.check()?;
     let info = match config.place()? {
         Place::Server(info) => info,
         Place::Cluster(slot) => {
-            slot::check_prefix(&config.prefix)?;
-            let each = slot.each.iter().map(|info| alone(config.complete(info.clone()))).collect();
-            let found = Slot::find_master(each, &config.session_prefix(), to_ask).await;
-            let found = found.map_err(|error| error.without(&config.secrets()))?;
-            found.ok_or_else(|| RedisError::timeout(&slot.address()))?
+            let enter = |info| alone(config.complete(info));
+            slot.find_master(&config.session_prefix(), enter, to_ask).await?
         }
         Place::Sentinels(sentinels) => {
             sentinels.find_master(&config.complete(sentinels.master.clone()), to_ask).await?
         }
     };
     let address = url_of(info.addr());
-    let failed = |error| RedisError::new(&address, &error).without(&config.secrets());
     let database = info.redis_settings().db();
-    let info = alone(info);
-    let client = Client::open(info).map_err(failed)?;
-    let connection = client.get_multiplexed_async_connection_with_config(settings).await;
-    let mut connection = connection.map_err(failed)?;
+    let mut connection = connect(alone(info), settings, &address).await?;
     if database != 0 {
         let selected = cmd("SELECT").arg(database).exec_async(&mut connection).await;
-        selected.map_err(failed)?;
+        selected.map_err(|error| RedisError::new(&address, &error))?;
     }
     Ok(connection)
+}
+
+/// A connection to one server, whose address this is in errors.
+pub(super) async fn connect(
+    info: ConnectionInfo,
+    settings: &AsyncConnectionConfig,
+    address: &str,
+) -> Result<MultiplexedConnection, RedisError> {
+    let failed = |error| RedisError::new(address, &error);
+    let client = Client::open(info).map_err(failed)?;
+    client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)
 }
 
 /// With a greeting and nothing else behind it: a server that has no room for a connection says so

@@ -6,11 +6,16 @@ use std::{
     task::Poll,
 };
 
+use super::RedisError;
+
 /// The first that succeeds of those that are asked at once; if none does, what the last of them
-/// to fail says, if there was any.
-pub(super) async fn first<F, T, E>(asked: impl IntoIterator<Item = F>) -> Result<T, Option<E>>
+/// to fail says. Together they have this address, as a URL.
+pub(super) async fn first<F, T>(
+    asked: impl IntoIterator<Item = F>,
+    address: &str,
+) -> Result<T, RedisError>
 where
-    F: Future<Output = Result<T, E>>,
+    F: Future<Output = Result<T, RedisError>>,
 {
     let mut asked: Vec<Option<Pin<Box<F>>>> =
         asked.into_iter().map(|future| Some(Box::pin(future))).collect();
@@ -26,5 +31,5 @@ where
         }
         if asked.iter().any(Option::is_some) { Poll::Pending } else { Poll::Ready(None) }
     });
-    first.await.ok_or(failure)
+    first.await.ok_or_else(|| failure.unwrap_or_else(|| RedisError::timeout(address)))
 }

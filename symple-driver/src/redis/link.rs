@@ -91,6 +91,8 @@ enum State {
 pub(crate) struct Link {
     config: RedisConfig,
     address: String,
+    /// It is one server of a Redis Cluster, that has the slot of the prefix for now.
+    has_slot: bool,
     state: State,
     signal: Arc<Signal>,
     waker: Waker,
@@ -142,6 +144,7 @@ impl Link {
         let mut random = StdRng::seed_from_u64(RandomState::new().hash_one(0));
         Self {
             address: config.address(),
+            has_slot: config.is_redis_cluster(),
             state: State::Waiting { until: Timestamp::ZERO },
             waker: Waker::from(Arc::clone(&signal)),
             signal,

@@ -1,6 +1,8 @@
 //! What a server says that it is.
 
-use ::redis::{Cmd, Value, cmd};
+use ::redis::{Cmd, Value, aio::MultiplexedConnection, cmd};
+
+use super::RedisError;
 
 /// Asks a server what it is. Whoever may connect may ask this; for `ROLE` a user needs a right of
 /// its own.
@@ -8,6 +10,16 @@ pub(super) fn ask() -> Cmd {
     let mut hello = cmd("HELLO");
     hello.arg(3);
     hello
+}
+
+/// Asks a server whether it is a master.
+pub(super) async fn check(
+    connection: &mut MultiplexedConnection,
+    address: &str,
+) -> Result<(), RedisError> {
+    let answer: Value =
+        ask().query_async(connection).await.map_err(|error| RedisError::new(address, &error))?;
+    problem(&answer).map_or(Ok(()), |reason| Err(RedisError::unreachable(address, reason)))
 }
 
 /// What makes the answer that of a server that others would not be reached by; none for a master,

@@ -1,12 +1,11 @@
 //! Redis Sentinel: who is asked which server is the master now.
 
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion, Value, cmd,
-};
+use ::redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, cmd};
 
 use super::{
     RedisError,
-    address::{host_and_port, url_of},
+    address::{beside, host_and_port, hosts, url_of},
+    connection::connect,
     first::first,
     role,
     url::{self, Servers},
@@ -68,13 +67,12 @@ impl Sentinels {
     /// As a URL without user names and passwords.
     pub(super) fn address(&self) -> String {
         let tls = matches!(self.master.addr(), ConnectionAddr::TcpTls { .. });
-        let hosts: Vec<_> = self.each.iter().map(|info| host_and_port(info.addr())).collect();
         let database = match self.master.redis_settings().db() {
             0 => String::new(),
             database => format!("/{database}"),
         };
         let scheme = if tls { "rediss" } else { "redis" };
-        format!("{scheme}+sentinel://{}/{}{database}", hosts.join(","), self.service)
+        format!("{scheme}+sentinel://{}/{}{database}", hosts(&self.each), self.service)
     }
 
     /// How to connect to the master, given what is known of it but its address. All are asked at
@@ -86,9 +84,7 @@ impl Sentinels {
         config: &AsyncConnectionConfig,
     ) -> Result<ConnectionInfo, RedisError> {
         let ask = |info: &ConnectionInfo| self.ask(info.clone(), master, config);
-        first(self.each.iter().map(ask))
-            .await
-            .map_err(|error| error.unwrap_or_else(|| RedisError::timeout(&self.address())))
+        first(self.each.iter().map(ask), &self.address()).await
     }
 
     async fn ask(
@@ -100,9 +96,7 @@ impl Sentinels {
         let address =
             format!("redis+sentinel://{}/{}", host_and_port(sentinel.addr()), self.service);
         let failed = |error| RedisError::new(&address, &error);
-        let client = Client::open(sentinel).map_err(failed)?;
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
+        let mut connection = connect(sentinel, config, &address).await?;
         let found: Option<(String, u16)> = cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.service)
@@ -113,23 +107,12 @@ impl Sentinels {
             let reason = "the sentinel knows no service of this name";
             return Err(RedisError::unreachable(&address, reason));
         };
-        let found = match master.addr().clone() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-            }
-            _ => ConnectionAddr::Tcp(host, port),
-        };
+        let found = beside(master.addr(), host, port);
         let address = url_of(&found);
-        let failed = |error| RedisError::new(&address, &error);
         let found = master.clone().set_addr(found);
-        let client = Client::open(found.clone()).map_err(failed)?;
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
-        let answer: Value = role::ask().query_async(&mut connection).await.map_err(failed)?;
-        match role::problem(&answer) {
-            None => Ok(found),
-            Some(reason) => Err(RedisError::unreachable(&address, reason)),
-        }
+        let mut connection = connect(found.clone(), config, &address).await?;
+        role::check(&mut connection, &address).await?;
+        Ok(found)
     }
 }
 

@@ -10,11 +10,12 @@
 
 use std::fmt;
 
-use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Value, cmd};
+use ::redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, cmd};
 
 use super::{
     RedisError,
-    address::{host_and_port, url_of},
+    address::{beside, hosts, url_of},
+    connection::connect,
     first::first,
     role,
     url::{self, Servers},
@@ -76,24 +77,20 @@ impl Slot {
     pub(super) fn address(&self) -> String {
         let tls = |info: &ConnectionInfo| matches!(info.addr(), ConnectionAddr::TcpTls { .. });
         let scheme = if self.each.iter().any(tls) { "rediss" } else { "redis" };
-        let hosts: Vec<_> = self.each.iter().map(|info| host_and_port(info.addr())).collect();
-        format!("{scheme}-cluster://{}", hosts.join(","))
+        format!("{scheme}-cluster://{}", hosts(&self.each))
     }
 
     /// How to connect to the master that has the slot of a key. All are asked at once, and the
     /// first way is believed at whose end a master says itself that it has the slot, and that
     /// enough of the others are there.
     pub(super) async fn find_master(
-        each: Vec<ConnectionInfo>,
+        &self,
         key: &str,
+        enter: impl Fn(ConnectionInfo) -> ConnectionInfo,
         config: &AsyncConnectionConfig,
-    ) -> Result<Option<ConnectionInfo>, RedisError> {
-        let ask = |info| follow(info, key, config);
-        match first(each.into_iter().map(ask)).await {
-            Ok(found) => Ok(Some(found)),
-            Err(Some(error)) => Err(error),
-            Err(None) => Ok(None),
-        }
+    ) -> Result<ConnectionInfo, RedisError> {
+        let ask = |info: &ConnectionInfo| follow(enter(info.clone()), key, config);
+        first(self.each.iter().map(ask), &self.address()).await
     }
 }
 
@@ -107,9 +104,7 @@ async fn follow(
     for _ in 0..HOPS {
         let address = url_of(at.addr());
         let failed = |error| RedisError::new(&address, &error);
-        let client = Client::open(at.clone()).map_err(failed)?;
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
+        let mut connection = connect(at.clone(), config, &address).await?;
         let answer: Result<i64, _> = cmd("EXISTS").arg(key).query_async(&mut connection).await;
         match answer {
             Err(error) if error.code() == Some("MOVED") => {
@@ -122,23 +117,14 @@ async fn follow(
                     _ => "",
                 };
                 let host = if host.is_empty() { own } else { host }.to_owned();
-                let next = match at.addr().clone() {
-                    ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-                        ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-                    }
-                    _ => ConnectionAddr::Tcp(host, port),
-                };
+                let next = beside(at.addr(), host, port);
                 at = at.set_addr(next);
             }
             // The slot is on its way to another one, and still this one's.
             Err(error) if error.code() != Some("ASK") => return Err(failed(error)),
             _ => {
-                let hello = role::ask().query_async(&mut connection).await;
-                let hello: Value = hello.map_err(failed)?;
-                return match role::problem(&hello) {
-                    None => Ok(at),
-                    Some(reason) => Err(RedisError::unreachable(&address, reason)),
-                };
+                role::check(&mut connection, &address).await?;
+                return Ok(at);
             }
         }
     }

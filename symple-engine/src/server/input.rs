@@ -52,8 +52,8 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// A question to the host; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A question to the host; never used twice. The default is that of no question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(super) u64);
 
 /// One fact from outside.

@@ -1,7 +1,8 @@
 //! Whether Redis does what it is there for (R-S4).
 //!
 //! At every interval it is asked what it is, a session is read as one is read for a client, and a
-//! number is published that must come back. One such check is under way at a time. It is sent
+//! number is published that must come back. A server of a Redis Cluster is asked for a key also by
+//! who reads no sessions: only so does it say that another one has the slot. One such check is under way at a time. It is sent
 //! beside what waits for the bus, and its number is seen before all that waits for the server.
 
 use std::{
@@ -102,8 +103,11 @@ impl Link {
         let mut pipeline = Pipeline::with_capacity(6);
         pipeline.add_command(role::ask());
         let key = self.config.session_prefix();
+        if self.sessions.read || self.has_slot {
+            pipeline.cmd("EXISTS").arg(&key);
+        }
         if self.sessions.read {
-            pipeline.cmd("EXISTS").arg(&key).cmd("GETRANGE").arg(&key).arg(0).arg(0);
+            pipeline.cmd("GETRANGE").arg(&key).arg(0).arg(0);
             if let Some(ttl) = self.sessions.ttl {
                 pipeline.cmd("EXPIRE").arg(&key).arg(whole_seconds(ttl));
             }
@@ -150,17 +154,15 @@ impl Link {
                 continue;
             }
             let is_written = n == 2;
-            let is_moved = error.code() == "MOVED";
+            let is_left = self.is_left_for(error.code());
+            self.moved |= error.code() == "MOVED";
             let (code, what) = (error.code().to_owned(), ["reading", "extending"]);
             let what = format!("{} sessions below {below}", what[usize::from(is_written)]);
             let error = RedisError::of(&self.address, &what, error);
-            // Whoever has the slot now is asked for anew.
-            if is_moved && self.config.is_redis_cluster() {
-                return Err(error);
-            }
-            self.moved |= is_moved;
             match &*code {
-                "READONLY" => return Err(error),
+                _ if is_left => return Err(error),
+                // The slot is on its way, and still here.
+                "ASK" | "TRYAGAIN" if !self.sessions.read => {}
                 // A server without the right was set up wrongly; all else is no reason to send
                 // nobody there.
                 code if is_written && code != "NOPERM" => {
@@ -171,6 +173,12 @@ impl Link {
         }
         self.sessions_are(trouble);
         Ok(())
+    }
+
+    /// Whether an error with this code means that another server is to be asked for: the master,
+    /// or in a Redis Cluster whoever has the slot now, and can speak for it.
+    pub(super) fn is_left_for(&self, code: &str) -> bool {
+        code == "READONLY" || (self.has_slot && matches!(code, "MOVED" | "CLUSTERDOWN"))
     }
 
     /// Whether sessions could be read now.

@@ -144,6 +144,8 @@ impl Link {
     /// What the answers to look-ups mean.
     fn looked_up(&mut self, asked: Vec<Lookup>, answers: Vec<Value>) -> Result<(), RedisError> {
         let mut answers = answers.into_iter();
+        // Whoever asked is answered, also when the connection is left for one of the answers.
+        let mut lost = None;
         for lookup in asked {
             let reads = matches!(lookup, Lookup::Load { .. } | Lookup::Check { .. });
             let failed = match lookup {
@@ -152,26 +154,19 @@ impl Link {
             };
             let mut problem = None;
             self.events.extend(lookup.answered(&mut answers, &mut problem));
-            let is_moved = problem.as_ref().is_some_and(|problem| problem.code() == "MOVED");
-            // Whoever has the slot of a Redis Cluster now is asked for anew.
-            let is_lost = is_moved && self.config.is_redis_cluster();
-            self.moved |= is_moved && !is_lost;
-            let problem = problem.map(|problem| {
-                (
-                    is_lost || problem.code() == "READONLY",
-                    RedisError::new(&self.address, &problem.into()),
-                )
-            });
-            match problem {
-                Some((true, error)) => return Err(error),
-                Some((false, error)) if reads => self.sessions_are(Some(error)),
-                Some((false, error)) => {
-                    self.warnings.warn(self.now, failed, &error);
-                }
-                None => {}
+            let Some(problem) = problem else { continue };
+            let is_left = self.is_left_for(problem.code());
+            self.moved |= problem.code() == "MOVED" && !is_left;
+            let error = RedisError::new(&self.address, &problem.into());
+            if is_left {
+                lost.get_or_insert(error);
+            } else if reads {
+                self.sessions_are(Some(error));
+            } else {
+                self.warnings.warn(self.now, failed, &error);
             }
         }
-        Ok(())
+        lost.map_or(Ok(()), Err)
     }
 
     fn take_messages(&mut self) -> Result<(), RedisError> {

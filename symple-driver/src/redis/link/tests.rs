@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use symple_engine::server::RequestId;
 use tokio::time::timeout;
 
 use super::{
@@ -438,13 +439,42 @@ fn a_slot_that_moves() {
     });
     run(async {
         let url = old.replace("redis://", "redis-cluster://");
+        // Also where nobody reads sessions.
+        for read in [true, false] {
+            is_moved.store(false, Ordering::Relaxed);
+            let mut link = Driven::at(&url, |config| config.prefix = "{symple}:".into());
+            link.link.use_sessions(SessionUse { read, ttl: None });
+            assert_eq!(link.next().await, LinkEvent::Up);
+            is_moved.store(true, Ordering::Relaxed);
+            assert_eq!(link.next().await, LinkEvent::Down);
+            assert_eq!(link.next().await, LinkEvent::Up);
+            assert!(link.link.is_ready());
+        }
+    });
+}
+
+/// R-H3, R-S4: everyone who asked before a slot was moved is answered, the claims of which nothing
+/// is known among them: so they are made again.
+#[test]
+fn claims_when_a_slot_moves() {
+    let url = fake::answering(move |words| match &*words[0] {
+        "HELLO" => fake::HELLO.into(),
+        "PUBLISH" => format!("{}:1\r\n", fake::message(&words[1], &words[2])),
+        "EXISTS" => ":0\r\n".into(),
+        _ => "-MOVED 1 127.0.0.1:1\r\n".into(),
+    });
+    run(async {
+        let url = url.replace("redis://", "redis-cluster://");
         let mut link = Driven::at(&url, |config| config.prefix = "{symple}:".into());
-        link.link.use_sessions(SessionUse { read: true, ttl: None });
         assert_eq!(link.next().await, LinkEvent::Up);
-        is_moved.store(true, Ordering::Relaxed);
+        let request = RequestId::default();
+        for node in ["a", "b", "c"] {
+            link.link.look_up(Lookup::Claim { request, key: "dead".into(), node: node.into() });
+        }
+        for _ in 0..3 {
+            assert_eq!(link.next().await, LinkEvent::Claimed(request, None));
+        }
         assert_eq!(link.next().await, LinkEvent::Down);
-        assert_eq!(link.next().await, LinkEvent::Up);
-        assert!(link.link.is_ready());
     });
 }
 
