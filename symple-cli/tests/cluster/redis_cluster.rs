@@ -5,7 +5,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Cluster, Redis, processes::Node};
+use super::{
+    Cluster, Redis,
+    processes::{Node, PATIENCE},
+};
 
 /// What `symple session` says, with this prefix.
 fn session(redis: &Redis, prefix: &str, arguments: &[&str]) -> Output {
@@ -26,7 +29,10 @@ fn is_replicated(master: &Redis) {
         value[..value.find(|c: char| !c.is_ascii_digit())?].parse().ok()
     };
     let written = number(&master.ask(&["info", "replication"]), "master_repl_offset:").unwrap();
-    while number(&master.ask(&["info", "replication"]), ",offset=").is_none_or(|at| at < written) {}
+    let asked = Instant::now();
+    while number(&master.ask(&["info", "replication"]), ",offset=").is_none_or(|at| at < written) {
+        assert!(asked.elapsed() < PATIENCE, "the replica does not follow");
+    }
 }
 
 /// R-C1, R-S4: what holds on one Redis holds on the server that has the slot. It is killed, and
