@@ -63,7 +63,11 @@ impl Server {
             Ok(FrameType::Auth) if self.registry.peer(conn).is_some_and(|peer| peer.of_host) => {
                 self.bad_request(conn, "Unknown type: auth");
             }
-            Ok(FrameType::Auth) => self.authenticate(conn, &frame),
+            Ok(FrameType::Auth) => {
+                // It is read, and a peer is written of it.
+                self.charge(conn, 1, text.len(), 0);
+                self.authenticate(conn, &frame);
+            }
             Ok(FrameType::Close) => {
                 self.end(conn, CloseCode::NORMAL, "Closed", OfflineReason::Closed);
             }

@@ -53,6 +53,24 @@ fn frames_cost_what_they_cause() {
     }
 }
 
+/// R-L3: to authenticate again is as much work as two other frames.
+#[test]
+fn authenticating_again_costs_twice() {
+    for (bytes, frames) in [(0, 200), (8192 * 3, 50)] {
+        let mut node = Node::new(Config::default());
+        let alice = node.peer("alice", &[]);
+        node.pass(Duration::from_secs(60));
+        node.forget();
+        let text = format!(r#"{{"type":"auth","user":"alice","x":"{}"}}"#, "x".repeat(bytes));
+        let mut sent = 0;
+        while !is_paused(&mut node, alice) {
+            node.text(alice, &text);
+            sent += 1;
+        }
+        assert_eq!(sent, frames + 1, "{bytes} bytes");
+    }
+}
+
 /// R-L3: to come and go in a large room costs presence, and that is counted.
 #[test]
 fn coming_and_going_costs_presence() {
