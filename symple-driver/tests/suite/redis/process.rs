@@ -13,12 +13,15 @@ mod missing;
 mod started;
 
 use redis::{Client, Connection, ConnectionLike as _, FromRedisValue};
+use tempfile::TempDir;
 
 /// A Redis server that ends with this value.
 pub(crate) struct Redis {
     child: Option<Child>,
     port: u16,
     arguments: Vec<String>,
+    /// Whatever it writes, gone with it.
+    folder: TempDir,
 }
 
 impl Redis {
@@ -32,26 +35,35 @@ impl Redis {
         if !missing::is_installed("redis-server", "--version") {
             return None;
         }
+        let folder = TempDir::new().unwrap();
         let mut all = vec!["--save".into(), String::new(), "--appendonly".into(), "no".into()];
-        all.extend(["--dir".into(), std::env::temp_dir().display().to_string()]);
+        // A socket with a name of its own is there, too.
+        all.extend(["--dir".into(), folder.path().display().to_string()]);
         all.extend(arguments.iter().map(|&argument| argument.into()));
-        Some(Self::launch(all))
+        Some(Self::launch(all, folder))
     }
 
     /// Starts a sentinel that looks after a server as the service `main`, and never finds it dead.
     #[allow(dead_code, reason = "the tests of a link need one, and those of servers do not")]
     pub(crate) fn sentinel_of(master: &Self) -> Self {
-        let file = std::env::temp_dir().join(format!("symple-sentinel-{}.conf", master.port));
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("sentinel.conf");
         let port = master.port;
         let lines = format!(
             "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 600000\n"
         );
         std::fs::write(&file, lines).unwrap();
-        Self::launch(vec![file.display().to_string(), "--sentinel".into()])
+        Self::launch(vec![file.display().to_string(), "--sentinel".into()], folder)
     }
 
-    fn launch(arguments: Vec<String>) -> Self {
-        let mut redis = Self { child: None, port: 0, arguments };
+    /// Where a file of its folder is.
+    #[allow(dead_code, reason = "the tests of servers ask, and those of a link do not")]
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn launch(arguments: Vec<String>, folder: TempDir) -> Self {
+        let mut redis = Self { child: None, port: 0, arguments, folder };
         // Somebody else may be faster at a port that was free.
         for _ in 0..10 {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

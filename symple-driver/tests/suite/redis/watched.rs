@@ -137,9 +137,8 @@ fn half_a_cluster() {
 #[cfg(unix)]
 #[test]
 fn a_socket_of_the_machine() {
-    let path = std::env::temp_dir().join(format!("symple-redis-{}.sock", std::process::id()));
-    let path = path.to_str().unwrap();
-    let Some(redis) = Redis::start_with(&["--unixsocket", path]) else { return };
+    let Some(redis) = Redis::start_with(&["--unixsocket", "redis.sock"]) else { return };
+    let path = redis.file("redis.sock");
     let _: () = redis.ask("ACL SETUSER symple on >p&w ~* &* +@all");
     let url = format!("unix://{path}?db=1&user=symple&pass=p%26w");
     let server = serve_at(&url, |config| config.engine.authentication = true);
@@ -162,12 +161,7 @@ fn a_socket_of_the_machine() {
 /// server is not ready before it can. The bus is there before that.
 #[test]
 fn loading() {
-    let folder = std::env::temp_dir().join(format!("symple-loading-{}", std::process::id()));
-    let folder = folder.join(format!("{:?}", std::thread::current().id()));
-    std::fs::create_dir_all(&folder).unwrap();
     let arguments = [
-        "--dir",
-        folder.to_str().unwrap(),
         "--key-load-delay",
         "1000",
         "--loading-process-events-interval-bytes",
@@ -203,7 +197,6 @@ fn loading() {
     assert!(seen > 0, "it was loaded at once");
     until_ready(&server, 200);
     Client::connect(&server).auth(&json!({ "type": "auth", "user": "x", "token": "t" }));
-    let _ = std::fs::remove_dir_all(folder);
 }
 
 /// R-S4, R-T2: rights that are taken away at run time and given back. Without sessions the bus goes
