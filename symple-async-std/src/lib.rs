@@ -81,15 +81,18 @@
 
 mod connect;
 mod runtime;
+mod stream;
 
 pub use runtime::{AsyncStd, Listener, Socket, Timer};
+pub use stream::stream;
 pub use symple_driver::{
-    AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError, Config, ConfigError,
-    Crashed, Emitter, Events, FrameDecision, FrameRequest, Handle, HandleError, InboxLimits,
-    IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, OriginError,
-    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, TransportStats, TrustedProxy,
-    UpgradeDecision, VirtualPeer, rustls, tls, trust,
+    AcceptedUpgrade, AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError,
+    Config, ConfigError, Crashed, Emitter, Events, FrameDecision, FrameRequest, Handle,
+    HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision,
+    JoinRequest, MountedRequest, OriginError, OriginPattern, PeerLeft, PeerOffline, PeerOnline,
+    ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry, Sessions,
+    StartError, Stream, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls,
+    trust,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,

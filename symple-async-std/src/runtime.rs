@@ -15,8 +15,11 @@ use std::{
     time::Instant,
 };
 
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+
 use async_io::Async;
-use symple_driver::runtime;
+use symple_driver::runtime::{self, StdListener, StdSocket};
 
 /// async-std, as a server sees it.
 #[derive(Clone, Debug)]
@@ -44,8 +47,22 @@ impl runtime::Runtime for AsyncStd {
         drop(async_std::task::spawn(future));
     }
 
-    fn listener(&self, listener: net::TcpListener) -> io::Result<Listener> {
-        Ok(Listener { listener: Async::new(listener)?, ready: false })
+    fn listener(&self, listener: StdListener) -> io::Result<Listener> {
+        let listener = match listener {
+            StdListener::Tcp(listener) => Listening::Tcp(Async::new(listener)?),
+            #[cfg(unix)]
+            StdListener::Unix(listener) => Listening::Unix(Async::new(listener)?),
+        };
+        Ok(Listener { listener, ready: false })
+    }
+
+    fn socket(&self, socket: StdSocket) -> io::Result<Socket> {
+        let socket = match socket {
+            StdSocket::Tcp(socket) => Connected::Tcp(Async::new(socket)?),
+            #[cfg(unix)]
+            StdSocket::Unix(socket) => Connected::Unix(Async::new(socket)?),
+        };
+        Ok(Socket { socket, drained: true })
     }
 
     fn timer(&self) -> Timer {
@@ -53,26 +70,62 @@ impl runtime::Runtime for AsyncStd {
     }
 }
 
-/// A listening TCP socket.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    listener: Async<net::TcpListener>,
+    listener: Listening,
     /// There may be someone to accept.
     ready: bool,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(Async<net::TcpListener>),
+    #[cfg(unix)]
+    Unix(Async<UnixListener>),
+}
+
+impl Listening {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_readable(cx),
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.poll_readable(cx),
+        }
+    }
+
+    fn accept(&self) -> io::Result<(Connected, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, address) = listener.get_ref().accept()?;
+                // Elsewhere it has that from the listener.
+                #[cfg(not(any(target_os = "android", target_os = "linux")))]
+                socket.set_nodelay(true)?;
+                Ok((Connected::Tcp(Async::new(socket)?), Some(address)))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                Ok((Connected::Unix(Async::new(listener.get_ref().accept()?.0)?), None))
+            }
+        }
+    }
 }
 
 impl runtime::Listener for Listener {
     type Socket = Socket;
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
         loop {
             if !self.ready {
                 ready!(self.listener.poll_readable(cx))?;
                 self.ready = true;
             }
-            match self.listener.get_ref().accept() {
+            match self.listener.accept() {
                 Ok((socket, address)) => {
-                    let socket = Socket { socket: Async::new(socket)?, drained: true };
+                    let socket = Socket { socket, drained: true };
                     return Poll::Ready(Ok((socket, address)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
@@ -82,12 +135,30 @@ impl runtime::Listener for Listener {
     }
 }
 
-/// A connected TCP socket.
+/// A connected socket.
 #[derive(Debug)]
 pub struct Socket {
-    socket: Async<net::TcpStream>,
+    socket: Connected,
     /// There was less to read than there was room for, so there is nothing now.
     drained: bool,
+}
+
+#[derive(Debug)]
+enum Connected {
+    Tcp(Async<net::TcpStream>),
+    #[cfg(unix)]
+    Unix(Async<UnixStream>),
+}
+
+/// Does something with the socket, of whichever kind it is.
+macro_rules! with {
+    ($socket:expr, $io:ident => $what:expr) => {
+        match $socket {
+            Connected::Tcp($io) => $what,
+            #[cfg(unix)]
+            Connected::Unix($io) => $what,
+        }
+    };
 }
 
 impl Socket {
@@ -95,12 +166,12 @@ impl Socket {
     fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
-        mut write: impl FnMut(&net::TcpStream) -> io::Result<usize>,
+        mut write: impl FnMut(&Connected) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            match write(self.socket.get_ref()) {
+            match write(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_writable(cx))?;
+                    ready!(with!(&self.socket, io => io.poll_writable(cx)))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
@@ -112,7 +183,7 @@ impl Socket {
 impl runtime::Socket for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         while !std::mem::take(&mut self.drained) {
-            match self.socket.get_ref().read(buf) {
+            match with!(&self.socket, io => io.get_ref().read(buf)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
@@ -123,14 +194,15 @@ impl runtime::Socket for Socket {
         }
         // The first answer may be about what has just been read, the second is not. Nothing is
         // lost by asking again: bytes that have come meanwhile wake the task at once.
-        if self.socket.poll_readable(cx)?.is_ready() && self.socket.poll_readable(cx)?.is_ready() {
+        let mut readable = || with!(&self.socket, io => io.poll_readable(cx));
+        if readable()?.is_ready() && readable()?.is_ready() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |mut socket| socket.write(buf))
+        self.poll_write_with(cx, |socket| with!(socket, io => io.get_ref().write(buf)))
     }
 
     fn poll_write_vectored(
@@ -138,11 +210,11 @@ impl runtime::Socket for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |mut socket| socket.write_vectored(bufs))
+        self.poll_write_with(cx, |socket| with!(socket, io => io.get_ref().write_vectored(bufs)))
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket.get_ref().shutdown(Shutdown::Write))
+        Poll::Ready(with!(&self.socket, io => io.get_ref().shutdown(Shutdown::Write)))
     }
 }
 

@@ -319,8 +319,8 @@ impl<R: Runtime> Core<R> {
         ask(&self.runtime, &self.requests, answer, otherwise);
     }
 
-    /// A WebSocket connection has begun.
-    fn connected(
+    /// A WebSocket connection has begun: the engine is told.
+    fn announce(
         &mut self,
         table: &mut ConnectionTable<R::Socket>,
         id: ConnId,
@@ -348,8 +348,7 @@ impl<R: Runtime> Core<R> {
         decision: UpgradeDecision,
     ) {
         if let Some(upgrade) = table.decide(id, decision) {
-            tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
-            self.connected(table, id, upgrade.address, upgrade.request);
+            Upstream::connected(self, table, id, *upgrade);
         }
     }
 
@@ -408,7 +407,7 @@ impl<R: Runtime> Core<R> {
             WorkerEvent::Undelivered { id, text } => self.undelivered(table, id, text),
             WorkerEvent::Connected { id, address, request } => {
                 table.remote_connected(id);
-                self.connected(table, id, address, request.map(|request| *request));
+                self.announce(table, id, address, request.map(|request| *request));
             }
             WorkerEvent::Fault { id, fault } => self.fault(table, id, fault),
             WorkerEvent::Disconnected(id) => self.disconnected(table, id),
@@ -558,11 +557,14 @@ where
     ) {
         if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
             table.enter(id, Phase::Deciding(upgrade));
-        } else {
-            table.accept(id, &upgrade, &HeaderMap::new());
-            tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
-            self.connected(table, id, upgrade.address, upgrade.request);
+        } else if let Some(upgrade) = table.accept(id, upgrade, &HeaderMap::new()) {
+            Upstream::connected(self, table, id, *upgrade);
         }
+    }
+
+    fn connected(&mut self, table: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {
+        tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
+        self.announce(table, id, upgrade.address, upgrade.request);
     }
 
     fn text(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, text: &str) {

@@ -55,6 +55,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         allowed_origins: &allowed_origins,
         trusted_proxies: &[TrustedProxy::from(proxy)],
         keep_request: true,
+        closed: false,
         draining: false,
         ready: true,
         caught_up: true,

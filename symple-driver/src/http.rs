@@ -3,6 +3,7 @@
 mod address;
 mod authority;
 mod head;
+pub(crate) mod mounted;
 pub(crate) mod origin;
 mod policy;
 pub(crate) mod proxy;
@@ -13,7 +14,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use address::{UNIX_PEER, UNKNOWN_PEER};
+pub use mounted::MountedRequest;
 pub(crate) use policy::{Answer, Policy};
 pub use request::Request;
-pub(crate) use response::{Upgrade, refusal};
+pub(crate) use response::{Upgrade, parse_response, refusal};
 pub(crate) use scan::HeadScan;

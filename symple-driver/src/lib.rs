@@ -35,11 +35,11 @@ pub use client::{
     transport,
 };
 pub use http::{
-    Request,
+    MountedRequest, Request,
     origin::{OriginError, OriginPattern},
     proxy::{ProxyError, TrustedProxy},
 };
-pub use net::tls;
+pub use net::{source::Stream, tls};
 pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};
 pub use rustls;
 pub use server::{
@@ -53,5 +53,6 @@ pub use server::{
         frames::{FrameDecision, FrameRequest, IntoFrameDecision},
         joins::{IntoJoinDecision, JoinDecision, JoinRequest},
     },
+    mount::AcceptedUpgrade,
     stats::{ServerStats, TransportStats},
 };

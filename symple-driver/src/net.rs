@@ -2,8 +2,9 @@
 
 mod backlog;
 pub(crate) mod connection;
-mod io;
+pub(crate) mod io;
 pub(crate) mod ready;
 pub(crate) mod shard;
+pub(crate) mod source;
 pub(crate) mod table;
 pub mod tls;

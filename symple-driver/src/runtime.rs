@@ -3,10 +3,33 @@
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener, TcpStream},
     task::{Context, Poll},
     time::Instant,
 };
+
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// A socket of the operating system that listens.
+#[derive(Debug)]
+pub enum StdListener {
+    /// On TCP.
+    Tcp(TcpListener),
+    /// At a path.
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+/// A socket of the operating system that is connected.
+#[derive(Debug)]
+pub enum StdSocket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// On this machine.
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
 
 /// An async runtime.
 ///
@@ -14,9 +37,9 @@ use std::{
 /// timers belong to the thread that made them. The host's hooks run where the host's runtime runs
 /// its tasks.
 pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
-    /// A listening TCP socket.
+    /// A listening socket.
     type Listener: Listener<Socket = Self::Socket>;
-    /// A connected TCP socket.
+    /// A connected socket.
     type Socket: Socket;
     /// A timer.
     type Timer: Timer;
@@ -43,7 +66,14 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     ///
     /// # Errors
     /// The socket cannot be registered.
-    fn listener(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
+    fn listener(&self, listener: StdListener) -> io::Result<Self::Listener>;
+
+    /// Takes a connected socket that does not block. Called on the thread of the server's that is
+    /// to have it.
+    ///
+    /// # Errors
+    /// The socket cannot be registered.
+    fn socket(&self, socket: StdSocket) -> io::Result<Self::Socket>;
 
     /// Takes in a socket that was accepted on another thread of the server's. Called on the thread
     /// that is to have it. As it is, where a runtime's sockets belong to no thread.
@@ -58,20 +88,22 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     fn timer(&self) -> Self::Timer;
 }
 
-/// A listening TCP socket.
+/// A listening socket.
 pub trait Listener: Send + Unpin + 'static {
     /// What it accepts.
     type Socket: Socket;
 
-    /// Accepts a connection.
+    /// Accepts a connection; its address, if it has one: on a Unix socket it has none.
     ///
     /// # Errors
     /// What the operating system reports: of one connection, or that there are too many.
-    fn poll_accept(&mut self, cx: &mut Context<'_>)
-    -> Poll<io::Result<(Self::Socket, SocketAddr)>>;
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Self::Socket, Option<SocketAddr>)>>;
 }
 
-/// A connected TCP socket.
+/// A connected socket, or another stream of bytes.
 pub trait Socket: Send + Unpin + 'static {
     /// Reads what is there; zero bytes at the end.
     ///
@@ -94,6 +126,14 @@ pub trait Socket: Send + Unpin + 'static {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
+
+    /// Ready when nothing waits in the stream itself any more. Sockets keep nothing.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// Ends the direction towards the client.
     ///

@@ -6,5 +6,6 @@ pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod hooks;
 mod memory;
+pub(crate) mod mount;
 pub(crate) mod stats;
 pub(crate) mod status;

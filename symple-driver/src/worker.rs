@@ -20,6 +20,7 @@ use crate::{
     http::{Policy, Upgrade},
     net::connection::Phase,
     net::shard::{Shard, Upstream},
+    net::source::Source,
     net::table::{ConnectionTable, SHARE},
     runtime::Runtime,
     server::config::Config,
@@ -81,13 +82,20 @@ impl<R: Runtime> Worker<R> {
                 shard.table.send(&text, receivers.get(to).unwrap_or_default(), sender);
             }
             WorkerCommand::AwaitDrain(id) => shard.table.await_drain(id),
-            WorkerCommand::Open { id, socket, address, tls } => match up.runtime.adopt(socket) {
-                Ok(socket) => shard.open(id, socket, address, tls, up),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot take a connection in");
-                    up.removed(id);
-                }
-            },
+            WorkerCommand::Open { id, source, address } => {
+                let source = match source {
+                    Source::Accepted(socket, tls) => match up.runtime.adopt(socket) {
+                        Ok(socket) => Source::Accepted(socket, tls),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot take a connection in");
+                            return up.removed(id);
+                        }
+                    },
+                    source => source,
+                };
+                shard.open(id, source, address, up);
+            }
+            WorkerCommand::Attach { id, stream, reply } => shard.attach(id, stream, &reply, up),
             WorkerCommand::Close { id, code, reason, discard } => {
                 shard.table.close(id, code, reason, discard);
             }
@@ -98,7 +106,7 @@ impl<R: Runtime> Worker<R> {
             WorkerCommand::EndHandshakes => shard.table.end_handshakes(),
             WorkerCommand::UpgradeDecided(id, decision) => {
                 if let Some(upgrade) = shard.table.decide(id, decision) {
-                    up.connected(id, *upgrade);
+                    up.connected(&mut shard.table, id, *upgrade);
                 }
             }
         }
@@ -141,15 +149,6 @@ impl<R: Runtime> Future for Worker<R> {
     }
 }
 
-impl<R: Runtime> Surroundings<R> {
-    fn connected(&mut self, id: ConnId, upgrade: Upgrade) {
-        tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
-        let Upgrade { address, request, .. } = upgrade;
-        let request = request.filter(|_| self.hooks.authenticate.is_some()).map(Box::new);
-        self.mailbox.events.push(WorkerEvent::Connected { id, address, request });
-    }
-}
-
 impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     fn policy(&self) -> Policy<'_> {
         self.status.policy(&self.config, &self.hooks)
@@ -167,10 +166,16 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     ) {
         if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
             table.enter(id, Phase::Deciding(upgrade));
-        } else {
-            table.accept(id, &upgrade, &HeaderMap::new());
-            self.connected(id, *upgrade);
+        } else if let Some(upgrade) = table.accept(id, upgrade, &HeaderMap::new()) {
+            self.connected(table, id, *upgrade);
         }
+    }
+
+    fn connected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {
+        tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
+        let Upgrade { address, request, .. } = upgrade;
+        let request = request.filter(|_| self.hooks.authenticate.is_some()).map(Box::new);
+        self.mailbox.events.push(WorkerEvent::Connected { id, address, request });
     }
 
     fn text(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, text: &str) {

@@ -171,17 +171,24 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod connect;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 mod runtime;
+mod stream;
 
 pub use runtime::{Listener, Socket, Timer, Tokio};
+pub use stream::stream;
 pub use symple_driver::{
-    AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError, Config, ConfigError,
-    Crashed, Emitter, Events, FrameDecision, FrameRequest, Handle, HandleError, InboxLimits,
-    IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, OriginError,
-    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, TransportStats, TrustedProxy,
-    UpgradeDecision, VirtualPeer, rustls, tls, trust,
+    AcceptedUpgrade, AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError,
+    Config, ConfigError, Crashed, Emitter, Events, FrameDecision, FrameRequest, Handle,
+    HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision,
+    JoinRequest, MountedRequest, OriginError, OriginPattern, PeerLeft, PeerOffline, PeerOnline,
+    ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry, Sessions,
+    StartError, Stream, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls,
+    trust,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use symple_driver::runtime;
+use symple_driver::runtime::{self, StdListener, StdSocket};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net,
@@ -57,13 +57,37 @@ impl runtime::Runtime for Tokio {
         self.host.spawn(future);
     }
 
-    fn listener(&self, listener: std::net::TcpListener) -> io::Result<Listener> {
-        net::TcpListener::from_std(listener).map(Listener)
+    fn listener(&self, listener: StdListener) -> io::Result<Listener> {
+        match listener {
+            StdListener::Tcp(listener) => {
+                net::TcpListener::from_std(listener).map(Listening::Tcp).map(Listener)
+            }
+            #[cfg(unix)]
+            StdListener::Unix(listener) => {
+                net::UnixListener::from_std(listener).map(Listening::Unix).map(Listener)
+            }
+        }
+    }
+
+    fn socket(&self, socket: StdSocket) -> io::Result<Socket> {
+        match socket {
+            StdSocket::Tcp(socket) => {
+                net::TcpStream::from_std(socket).map(Connected::Tcp).map(Socket)
+            }
+            #[cfg(unix)]
+            StdSocket::Unix(socket) => {
+                net::UnixStream::from_std(socket).map(Connected::Unix).map(Socket)
+            }
+        }
     }
 
     fn adopt(&self, socket: Socket) -> io::Result<Socket> {
         // From the other thread's reactor to this one's.
-        net::TcpStream::from_std(socket.0.into_std()?).map(Socket)
+        self.socket(match socket.0 {
+            Connected::Tcp(socket) => StdSocket::Tcp(socket.into_std()?),
+            #[cfg(unix)]
+            Connected::Unix(socket) => StdSocket::Unix(socket.into_std()?),
+        })
     }
 
     fn timer(&self) -> Timer {
@@ -71,32 +95,72 @@ impl runtime::Runtime for Tokio {
     }
 }
 
-/// A listening TCP socket.
+/// A listening socket.
 #[derive(Debug)]
-pub struct Listener(net::TcpListener);
+pub struct Listener(Listening);
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(net::TcpListener),
+    #[cfg(unix)]
+    Unix(net::UnixListener),
+}
 
 impl runtime::Listener for Listener {
     type Socket = Socket;
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
-        let (socket, address) = ready!(self.0.poll_accept(cx))?;
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        let (socket, address) = match &self.0 {
+            Listening::Tcp(listener) => {
+                let (socket, address) = ready!(listener.poll_accept(cx))?;
+                // Elsewhere it has that from the listener.
+                #[cfg(not(any(target_os = "android", target_os = "linux")))]
+                socket.set_nodelay(true)?;
+                (Connected::Tcp(socket), Some(address))
+            }
+            #[cfg(unix)]
+            Listening::Unix(listener) => {
+                (Connected::Unix(ready!(listener.poll_accept(cx))?.0), None)
+            }
+        };
         Poll::Ready(Ok((Socket(socket), address)))
     }
 }
 
-/// A connected TCP socket.
+/// A connected socket.
 #[derive(Debug)]
-pub struct Socket(net::TcpStream);
+pub struct Socket(Connected);
+
+#[derive(Debug)]
+enum Connected {
+    Tcp(net::TcpStream),
+    #[cfg(unix)]
+    Unix(net::UnixStream),
+}
+
+/// Does something with the socket, of whichever kind it is.
+macro_rules! with {
+    ($socket:expr, $io:ident => $what:expr) => {
+        match &mut $socket.0 {
+            Connected::Tcp($io) => $what,
+            #[cfg(unix)]
+            Connected::Unix($io) => $what,
+        }
+    };
+}
 
 impl runtime::Socket for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
+        ready!(with!(self, io => Pin::new(io).poll_read(cx, &mut buf)))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        with!(self, io => Pin::new(io).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -104,11 +168,11 @@ impl runtime::Socket for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        with!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        with!(self, io => Pin::new(io).poll_shutdown(cx))
     }
 }
 

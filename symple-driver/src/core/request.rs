@@ -10,7 +10,10 @@ use symple_engine::server::{
 };
 use symple_proto::{Address, Fields, UserName};
 
-use crate::{server::hooks::UpgradeDecision, server::stats::ServerStats};
+use crate::{
+    net::source::Stream, server::hooks::UpgradeDecision, server::mount::Opening,
+    server::stats::ServerStats,
+};
 
 /// Where an answer goes; a channel for one.
 pub(crate) type Reply<T> = Sender<T>;
@@ -71,6 +74,12 @@ pub(crate) enum CoreRequest {
     UpgradeDecided(ConnId, UpgradeDecision),
     JoinDecided(RequestId, JoinVerdict),
     FrameDecided(RequestId, FrameVerdict),
+    /// A connection that the application brings.
+    Open(Opening),
+    /// The stream of a connection that waits for it; who hands it over is told when it goes on.
+    Attach(ConnId, Stream, Reply<()>),
+    /// There will be no stream of it.
+    Abandon(ConnId),
     /// New connections use these keys; false if there is no TLS.
     Tls(Arc<ServerConfig>, Reply<bool>),
     /// Accept no more connections.

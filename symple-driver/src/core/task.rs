@@ -1,7 +1,9 @@
 //! The future that is the server: everything that is ready, in order, and then writing.
 
 use std::{
+    collections::VecDeque,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -19,16 +21,21 @@ use symple_engine::{
 use crate::{
     core::Core,
     core::request::CoreRequest,
+    http::UNKNOWN_PEER,
     net::shard::Shard,
+    net::source::Source,
     net::table::SHARE,
     redis::Link,
     runtime::{Listener, Runtime},
+    server::mount::Opening,
     server::stats::{ServerStats, TransportStats},
-    worker::mailbox::WorkerMailbox,
+    worker::mailbox::{WorkerCommand, WorkerMailbox},
 };
 
 /// How many connections are accepted before others have their turn.
 const ACCEPTS: usize = 64;
+/// How many connections of the application's may wait to be taken in.
+const OPENINGS: usize = 4096;
 /// How much work that is, in deliveries.
 const ACCEPT: usize = 300;
 /// How many requests are carried out before others have their turn.
@@ -45,6 +52,8 @@ pub(crate) struct EngineTask<R: Runtime> {
     pub(crate) listeners: Vec<R::Listener>,
     pub(crate) requests: Pin<Box<Receiver<CoreRequest>>>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Connections that the application brings, and that have not been taken in.
+    pub(crate) openings: VecDeque<Opening>,
     /// Nothing is accepted before this.
     pub(crate) accept_after: Timestamp,
     /// The server ends then, whoever is still there.
@@ -74,7 +83,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.shard.poll_ready(&mut task.core);
         // What has arrived is read before more is accepted, and before anybody is judged.
         task.shard.table.allow(SHARE);
-        again |= task.shard.has_ready() || task.poll_accept(cx);
+        again |= task.shard.has_ready() || task.poll_openings() || task.poll_accept(cx);
         let due = task.core.engine.poll_timeout();
         if task.shard.judges(due) {
             task.shard.table.allow(SHARE);
@@ -129,6 +138,39 @@ impl<R: Runtime> EngineTask<R> {
         told && self.core.engine.is_shut_down() && self.shard.table.sockets == 0
     }
 
+    /// Takes in what the application brings. True if there is more that need not wait.
+    fn poll_openings(&mut self) -> bool {
+        let Self { core, shard, openings, .. } = self;
+        while !openings.is_empty() && core.accepts_at(&shard.table).is_none() {
+            if shard.table.is_spent() {
+                return true;
+            }
+            let Some(opening) = openings.pop_front().filter(|opening| !opening.is_given_up())
+            else {
+                continue;
+            };
+            let (address, source) = opening.into_source();
+            Self::take_in(core, shard, source, address);
+        }
+        false
+    }
+
+    /// Takes a new connection in.
+    fn take_in(
+        core: &mut Core<R>,
+        shard: &mut Shard<R>,
+        source: Source<R::Socket>,
+        address: Option<SocketAddr>,
+    ) {
+        let address = address.unwrap_or(UNKNOWN_PEER);
+        shard.table.spend(ACCEPT);
+        let id = core.new_connection(&mut shard.table, address);
+        match shard.table.place() {
+            None => shard.open(id, source, address, core),
+            Some(worker) => shard.table.open_remote(id, worker, source, address),
+        }
+    }
+
     /// True if there is more.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> bool {
         let Self { core, shard, listeners, tls, .. } = self;
@@ -146,14 +188,8 @@ impl<R: Runtime> EngineTask<R> {
                 match listener.poll_accept(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok((socket, address))) => {
-                        shard.table.spend(ACCEPT);
-                        let id = core.new_connection(&mut shard.table, address);
-                        match shard.table.place() {
-                            None => shard.open(id, socket, address, tls.clone(), core),
-                            Some(worker) => {
-                                shard.table.open_remote(id, worker, socket, address, tls.clone());
-                            }
-                        }
+                        let source = Source::Accepted(socket, tls.clone());
+                        Self::take_in(core, shard, source, address);
                     }
                     Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
                     Poll::Ready(Err(error)) => {
@@ -239,7 +275,27 @@ impl<R: Runtime> EngineTask<R> {
                 self.tls = self.tls.take().map(|_| config);
                 let _ = reply.try_send(is_tls);
             }
+            CoreRequest::Open(opening) => {
+                if self.openings.len() < OPENINGS {
+                    self.openings.push_back(opening);
+                } else {
+                    opening.refuse();
+                }
+            }
+            CoreRequest::Attach(id, stream, reply) => {
+                if table.remote(id).is_some() {
+                    table.command(id, WorkerCommand::Attach { id, stream, reply });
+                } else {
+                    shard.attach(id, stream, &reply, core);
+                }
+            }
+            CoreRequest::Abandon(id) => {
+                if table.is_handshake(id) {
+                    table.end(id);
+                }
+            }
             CoreRequest::StopAccepting(reply) => {
+                core.status.closed.store(true, Ordering::Relaxed);
                 self.listeners.clear();
                 let _ = reply.try_send(());
             }

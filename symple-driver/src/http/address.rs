@@ -1,11 +1,19 @@
 //! Whose request it is (R-T6).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     Policy,
     head::{Field, elements},
 };
+
+/// What stands for the address of a client of which the application tells none. No socket has this
+/// address, so it counts as nobody's: for limits (R-L2) and in records.
+pub(crate) const UNKNOWN_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// What stands for the address of whoever is at the other end of a Unix socket. The entry `unix` of
+/// the trusted proxies means it.
+pub(crate) const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 impl Policy<'_> {
     /// R-T6: the socket's address, or what trusted proxies tell of the one behind them.

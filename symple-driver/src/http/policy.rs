@@ -20,6 +20,19 @@ use crate::{
 /// The most headers that a request may have.
 const MAX_HEADERS: usize = 100;
 
+/// The head of a request.
+pub(super) struct Head<'a> {
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    /// The minor version: 1 for HTTP/1.1.
+    pub(super) minor: u8,
+    pub(super) headers: &'a [httparse::Header<'a>],
+    /// How many of the bytes that have been read are its own.
+    pub(super) length: usize,
+    /// The application has read it, and pages are the application's.
+    pub(super) mounted: bool,
+}
+
 /// What decides about requests.
 #[derive(Debug)]
 pub(crate) struct Policy<'a> {
@@ -31,6 +44,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) trusted_proxies: &'a [TrustedProxy],
     /// Requests are wanted in full: there is a hook.
     pub(crate) keep_request: bool,
+    /// No more connections are accepted, whoever brings them.
+    pub(crate) closed: bool,
     /// Nobody may come in any more.
     pub(crate) draining: bool,
     /// Everything that must be reachable is.
@@ -52,7 +67,7 @@ pub(crate) enum Answer {
 
 /// What is answered instead of an upgrade.
 #[derive(Clone, Copy, Debug)]
-enum Instead {
+pub(super) enum Instead {
     /// A page.
     Page(StatusCode, &'static str),
     /// A refusal.
@@ -60,7 +75,7 @@ enum Instead {
 }
 
 impl Instead {
-    fn response(self, with_body: bool) -> Vec<u8> {
+    pub(super) fn response(self, with_body: bool) -> Vec<u8> {
         match self {
             Self::Page(status, body) => response(status, &HeaderMap::new(), body, with_body),
             Self::Refusal(status, body) => refusal(status, &HeaderMap::new(), body, with_body),
@@ -69,8 +84,10 @@ impl Instead {
 }
 
 const BAD_REQUEST: Instead = Instead::Refusal(StatusCode::BAD_REQUEST, "Bad request\n");
-const TOO_LARGE: Instead =
+pub(super) const TOO_LARGE: Instead =
     Instead::Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request too large\n");
+const WITH_WEBSOCKET: Instead =
+    Instead::Refusal(StatusCode::UPGRADE_REQUIRED, "Connect with WebSocket\n");
 const NO_HANDSHAKE: Instead =
     Instead::Refusal(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n");
 
@@ -105,23 +122,48 @@ impl Policy<'_> {
             Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
             Ok(_) | Err(_) => return Err(BAD_REQUEST),
         }
-        let (method, minor) = (head.method.unwrap_or_default(), head.version.unwrap_or_default());
+        let head = Head {
+            method: head.method.unwrap_or_default(),
+            target: head.path.unwrap_or_default(),
+            minor: head.version.unwrap_or_default(),
+            headers: head.headers,
+            length: bytes.len(),
+            mounted: false,
+        };
+        self.judge_head(&head, peer, tls)
+    }
+
+    /// Judges a head that has been read.
+    pub(super) fn judge_head(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+        tls: bool,
+    ) -> Result<Upgrade, Instead> {
+        let Head { method, minor, headers, .. } = *head;
+        if headers.len() > MAX_HEADERS {
+            return Err(TOO_LARGE);
+        }
         if method != "GET" && method != "HEAD" {
             let status = StatusCode::METHOD_NOT_ALLOWED;
             return Err(Instead::Refusal(status, "Method not allowed\n"));
         }
-        let found = find(head.headers);
-        let target = Target::parse(head.path.unwrap_or_default()).ok_or(BAD_REQUEST)?;
+        let found = find(headers);
+        let target = Target::parse(head.target).ok_or(BAD_REQUEST)?;
         let has_body = found.body(minor).ok_or(BAD_REQUEST)?;
         if !found.has_valid_host(minor) {
             return Err(BAD_REQUEST);
         }
         let path = target.path_and_query.path();
-        if !found.upgrade || method == "HEAD" {
+        let asks = found.upgrade && method != "HEAD";
+        if !asks && !head.mounted {
             return Err(self.page(path));
         }
         if self.path.is_some_and(|only| only != path) {
             return Err(Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"));
+        }
+        if !asks {
+            return Err(WITH_WEBSOCKET);
         }
         match found.version {
             Field::Once(b"13") => {}
@@ -143,15 +185,19 @@ impl Policy<'_> {
         if !self.allows_origin(&found) {
             return Err(Instead::Refusal(StatusCode::FORBIDDEN, "Origin not allowed\n"));
         }
-        let address = self.client_address(peer, head.headers, found.real_ip);
+        if head.mounted && self.closed {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Instead::Refusal(status, "No more connections\n"));
+        }
+        let address = self.client_address(peer, headers, found.real_ip);
         let accept_key = derive_accept_key(key);
         let request = self.keep_request.then(|| Request {
-            headers: header_map(head.headers, target.authority),
+            headers: header_map(headers, target.authority),
             uri: Uri::from(target.path_and_query),
             address,
             tls,
         });
-        Ok(Upgrade { length: bytes.len(), address, request, accept_key, subprotocol })
+        Ok(Upgrade { length: head.length, address, request, accept_key, subprotocol })
     }
 
     /// What is answered to those who do not want WebSocket (R-T2).
@@ -172,9 +218,7 @@ impl Policy<'_> {
                 Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "catching up\n")
             }
             "/readyz" => Instead::Page(StatusCode::OK, "ready\n"),
-            path if Some(path) == self.path => {
-                Instead::Refusal(StatusCode::UPGRADE_REQUIRED, "Connect with WebSocket\n")
-            }
+            path if Some(path) == self.path => WITH_WEBSOCKET,
             _ => Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"),
         }
     }

@@ -9,13 +9,19 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
+use super::UNIX_PEER;
+
 /// The address of a proxy that may tell a client's address, or a network of them (R-T6).
 ///
 /// It is made from text (`10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32`), an address or an [`IpNet`].
+/// `unix` is whoever is at the other end of a Unix socket.
 /// Bits of an address beyond the prefix do not count. A network of IPv4 addresses that are written
 /// as IPv6, such as `::ffff:10.0.0.0/104`, is the one of IPv4: so addresses are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustedProxy(IpNet);
+
+/// How the other end of a Unix socket is written.
+const UNIX: &str = "unix";
 
 /// Why a text is no [`TrustedProxy`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -87,6 +93,9 @@ impl FromStr for TrustedProxy {
     type Err = ProxyError;
 
     fn from_str(text: &str) -> Result<Self, ProxyError> {
+        if text == UNIX {
+            return Ok(UNIX_PEER.ip().into());
+        }
         let network = text.parse::<IpNet>().map(Self::from);
         let found = network.or_else(|_| text.parse::<IpAddr>().map(Self::from));
         match found {
@@ -99,7 +108,9 @@ impl FromStr for TrustedProxy {
 
 impl fmt::Display for TrustedProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() {
+        if *self == Self::from(UNIX_PEER.ip()) {
+            f.write_str(UNIX)
+        } else if self.0.prefix_len() == self.0.max_prefix_len() {
             self.0.addr().fmt(f)
         } else {
             self.0.fmt(f)
@@ -127,6 +138,7 @@ mod tests {
             ("0.0.0.0/0", "0.0.0.0/0", "203.0.113.9"),
             ("2001:db8::/32", "2001:db8::/32", "2001:db8::7"),
             ("::/0", "::/0", "2001:db8::7"),
+            ("unix", "unix", "::"),
         ] {
             let proxy: TrustedProxy = text.parse().unwrap();
             assert_eq!(proxy.to_string(), written, "{text}");

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use rand::{TryRng as _, rngs::SysRng};
 
 use super::Request;
@@ -100,6 +100,39 @@ fn build(
         out.extend_from_slice(body.as_bytes());
     }
     out
+}
+
+/// An answer as a value, for an application that writes it itself: without what is about the
+/// connection, which is the application's.
+///
+/// There is one way in which answers are made, as bytes, so that those are the same whoever writes
+/// them.
+pub(crate) fn parse_response(bytes: &[u8]) -> Response<String> {
+    use http::header::{CONNECTION, CONTENT_LENGTH};
+    let mut headers = vec![httparse::EMPTY_HEADER; bytes.split(|byte| *byte == b'\n').count()];
+    let mut head = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(length)) = head.parse(bytes) else {
+        // What a hook sets can be read: its types see to that.
+        let mut failed = Response::new(String::new());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return failed;
+    };
+    let body = String::from_utf8_lossy(&bytes[length..]).into_owned();
+    let mut response = Response::new(body);
+    let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
+    *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for header in head.headers.iter() {
+        let ends = header.value.eq_ignore_ascii_case(b"close");
+        let name = http::HeaderName::from_bytes(header.name.as_bytes());
+        let value = http::HeaderValue::from_bytes(header.value);
+        if let (Ok(name), Ok(value)) = (name, value)
+            && name != CONTENT_LENGTH
+            && !(name == CONNECTION && ends)
+        {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
 }
 
 /// Appends headers but for those that are ours to set.

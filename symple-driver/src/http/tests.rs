@@ -18,6 +18,7 @@ fn policy() -> Policy<'static> {
         allowed_origins: &[],
         trusted_proxies: &[],
         keep_request: false,
+        closed: false,
         draining: false,
         ready: true,
         caught_up: true,

@@ -29,6 +29,9 @@ use crate::{
 ///     └────────────┴──────────┴─────► Ending
 /// ```
 ///
+/// Where the application answers the request and hands the stream over, [`Phase::Awaiting`] comes
+/// before [`Phase::Open`].
+///
 /// Whatever it is at, it may [end](Connection::ended).
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -36,6 +39,8 @@ pub(crate) enum Phase {
     Handshake,
     /// The host is being asked whether it may become a WebSocket connection.
     Deciding(Box<Upgrade>),
+    /// It may, and the application has been told; the stream is awaited.
+    Awaiting(Box<Upgrade>),
     /// WebSocket.
     Open,
     /// A close frame is on its way; the client's is awaited.
@@ -47,6 +52,13 @@ pub(crate) enum Phase {
         /// How many bytes have been read meanwhile and thrown away.
         discarded: usize,
     },
+}
+
+impl Phase {
+    /// It comes before WebSocket.
+    pub(crate) fn is_handshake(&self) -> bool {
+        matches!(self, Self::Handshake | Self::Deciding(_) | Self::Awaiting(_))
+    }
 }
 
 /// What a look at the deadlines asks for.
@@ -209,6 +221,11 @@ impl<S: Socket> Connection<S> {
         matches!(self.phase, Phase::Open)
     }
 
+    /// It is not WebSocket yet.
+    pub(crate) fn is_handshake(&self) -> bool {
+        self.phase.is_handshake()
+    }
+
     /// It has been closed, or answered: only what waits for it is still written.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Ending { .. })
@@ -278,7 +295,7 @@ impl<S: Socket> Connection<S> {
             Phase::Handshake | Phase::Closing => true,
             Phase::Open => self.leaving || !self.paused && !self.oversized,
             Phase::Ending { linger, .. } => linger,
-            Phase::Deciding(_) => false,
+            Phase::Deciding(_) | Phase::Awaiting(_) => false,
         }
     }
 
@@ -376,7 +393,8 @@ impl<S: Socket> Connection<S> {
             (Poll::Ready(Err(_)), _) => true,
             (Poll::Ready(Ok(())), Phase::Ending { linger, .. }) => {
                 // Without waiting TCP says goodbye when the socket is dropped; TLS never does.
-                let shut = (*linger || self.io.is_tls()).then(|| self.io.poll_shutdown(&mut cx));
+                let shut =
+                    (*linger || self.io.says_goodbye()).then(|| self.io.poll_shutdown(&mut cx));
                 !linger || matches!(shut, Some(Poll::Ready(Err(_))))
             }
             _ => false,
@@ -411,7 +429,9 @@ impl<S: Socket> Connection<S> {
         };
         match self.phase {
             _ if self.ended => Timestamp::MAX,
-            Phase::Handshake | Phase::Deciding(_) => after(self.since, config.upgrade_timeout),
+            Phase::Handshake | Phase::Deciding(_) | Phase::Awaiting(_) => {
+                after(self.since, config.upgrade_timeout)
+            }
             Phase::Closing | Phase::Ending { .. } => after(self.since, config.close_timeout),
             Phase::Open => {
                 let alive = match self.pinged {

@@ -1,4 +1,4 @@
-//! A socket, encrypted or not.
+//! A socket, encrypted or not, or a stream of the application's.
 
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::runtime::Socket;
+use crate::{net::source::Awaited, runtime::Socket};
 
 /// How much ciphertext may wait in a TLS connection before more is asked of the socket.
 const TLS_BUFFER: usize = 64 * 1024;
@@ -17,6 +17,10 @@ const TLS_BUFFER: usize = 64 * 1024;
 pub(crate) enum Io<S> {
     Plain(S),
     Tls(Box<Tls<S>>),
+    /// A stream of the application's, and whether it is encrypted.
+    Foreign(Box<dyn Socket>, bool),
+    /// Nothing yet: the application hands the stream over when it has answered the request.
+    Awaited(Box<Awaited>),
 }
 
 /// TLS without a runtime: rustls between buffers and a socket.
@@ -38,7 +42,12 @@ impl<S: Socket> Io<S> {
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self, Self::Tls(_) | Self::Foreign(_, true))
+    }
+
+    /// The client is not told that the connection ends by dropping it alone, as TCP tells it.
+    pub(crate) fn says_goodbye(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Foreign(..))
     }
 
     /// Counts what has been encrypted and waits for the socket (R-L7): adds what has come since the
@@ -53,8 +62,8 @@ impl<S: Socket> Io<S> {
     /// How many bytes were counted so.
     pub(crate) fn counted(&self) -> usize {
         match self {
-            Self::Plain(_) => 0,
             Self::Tls(tls) => tls.counted,
+            Self::Plain(_) | Self::Foreign(..) | Self::Awaited(_) => 0,
         }
     }
 
@@ -78,6 +87,8 @@ impl<S: Socket> Io<S> {
         match self {
             Self::Plain(socket) => socket.poll_read(cx, buf),
             Self::Tls(tls) => tls.poll_read(cx, buf),
+            Self::Foreign(stream, _) => stream.poll_read(cx, buf),
+            Self::Awaited(_) => Poll::Pending,
         }
     }
 
@@ -88,6 +99,8 @@ impl<S: Socket> Io<S> {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write(cx, buf),
+            Self::Foreign(stream, _) => stream.poll_write(cx, buf),
+            Self::Awaited(_) => Poll::Pending,
             Self::Tls(tls) => {
                 ready!(tls.poll_flush(cx))?;
                 let count = tls.session.writer().write(buf)?;
@@ -106,7 +119,8 @@ impl<S: Socket> Io<S> {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write_vectored(cx, bufs),
-            Self::Tls(_) => match bufs.iter().find(|buf| !buf.is_empty()) {
+            Self::Foreign(stream, _) => stream.poll_write_vectored(cx, bufs),
+            Self::Tls(_) | Self::Awaited(_) => match bufs.iter().find(|buf| !buf.is_empty()) {
                 Some(buf) => self.poll_write(cx, buf),
                 None => Poll::Ready(Ok(0)),
             },
@@ -116,14 +130,17 @@ impl<S: Socket> Io<S> {
     /// Ready when nothing waits here any more.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Awaited(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(cx),
+            Self::Foreign(stream, _) => stream.poll_flush(cx),
         }
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_shutdown(cx),
+            Self::Foreign(stream, _) => stream.poll_shutdown(cx),
+            Self::Awaited(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => {
                 tls.session.send_close_notify();
                 ready!(tls.poll_flush(cx))?;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::ServerConfig;
+use bytes::Bytes;
 use symple_engine::{
     Timestamp,
     server::{ConnId, Text, TransportFault},
@@ -17,11 +17,13 @@ use symple_proto::CloseCode;
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
-    http::{Answer, Policy, Upgrade},
+    core::request::Reply,
+    http::{Answer, MountedRequest, Policy, Upgrade},
     net::backlog::Backlog,
     net::connection::{Connection, Due, Phase},
     net::io::Io,
     net::ready::Ready,
+    net::source::{Source, Stream, take_over},
     net::table::{ConnectionTable, Entry},
     runtime::{Runtime, Timer},
     ws::decode::{Decoded, Violation},
@@ -68,6 +70,8 @@ pub(crate) trait Upstream<S> {
     fn is_full(&self) -> bool;
     /// A connection asks to become a WebSocket connection.
     fn upgrade(&mut self, table: &mut ConnectionTable<S>, id: ConnId, upgrade: Box<Upgrade>);
+    /// A connection has become a WebSocket connection.
+    fn connected(&mut self, table: &mut ConnectionTable<S>, id: ConnId, upgrade: Upgrade);
     /// A text arrived.
     fn text(&mut self, table: &mut ConnectionTable<S>, id: ConnId, text: &str);
     /// So many frames without text arrived.
@@ -88,6 +92,7 @@ pub(crate) trait Upstream<S> {
 
 /// The connections of a thread, and what polls them.
 pub(crate) struct Shard<R: Runtime> {
+    runtime: R,
     pub(crate) table: ConnectionTable<R::Socket>,
     ready: Arc<Ready>,
     woken: Vec<u32>,
@@ -105,6 +110,7 @@ pub(crate) struct Shard<R: Runtime> {
 impl<R: Runtime> Shard<R> {
     pub(crate) fn new(runtime: &R, table: ConnectionTable<R::Socket>, ready: Arc<Ready>) -> Self {
         Self {
+            runtime: runtime.clone(),
             table,
             ready,
             woken: Vec::new(),
@@ -143,27 +149,74 @@ impl<R: Runtime> Shard<R> {
         !waits
     }
 
-    /// Takes a socket in that has just been accepted.
+    /// Takes a new connection in.
     pub(crate) fn open(
         &mut self,
         id: ConnId,
-        socket: R::Socket,
+        source: Source<R::Socket>,
         address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
         up: &mut impl Upstream<R::Socket>,
     ) {
-        let io = match Io::new(socket, tls) {
-            Ok(io) => io,
+        let opened = match source {
+            Source::Accepted(socket, tls) => {
+                let io = Io::new(socket, tls).map_err(std::io::Error::other);
+                io.map(|io| (io, Bytes::new(), None))
+            }
+            Source::Given(stream, request) => {
+                take_over(&self.runtime, stream).map(|(io, read)| (io, read, request))
+            }
+            Source::Awaited(request, awaited) => {
+                Ok((Io::Awaited(awaited), Bytes::new(), Some(request)))
+            }
+        };
+        let (io, read, request) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!(%error, "cannot begin TLS");
+                tracing::warn!(%error, "cannot take a connection in");
                 return up.removed(id);
             }
         };
         let waker = self.ready.waker(id.slot);
         let limit = self.table.config.engine.limits.message_unauthenticated;
-        let conn = Connection::new(id, io, address, waker, limit, self.table.now);
+        let mut conn = Connection::new(id, io, address, waker, limit, self.table.now);
+        conn.backlog = (!read.is_empty()).then(|| Box::new(Backlog::new(&read)));
         self.table.insert(id, Entry::Connection(Box::new(conn)));
+        if let Some(request) = request {
+            self.mounted(id, &request, up);
+        }
         self.drive(id, up);
+    }
+
+    /// Decides about a request that the application has read.
+    fn mounted(&mut self, id: ConnId, request: &MountedRequest, up: &mut impl Upstream<R::Socket>) {
+        let Some(conn) = self.table.get(id) else { return };
+        match up.policy().answer_mounted(request, conn.socket_address, conn.io.is_tls()) {
+            Ok(upgrade) => up.upgrade(&mut self.table, id, upgrade),
+            Err(response) => self.table.respond(id, &response),
+        }
+    }
+
+    /// The stream has come of a connection that waits for it: whoever hands it over is told.
+    pub(crate) fn attach(
+        &mut self,
+        id: ConnId,
+        stream: Stream,
+        reply: &Reply<()>,
+        up: &mut impl Upstream<R::Socket>,
+    ) {
+        let (io, read) = match take_over(&self.runtime, stream) {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a stream over");
+                return self.table.end(id);
+            }
+        };
+        // It may have waited too long, or the server ends: then the stream is dropped.
+        if let Some(upgrade) = self.table.attach(id, io, &read) {
+            let _ = reply.try_send(());
+            up.connected(&mut self.table, id, *upgrade);
+            self.drive(id, up);
+        }
     }
 
     /// Handles the connections that are ready, unless too much waits already.
@@ -210,7 +263,7 @@ impl<R: Runtime> Shard<R> {
                 Due::Drop => {
                     match conn.phase {
                         Phase::Open => self.table.stats.silent += 1,
-                        Phase::Handshake | Phase::Deciding(_) => {
+                        Phase::Handshake | Phase::Deciding(_) | Phase::Awaiting(_) => {
                             self.table.stats.upgrades_dropped += 1;
                         }
                         Phase::Closing | Phase::Ending { .. } => {}
@@ -405,7 +458,7 @@ impl<R: Runtime> Shard<R> {
                     }
                 }
             },
-            Phase::Deciding(_) | Phase::Ending { .. } => {}
+            Phase::Deciding(_) | Phase::Awaiting(_) | Phase::Ending { .. } => {}
         }
     }
 

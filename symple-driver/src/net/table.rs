@@ -23,12 +23,16 @@ use tungstenite::protocol::frame::coding::Control;
 use remote::Remote;
 
 use crate::{
-    http::{Upgrade, refusal},
+    http::{Upgrade, parse_response, refusal},
+    net::backlog::Backlog,
     net::connection::{Connection, Dirty, Flushed, Phase},
+    net::io::Io,
+    net::source::MountAnswer,
     runtime::Socket,
     server::config::Config,
     server::handle::VIRTUAL_BACKLOG,
     server::hooks::{Rejection, UpgradeDecision},
+    server::mount::AcceptedUpgrade,
     server::stats::TransportStats,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
     ws::queue::{Buffers, TextFrame},
@@ -227,7 +231,7 @@ impl<S: Socket> ConnectionTable<S> {
     pub(crate) fn end_handshakes(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
             if let Entry::Connection(conn) = entry
-                && let Phase::Handshake | Phase::Deciding(_) = conn.phase
+                && conn.is_handshake()
                 && !std::mem::replace(&mut conn.ended, true)
             {
                 self.ended.push_back(conn.id);
@@ -255,7 +259,7 @@ impl<S: Socket> ConnectionTable<S> {
     }
 
     fn leave_handshake(&mut self, phase: &Phase) {
-        if let Phase::Handshake | Phase::Deciding(_) = phase {
+        if phase.is_handshake() {
             self.handshakes -= 1;
         }
     }
@@ -264,7 +268,7 @@ impl<S: Socket> ConnectionTable<S> {
     pub(crate) fn enter(&mut self, id: ConnId, phase: Phase) {
         let now = self.now;
         let Some(conn) = self.get(id) else { return };
-        if let Phase::Handshake | Phase::Deciding(_) = phase {
+        if phase.is_handshake() {
             // The time that the upgrade may take goes on.
             conn.phase = phase;
             return;
@@ -504,8 +508,7 @@ impl<S: Socket> ConnectionTable<S> {
             Ok(headers) => {
                 let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
                 let Phase::Deciding(upgrade) = phase else { return None };
-                self.accept(id, &upgrade, &headers);
-                Some(upgrade)
+                self.accept(id, upgrade, &headers)
             }
             Err(Rejection { status, headers, body }) => {
                 self.respond(id, &refusal(status, &headers, &body, true));
@@ -514,17 +517,59 @@ impl<S: Socket> ConnectionTable<S> {
         }
     }
 
-    /// Answers an upgrade with 101: from now on it is a WebSocket connection.
-    pub(crate) fn accept(&mut self, id: ConnId, upgrade: &Upgrade, headers: &HeaderMap) {
+    /// Answers an upgrade with 101: from now on it is a WebSocket connection, and the request is
+    /// given back. Where the application answers, it will be when the stream comes.
+    pub(crate) fn accept(
+        &mut self,
+        id: ConnId,
+        upgrade: Box<Upgrade>,
+        headers: &HeaderMap,
+    ) -> Option<Box<Upgrade>> {
         let Self { entries, buffers, .. } = self;
-        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
-        conn.out.push_raw(&upgrade.response(headers), buffers);
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else {
+            return None;
+        };
+        let response = upgrade.response(headers);
+        if let Io::Awaited(awaited) = &conn.io {
+            let response = parse_response(&response).map(drop);
+            let accepted = AcceptedUpgrade::new(id, response, awaited.requests.clone());
+            let told = awaited.reply.try_send(MountAnswer::Upgrade(accepted)).is_ok();
+            self.enter(id, Phase::Awaiting(upgrade));
+            if !told {
+                // Whoever asked is gone, and so is its stream.
+                self.end(id);
+            }
+            return None;
+        }
+        conn.out.push_raw(&response, buffers);
+        self.begin(id, &upgrade);
+        Some(upgrade)
+    }
+
+    /// A connection whose upgrade has been answered is a WebSocket connection.
+    fn begin(&mut self, id: ConnId, upgrade: &Upgrade) {
+        let Some(conn) = self.get(id) else { return };
         conn.address = upgrade.address;
         conn.announced = true;
         self.enter(id, Phase::Open);
         self.mark_dirty(id);
         // What came behind the request.
         self.resume(id);
+    }
+
+    /// The stream has come of a connection that waits for it. The request, which has become a
+    /// WebSocket connection; none if nothing waits for a stream (any more).
+    pub(crate) fn attach(&mut self, id: ConnId, io: Io<S>, read: &[u8]) -> Option<Box<Upgrade>> {
+        let conn = self.get(id).filter(|conn| !conn.ended)?;
+        let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
+        let Phase::Awaiting(upgrade) = phase else {
+            conn.phase = phase;
+            return None;
+        };
+        conn.io = io;
+        conn.backlog = (!read.is_empty()).then(|| Box::new(Backlog::new(read)));
+        self.begin(id, &upgrade);
+        Some(upgrade)
     }
 
     /// Answers a request with something else than an upgrade, and ends.
@@ -534,9 +579,13 @@ impl<S: Socket> ConnectionTable<S> {
         if conn.id != id {
             return;
         }
+        self.stats.answered += 1;
+        if let Io::Awaited(awaited) = &conn.io {
+            let _ = awaited.reply.try_send(MountAnswer::Respond(parse_response(response)));
+            return self.end(id);
+        }
         conn.forget_input();
         conn.out.push_raw(response, buffers);
-        self.stats.answered += 1;
         self.enter(id, Phase::Ending { linger: true, discarded: 0 });
         self.mark_dirty(id);
     }

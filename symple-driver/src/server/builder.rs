@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::VecDeque,
     future::Future,
     io,
     marker::PhantomData,
@@ -18,7 +19,7 @@ use rand::{
     rngs::{StdRng, SysRng},
 };
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use symple_engine::{Timestamp, server::Server as Engine};
 use thiserror::Error;
 
@@ -29,9 +30,10 @@ use crate::{
     http::Request,
     net::ready::Ready,
     net::shard::Shard,
+    net::source::tune,
     net::table::{ConnectionTable, Waiting},
     redis::{self, RedisConfig, RedisError},
-    runtime::Runtime,
+    runtime::{Runtime, StdListener},
     server::config::{Config, ConfigError},
     server::events::Events,
     server::handle::Handle,
@@ -247,6 +249,18 @@ impl<R: Runtime> ServerBuilder<R> {
     /// # Errors
     /// [`StartError`]: then nothing has been started.
     pub fn start(self) -> Result<Server, StartError> {
+        if self.addresses.is_empty() && self.listeners.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        self.start_unbound()
+    }
+
+    /// As [`start`](Self::start), but the server need not listen anywhere: all its connections may
+    /// be those that the application brings ([`Handle::upgrade`], [`Handle::accept`]).
+    ///
+    /// # Errors
+    /// [`StartError`]: then nothing has been started.
+    pub fn start_unbound(self) -> Result<Server, StartError> {
         let Self { mut config, addresses, mut listeners, hooks, tls, .. } = self;
         let runtime = R::current().map_err(StartError::Start)?;
         config.engine.hook = hooks.authenticate.is_some();
@@ -270,9 +284,6 @@ impl<R: Runtime> ServerBuilder<R> {
         for address in addresses {
             let bound = listen(&address);
             listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);
-        }
-        if listeners.is_empty() {
-            return Err(StartError::NoAddress);
         }
         let local_addresses = listeners
             .iter()
@@ -337,7 +348,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 .into_iter()
                 .map(|listener| {
                     listener.set_nonblocking(true)?;
-                    runtime.listener(listener)
+                    runtime.listener(StdListener::Tcp(listener))
                 })
                 .collect::<io::Result<Vec<_>>>();
             let listeners = match listeners {
@@ -353,6 +364,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 core: Core::new(runtime, config, hooks, engine, core_requests, events, core_status),
                 listeners,
                 requests: Box::pin(received),
+                openings: VecDeque::new(),
                 tls,
                 accept_after: Timestamp::ZERO,
                 ends_at: None,
@@ -418,10 +430,6 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[error("the server has crashed")]
 pub struct Crashed;
 
-/// How many bytes the system takes for a connection before it has sent them.
-#[cfg(any(target_os = "android", target_os = "linux"))]
-const UNSENT: u32 = 256 * 1024;
-
 /// Listens at all addresses of a name.
 fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
@@ -434,12 +442,7 @@ fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
             // All addresses are those of IPv4, too.
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
-        // Accepted sockets have it from the listener: what is written is written for a reason.
-        socket.set_tcp_nodelay(true)?;
-        // And this: of what a client does not read the system would hold as much again as the server
-        // does (R-L4), and once it has too little memory for that it drops what is sent to others.
-        #[cfg(any(target_os = "android", target_os = "linux"))]
-        socket.set_tcp_notsent_lowat(UNSENT)?;
+        tune(SockRef::from(&socket))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         listeners.push(socket.into());
@@ -520,8 +523,6 @@ impl Drop for Server {
 mod tests {
     use std::net::TcpStream;
 
-    use socket2::SockRef;
-
     use super::*;
 
     /// R-L4: what the system takes of what a client does not read is bounded, too.
@@ -532,6 +533,6 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         let socket = SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().unwrap());
-        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 256 * 1024);
     }
 }

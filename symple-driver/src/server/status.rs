@@ -9,6 +9,8 @@ use crate::{http::Policy, server::config::Config, server::hooks::Hooks};
 pub(crate) struct Status {
     /// Nobody may come in any more.
     pub(crate) draining: AtomicBool,
+    /// No more connections are accepted.
+    pub(crate) closed: AtomicBool,
     /// Everything that must be reachable is.
     pub(crate) ready: AtomicBool,
     /// It has yet to learn of the peers of other nodes.
@@ -30,6 +32,7 @@ impl Status {
             allowed_origins: &config.allowed_origins,
             trusted_proxies: &config.trusted_proxies,
             keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),
+            closed: self.closed.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),
             ready: self.ready.load(Ordering::Relaxed),
             caught_up: !self.catching_up.load(Ordering::Relaxed),

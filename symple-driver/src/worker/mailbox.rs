@@ -11,12 +11,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustls::ServerConfig;
 use symple_engine::server::{ConnId, Text, TransportFault};
 use symple_proto::CloseCode;
 
 use crate::{
-    http::Request, net::ready::Ready, server::hooks::UpgradeDecision, server::stats::TransportStats,
+    core::request::Reply,
+    http::Request,
+    net::ready::Ready,
+    net::source::{Source, Stream},
+    server::hooks::UpgradeDecision,
+    server::stats::TransportStats,
 };
 
 /// How many bytes of texts and what goes with them may wait for the engine's thread, before
@@ -29,12 +33,17 @@ const EXTRA: usize = 32;
 
 /// What a worker is to do.
 pub(crate) enum WorkerCommand<S> {
-    /// To take a socket in.
+    /// To take a connection in.
     Open {
         id: ConnId,
-        socket: S,
+        source: Source<S>,
         address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
+    },
+    /// To go on with a stream that was awaited.
+    Attach {
+        id: ConnId,
+        stream: Stream,
+        reply: Reply<()>,
     },
     /// To queue a text for some of the receivers of the batch. The input that caused it has a
     /// number (R-L4).

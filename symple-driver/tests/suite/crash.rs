@@ -3,11 +3,14 @@
 use std::{
     future::Future,
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     task::{Context, Poll, ready},
 };
 
-use symple_driver::{ServerBuilder, runtime};
+use symple_driver::{
+    ServerBuilder,
+    runtime::{self, StdListener, StdSocket},
+};
 
 use crate::adapter::{Crashed, Runtime, StartError, THREADS, block_on};
 
@@ -42,9 +45,13 @@ impl<const FAULT: u8> runtime::Runtime for Broken<FAULT> {
         self.0.spawn(future);
     }
 
-    fn listener(&self, listener: TcpListener) -> io::Result<Listener> {
+    fn listener(&self, listener: StdListener) -> io::Result<Listener> {
         assert_ne!(FAULT, PANICS_AT_THE_START, "as it should");
         self.0.listener(listener).map(Listener)
+    }
+
+    fn socket(&self, socket: StdSocket) -> io::Result<Self::Socket> {
+        self.0.socket(socket)
     }
 
     fn adopt(&self, socket: Self::Socket) -> io::Result<Self::Socket> {
@@ -65,7 +72,7 @@ impl runtime::Listener for Listener {
     fn poll_accept(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Self::Socket, SocketAddr)>> {
+    ) -> Poll<io::Result<(Self::Socket, Option<SocketAddr>)>> {
         let accepted = ready!(self.0.poll_accept(cx));
         panic!("as it should: {:?}", accepted.map(|(_, address)| address));
     }

@@ -15,6 +15,7 @@ mod hostile;
 mod limits;
 mod messaging;
 mod moderation;
+mod mount;
 mod redis;
 mod shutdown;
 mod tls;

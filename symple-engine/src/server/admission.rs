@@ -383,7 +383,8 @@ impl Server {
 
     /// The client's address, as its peer has it.
     fn host(&self, conn: ConnId) -> Option<String> {
-        self.registry.get(conn)?.address.map(|address| address.to_canonical().to_string())
+        let address = self.registry.get(conn)?.address?.to_canonical();
+        (!address.is_unspecified()).then(|| address.to_string())
     }
 
     /// A new peer id (R-F6).

@@ -64,7 +64,8 @@ pub enum Input<'a> {
     Connected {
         /// Its name, in use for no other.
         conn: ConnId,
-        /// The client's address (R-T6).
+        /// The client's address (R-T6). The unspecified one is that of a client without an address:
+        /// it is counted for nobody (R-L2).
         address: IpAddr,
     },
     /// A text arrived from a connection: a text frame, or a binary frame that holds UTF-8 (R-T1).

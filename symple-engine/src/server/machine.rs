@@ -20,7 +20,7 @@ use super::{
     flow::PAUSED_BY_PENDING,
     hooks::Hooks,
     jobs::Job,
-    newcomers::{Newcomers, Place, party},
+    newcomers::{Newcomers, Place, counted_party},
     outbox::Outbox,
     registry::{Connection, Registry, Session},
     rooms::{Keys, RoomIndex},
@@ -251,12 +251,13 @@ impl Server {
         self.unauthenticated += 1;
         let limits = &self.config.connections;
         let over = |count: usize, limit: usize| limit > 0 && count > limit;
-        let from_there = if limits.per_address > 0 {
-            let count = self.addresses.entry(party(address)).or_default();
-            *count += 1;
-            *count
-        } else {
-            0
+        let from_there = match counted_party(address) {
+            Some(party) if limits.per_address > 0 => {
+                let count = self.addresses.entry(party).or_default();
+                *count += 1;
+                *count
+            }
+            _ => 0,
         };
         if self.shutdown.is_some() {
             self.close(conn, CloseCode::GOING_AWAY, "Server shutting down");
@@ -318,8 +319,9 @@ impl Server {
         self.told_busy.remove(&conn);
         if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {
             self.connections -= 1;
-            let party = party(address);
-            if let Some(count) = self.addresses.get_mut(&party) {
+            if let Some(party) = counted_party(address)
+                && let Some(count) = self.addresses.get_mut(&party)
+            {
                 *count -= 1;
                 if *count == 0 {
                     self.addresses.remove(&party);

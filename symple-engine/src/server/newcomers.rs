@@ -30,6 +30,12 @@ pub fn party(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The party that is counted for an address; none for the unspecified address (`0.0.0.0`, `::`),
+/// which no socket has: it stands for a client without one, such as that of a Unix socket.
+pub(super) fn counted_party(address: IpAddr) -> Option<IpAddr> {
+    (!address.to_canonical().is_unspecified()).then(|| party(address))
+}
+
 /// How long a connection is left in peace, and how long one is whose address has more places than
 /// its share.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +96,7 @@ impl Newcomers {
     pub fn add(&mut self, conn: ConnId, address: Option<IpAddr>, now: Timestamp) -> Place {
         self.last += 1;
         let place = Place(self.last);
-        let party = address.map(party);
+        let party = address.and_then(counted_party);
         self.by_age.insert(place, Newcomer { conn, since: now, party });
         if let Some(party) = party {
             self.by_party.entry(party).or_default().insert(place);

@@ -1,12 +1,12 @@
 //! The connections of other threads, as the engine's thread knows them.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr};
 
-use rustls::ServerConfig;
 use symple_engine::server::{ConnId, TransportFault};
 
 use super::{ConnectionTable, Entry};
 use crate::{
+    net::source::Source,
     runtime::Socket,
     worker::mailbox::{WorkerCommand, WorkerEvent, WorkerMailbox},
 };
@@ -71,23 +71,22 @@ impl<S: Socket> ConnectionTable<S> {
         (worker.sockets < self.sockets - remote).then_some(index)
     }
 
-    /// Gives a socket that has just been accepted to a worker.
+    /// Gives a new connection to a worker.
     pub(crate) fn open_remote(
         &mut self,
         id: ConnId,
         worker: usize,
-        socket: S,
+        source: Source<S>,
         address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
     ) {
         let remote = Remote { id, worker, handshake: true, paused: false, held: Held::default() };
         self.insert(id, Entry::Remote(Box::new(remote)));
         let worker = &mut self.workers[worker];
         worker.sockets += 1;
-        worker.push(WorkerCommand::Open { id, socket, address, tls });
+        worker.push(WorkerCommand::Open { id, source, address });
     }
 
-    pub(super) fn remote(&mut self, id: ConnId) -> Option<&mut Remote> {
+    pub(crate) fn remote(&mut self, id: ConnId) -> Option<&mut Remote> {
         match self.entries.get_mut(id.slot as usize)? {
             Some(Entry::Remote(remote)) if remote.id == id => Some(remote),
             _ => None,

@@ -1,0 +1,169 @@
+//! Connections that the application brings: a server that is a part of another one.
+
+use std::net::SocketAddr;
+
+use async_channel::Sender;
+use http::{HeaderMap, Response};
+use symple_engine::server::ConnId;
+
+use crate::{
+    core::request::{CoreRequest, Reply},
+    http::{MountedRequest, mounted, parse_response, refusal},
+    net::source::{Awaited, MountAnswer, Source, Stream},
+    server::handle::{Handle, HandleError},
+};
+
+/// A connection that the application brings.
+pub(crate) enum Opening {
+    /// A stream, perhaps with the request that has been read from it.
+    Stream { stream: Stream, request: Option<Box<MountedRequest>>, reply: Reply<()> },
+    /// A request, which the application answers.
+    Request { request: Box<MountedRequest>, awaited: Box<Awaited> },
+}
+
+impl Opening {
+    /// Nobody waits for the answer any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self, Self::Request { awaited, .. } if awaited.reply.is_closed())
+    }
+
+    /// There is no room for it.
+    pub(crate) fn refuse(self) {
+        if let Self::Request { awaited, .. } = self {
+            let _ = awaited.reply.try_send(MountAnswer::Respond(refused(mounted::NO_ROOM)));
+        }
+    }
+
+    /// Where its bytes come from, and the address of its other end.
+    pub(crate) fn into_source<S>(self) -> (Option<SocketAddr>, Source<S>) {
+        match self {
+            Self::Request { request, awaited } => {
+                (request.address, Source::Awaited(request, awaited))
+            }
+            Self::Stream { stream, request, reply } => {
+                let _ = reply.try_send(());
+                let told = request.as_ref().and_then(|request| request.address);
+                (told.or(stream.address), Source::Given(stream, request))
+            }
+        }
+    }
+}
+
+/// A refusal as a value.
+fn refused((status, body): (http::StatusCode, &str)) -> Response<String> {
+    parse_response(&refusal(status, &HeaderMap::new(), body, true))
+}
+
+/// A request that may become a WebSocket connection: the application answers it, and hands the
+/// stream over. One that is dropped is given up.
+#[derive(Debug)]
+#[must_use = "the client waits for the answer, and the server for the stream"]
+pub struct AcceptedUpgrade {
+    id: ConnId,
+    response: Response<()>,
+    requests: Sender<CoreRequest>,
+    handed_over: bool,
+}
+
+impl AcceptedUpgrade {
+    pub(crate) fn new(id: ConnId, response: Response<()>, requests: Sender<CoreRequest>) -> Self {
+        Self { id, response, requests, handed_over: false }
+    }
+
+    /// The answer that the client is to have, before anything else: 101, and its headers.
+    #[must_use]
+    pub fn response(&self) -> &Response<()> {
+        &self.response
+    }
+
+    /// Hands the stream over, behind the answer. From now on it is the server's.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]: the server has ended, or the stream came later than
+    /// [`Config::upgrade_timeout`](crate::Config::upgrade_timeout) allows, or gave way to another
+    /// one (R-L2). The stream is dropped then.
+    pub async fn accept(mut self, stream: impl Into<Stream>) -> Result<(), HandleError> {
+        self.handed_over = true;
+        let (reply, taken) = async_channel::bounded(1);
+        let request = CoreRequest::Attach(self.id, stream.into(), reply);
+        self.requests.send(request).await.map_err(|_| HandleError::Ended)?;
+        taken.recv().await.map_err(|_| HandleError::Ended)
+    }
+}
+
+impl Drop for AcceptedUpgrade {
+    fn drop(&mut self) {
+        if !self.handed_over {
+            // Should there be no room, it ends when its time is over.
+            let _ = self.requests.try_send(CoreRequest::Abandon(self.id));
+        }
+    }
+}
+
+/// Connections that the application has accepted itself. All limits and rules are those of
+/// connections on a port of the server's own: origins, path, capacity, hooks, subprotocols, trusted
+/// proxies.
+impl Handle {
+    /// Decides about a request that the application's own HTTP server has read (R-T8). Either it may
+    /// become a connection: then the application answers as it is told, and hands the stream over
+    /// ([`AcceptedUpgrade::accept`]). Or the answer is another one: a refusal, 426 for what asks for
+    /// no WebSocket, 503 while the server shuts down, accepts no more or has ended.
+    ///
+    /// # Errors
+    /// The answer that is no upgrade.
+    pub async fn upgrade(
+        &self,
+        request: impl Into<MountedRequest>,
+    ) -> Result<AcceptedUpgrade, Response<String>> {
+        let (reply, answer) = async_channel::bounded(1);
+        let awaited = Box::new(Awaited { reply, requests: self.requests.clone() });
+        let opening = Opening::Request { request: Box::new(request.into()), awaited };
+        let sent = self.requests.send(CoreRequest::Open(opening)).await;
+        sent.map_err(|_| refused(mounted::ENDED))?;
+        match answer.recv().await {
+            Ok(MountAnswer::Upgrade(accepted)) => Ok(accepted),
+            Ok(MountAnswer::Respond(response)) => Err(response),
+            // It ended before it was answered: for want of time or room, or with the server.
+            Err(_) => Err(refused(mounted::ENDED)),
+        }
+    }
+
+    /// Takes a stream whose request the application has read: the server answers it, whatever it
+    /// answers. What has been read behind the request belongs to the stream
+    /// ([`Stream::already_read`]).
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]: also where too many wait to be taken in. The stream is dropped then.
+    pub async fn accept_request(
+        &self,
+        stream: impl Into<Stream>,
+        request: impl Into<MountedRequest>,
+    ) -> Result<(), HandleError> {
+        self.open(stream.into(), Some(Box::new(request.into()))).await
+    }
+
+    /// Takes a stream of which no request has been handled: the server does everything, as if it had
+    /// accepted the connection itself.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]: also where too many wait to be taken in, or after
+    /// [`stop_accepting`](Self::stop_accepting). The stream is dropped then.
+    pub async fn accept(&self, stream: impl Into<Stream>) -> Result<(), HandleError> {
+        if self.status.closed.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(HandleError::Ended);
+        }
+        self.open(stream.into(), None).await
+    }
+
+    async fn open(
+        &self,
+        stream: Stream,
+        request: Option<Box<MountedRequest>>,
+    ) -> Result<(), HandleError> {
+        let (reply, taken) = async_channel::bounded(1);
+        let opening = Opening::Stream { stream, request, reply };
+        let sent = self.requests.send(CoreRequest::Open(opening)).await;
+        sent.map_err(|_| HandleError::Ended)?;
+        taken.recv().await.map_err(|_| HandleError::Ended)
+    }
+}

@@ -1,0 +1,205 @@
+//! A server inside of an application's HTTP server: axum, and plain hyper (R-T8).
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(dead_code, reason = "the example has a main, and the client more than is needed here")]
+
+/// What the client of the suite needs of an adapter.
+mod adapter {
+    pub(crate) use symple_tokio::Server;
+}
+
+#[path = "../../symple-driver/tests/suite/client.rs"]
+mod client;
+#[path = "../examples/inside_axum.rs"]
+mod inside_axum;
+
+use std::{
+    convert::Infallible,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use client::{Client, socket_to};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use symple_tokio::{Handle, ServerBuilder, rustls};
+use tokio::{net::TcpListener, runtime::Runtime};
+
+/// What is answered to a request without a body.
+fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut socket = socket_to(address);
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
+}
+
+fn connect(address: SocketAddr, path: &str) -> Result<Client, u16> {
+    let url = format!("ws://localhost{path}");
+    Client::over(socket_to(address), &url, &[]).map(|(client, _)| client)
+}
+
+/// R-T8: an application with its own routes, and Symple on two paths of it.
+#[test]
+fn inside_axum() {
+    let runtime = Runtime::new().unwrap();
+    let inside_axum::Started { address, server, run } =
+        runtime.block_on(inside_axum::serve("127.0.0.1:0")).unwrap();
+    let run = runtime.spawn(run);
+    let mut member = connect(address, "/rooms/members").unwrap();
+    member.auth(&json!({ "type": "auth", "user": "member" }));
+    assert_eq!(member.peer["host"], "127.0.0.1");
+    let mut guest = connect(address, "/rooms/guests").unwrap();
+    guest.auth(&json!({ "type": "auth", "user": "guest" }));
+    assert_eq!(guest.peer["readonly"], true);
+    assert_eq!(member.recv()["data"]["user"], "guest");
+    guest.recv_type("presence");
+
+    assert_eq!(ask(address, "GET", "/count"), (200, "2".into()));
+    assert_eq!(ask(address, "POST", "/news/hello").0, 204);
+    for client in [&mut member, &mut guest] {
+        assert_eq!(client.recv()["data"], "hello");
+    }
+    guest.send(&json!({ "type": "message", "to": "news" }));
+    assert_eq!(guest.recv()["message"], "Read-only");
+    member.send(&json!({ "type": "message", "to": "news", "data": "x".repeat(500_000) }));
+    assert_eq!(guest.recv()["type"], "message");
+
+    let (status, body) = ask(address, "GET", "/rooms/members");
+    assert_eq!((status, &*body), (426, "Connect with WebSocket\n"));
+    assert_eq!(ask(address, "HEAD", "/rooms/members"), (426, String::new()));
+    assert_eq!(ask(address, "GET", "/").0, 200);
+    assert_eq!(connect(address, "/").map(drop), Err(200));
+
+    // Sockets of axum's are sockets of the server's: they cost no task of the application's.
+    assert_eq!(runtime.block_on(server.handle().stats()).unwrap().transport.sockets, 2);
+    let ending = std::thread::spawn({
+        let handle = server.handle();
+        let runtime = runtime.handle().clone();
+        move || runtime.block_on(handle.shutdown(Duration::from_secs(60)))
+    });
+    ending.join().unwrap().unwrap();
+    assert_eq!(member.recv_type("event")["name"], "shutdown");
+    assert_eq!(connect(address, "/rooms/members").map(drop), Err(503));
+    let ending = runtime.spawn(async move { server.shutdown(Duration::ZERO).await });
+    assert_eq!((member.closed(), guest.closed()), (1001, 1001));
+    runtime.block_on(ending).unwrap().unwrap();
+    runtime.block_on(run).unwrap().unwrap();
+}
+
+/// How the connections of plain hyper are served.
+#[derive(Clone, Copy)]
+enum With {
+    Upgrades,
+    /// An application that has forgotten them.
+    NoUpgrades,
+    Tls,
+}
+
+/// An application on plain hyper.
+fn on_hyper(runtime: &Runtime, handle: &Handle, with: With) -> (SocketAddr, rustls::RootCertStore) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let handle = handle.clone();
+    runtime.spawn(async move {
+        loop {
+            let (socket, address) = listener.accept().await.unwrap();
+            let (handle, tls) = (handle.clone(), tls.clone());
+            let is_tls = matches!(with, With::Tls);
+            let service = service_fn(move |request| {
+                let handle = handle.clone();
+                let client = symple_tokio::hyper::Client::at(address).tls(is_tls);
+                async move {
+                    Ok::<_, Infallible>(
+                        symple_tokio::hyper::respond(&handle, request, client).await,
+                    )
+                }
+            });
+            tokio::spawn(async move {
+                let http = http1::Builder::new();
+                match with {
+                    With::Upgrades => {
+                        http.serve_connection(TokioIo::new(socket), service).with_upgrades().await
+                    }
+                    With::NoUpgrades => http.serve_connection(TokioIo::new(socket), service).await,
+                    With::Tls => {
+                        let Ok(stream) = tls.accept(socket).await else { return };
+                        http.serve_connection(TokioIo::new(stream), service).with_upgrades().await
+                    }
+                }
+                .ok();
+            });
+        }
+    });
+    (address, roots)
+}
+
+/// R-T8: plain hyper, also with TLS of the application's own.
+#[test]
+fn inside_hyper() {
+    let runtime = Runtime::new().unwrap();
+    let server = runtime.block_on(async {
+        ServerBuilder::new()
+            .authenticate(|request| async move {
+                let tls = if request.request.tls { "encrypted" } else { "plain" };
+                symple_tokio::AuthDecision::allow_claimed().rooms([tls, "all"])
+            })
+            .start_unbound()
+            .unwrap()
+    });
+    let handle = server.handle();
+    let (plain, _) = on_hyper(&runtime, &handle, With::Upgrades);
+    let (encrypted, roots) = on_hyper(&runtime, &handle, With::Tls);
+    let mut alice = connect(plain, "/").unwrap();
+    let welcome = alice.auth(&json!({ "type": "auth", "user": "alice" }));
+    assert_eq!(welcome["rooms"], json!(["alice", "plain", "all"]));
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = rustls::StreamOwned::new(session, socket_to(encrypted));
+    let (mut bob, _) = Client::over(stream, "wss://localhost/", &[]).unwrap();
+    let welcome = bob.auth(&json!({ "type": "auth", "user": "bob" }));
+    assert_eq!(welcome["rooms"], json!(["bob", "encrypted", "all"]));
+    alice.recv_type("presence");
+    bob.recv_type("presence");
+    let pad = "x".repeat(900_000);
+    alice.send(&json!({ "type": "message", "to": "all", "data": pad }));
+    bob.send(&json!({ "type": "message", "to": "all", "data": pad }));
+    assert_eq!(bob.recv()["data"], pad);
+    assert_eq!(alice.recv()["data"], pad);
+    bob.send(&json!({ "type": "close" }));
+    assert_eq!(bob.closed(), 1000);
+    assert_eq!(alice.recv()["data"]["online"], false);
+
+    // Where the application has forgotten upgrades nothing comes of one, and nothing stays of it.
+    let (without, _) = on_hyper(&runtime, &handle, With::NoUpgrades);
+    assert_eq!(ask(without, "GET", "/").0, 426);
+    assert_eq!(connect(without, "/").unwrap().closed(), 1006);
+    while runtime.block_on(handle.stats()).unwrap().transport.sockets > 1 {
+        std::thread::yield_now();
+    }
+    alice.hears_nothing();
+}
