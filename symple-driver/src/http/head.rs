@@ -38,6 +38,7 @@ impl<'a> Field<'a> {
 pub(super) struct Found<'a> {
     pub(super) upgrade: bool,
     pub(super) connection_upgrade: bool,
+    pub(super) connection_close: bool,
     pub(super) host: Field<'a>,
     pub(super) version: Field<'a>,
     pub(super) key: Field<'a>,
@@ -71,6 +72,7 @@ pub(super) fn find<'a>(headers: &[httparse::Header<'a>]) -> Found<'a> {
             9 if name.eq_ignore_ascii_case("x-real-ip") => found.real_ip.add(value),
             10 if name.eq_ignore_ascii_case("connection") => {
                 found.connection_upgrade |= has("upgrade");
+                found.connection_close |= has("close");
             }
             14 if name.eq_ignore_ascii_case("content-length") => found.content_length.add(value),
             17 if name.eq_ignore_ascii_case("sec-websocket-key") => found.key.add(value),

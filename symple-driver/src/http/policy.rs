@@ -44,6 +44,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) trusted_proxies: &'a [TrustedProxy],
     /// Requests are wanted in full: there is a hook.
     pub(crate) keep_request: bool,
+    /// Behind a page there may be another request.
+    pub(crate) keep_alive: bool,
     /// No more connections are accepted, whoever brings them.
     pub(crate) closed: bool,
     /// Nobody may come in any more.
@@ -61,6 +63,8 @@ pub(crate) enum Answer {
     Incomplete,
     /// An answer, after which the connection ends.
     Respond(Vec<u8>),
+    /// An answer, behind which there may be another request; how many bytes this one had.
+    Page { response: Vec<u8>, length: usize },
     /// A WebSocket connection.
     Upgrade(Box<Upgrade>),
 }
@@ -68,8 +72,8 @@ pub(crate) enum Answer {
 /// What is answered instead of an upgrade.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Instead {
-    /// A page.
-    Page(StatusCode, &'static str),
+    /// A page, and how many bytes the request had if there may be another one behind it.
+    Page(StatusCode, &'static str, Option<usize>),
     /// A refusal.
     Refusal(StatusCode, &'static str),
 }
@@ -77,7 +81,7 @@ pub(super) enum Instead {
 impl Instead {
     pub(super) fn response(self, with_body: bool) -> Vec<u8> {
         match self {
-            Self::Page(status, body) => response(status, &HeaderMap::new(), body, with_body),
+            Self::Page(status, body, kept) => response(status, body, with_body, kept.is_some()),
             Self::Refusal(status, body) => refusal(status, &HeaderMap::new(), body, with_body),
         }
     }
@@ -109,7 +113,13 @@ impl Policy<'_> {
         };
         match result {
             Ok(upgrade) => Answer::Upgrade(Box::new(upgrade)),
-            Err(instead) => Answer::Respond(instead.response(!scan.is_head(bytes))),
+            Err(instead) => {
+                let response = instead.response(!scan.is_head(bytes));
+                match instead {
+                    Instead::Page(_, _, Some(length)) => Answer::Page { response, length },
+                    _ => Answer::Respond(response),
+                }
+            }
         }
     }
 
@@ -157,7 +167,15 @@ impl Policy<'_> {
         let path = target.path_and_query.path();
         let asks = found.upgrade && method != "HEAD";
         if !asks && !head.mounted {
-            return Err(self.page(path));
+            // A body would have to be read. Before HTTP/1.1 connections end, and so they do when the
+            // client says so.
+            let kept = self.keep_alive && minor > 0 && !has_body && !found.connection_close;
+            return Err(match self.page(path) {
+                Instead::Page(status, body, _) if kept => {
+                    Instead::Page(status, body, Some(head.length))
+                }
+                ends => ends,
+            });
         }
         if self.path.is_some_and(|only| only != path) {
             return Err(Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"));
@@ -205,19 +223,19 @@ impl Policy<'_> {
         match path {
             "/" => {
                 let text = "Symple server (symple/4): connect with WebSocket\n";
-                Instead::Page(StatusCode::OK, text)
+                Instead::Page(StatusCode::OK, text, None)
             }
-            "/healthz" => Instead::Page(StatusCode::OK, "ok\n"),
+            "/healthz" => Instead::Page(StatusCode::OK, "ok\n", None),
             "/readyz" if self.draining => {
-                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n", None)
             }
             "/readyz" if !self.ready => {
-                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "not ready\n", None)
             }
             "/readyz" if !self.caught_up => {
-                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "catching up\n")
+                Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "catching up\n", None)
             }
-            "/readyz" => Instead::Page(StatusCode::OK, "ready\n"),
+            "/readyz" => Instead::Page(StatusCode::OK, "ready\n", None),
             path if Some(path) == self.path => WITH_WEBSOCKET,
             _ => Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"),
         }

@@ -43,14 +43,10 @@ pub(crate) fn retry_after() -> u32 {
     SysRng.try_next_u32().map_or(3, |random| 1 + random % 5)
 }
 
-/// A response that ends the connection.
-pub(crate) fn response(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &str,
-    with_body: bool,
-) -> Vec<u8> {
-    build(status, headers, "", body, with_body)
+/// A page; where it is not kept, the connection ends behind it.
+pub(super) fn response(status: StatusCode, body: &str, with_body: bool, kept: bool) -> Vec<u8> {
+    let more = if kept { "" } else { CLOSE };
+    build(status, &HeaderMap::new(), more, body, with_body)
 }
 
 /// A response that refuses what was asked for, and says what goes with its status: what is allowed
@@ -74,8 +70,11 @@ pub(crate) fn refusal(
         }
         _ => String::new(),
     };
-    build(status, headers, &more, body, with_body)
+    build(status, headers, &(more + CLOSE), body, with_body)
 }
+
+/// The connection ends behind the answer.
+const CLOSE: &str = "Connection: close\r\n";
 
 fn build(
     status: StatusCode,
@@ -85,7 +84,7 @@ fn build(
     with_body: bool,
 ) -> Vec<u8> {
     let mut out = format!(
-        "HTTP/1.1 {} {}\r\n{more}Connection: close\r\nContent-Length: {}\r\n",
+        "HTTP/1.1 {} {}\r\n{more}Content-Length: {}\r\n",
         status.as_str(),
         status.canonical_reason().unwrap_or_default(),
         body.len(),

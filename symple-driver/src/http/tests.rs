@@ -18,6 +18,7 @@ fn policy() -> Policy<'static> {
         allowed_origins: &[],
         trusted_proxies: &[],
         keep_request: false,
+        keep_alive: false,
         closed: false,
         draining: false,
         ready: true,
@@ -43,7 +44,9 @@ fn answer_to(policy: &Policy<'_>, request: &str, socket: &str) -> Answer {
 
 fn respond(policy: &Policy<'_>, request: &str) -> String {
     match answer(policy, request) {
-        Answer::Respond(bytes) => String::from_utf8(bytes).unwrap(),
+        Answer::Respond(bytes) | Answer::Page { response: bytes, .. } => {
+            String::from_utf8(bytes).unwrap()
+        }
         Answer::Upgrade(upgrade) => String::from_utf8(upgrade.response(&HeaderMap::new())).unwrap(),
         Answer::Incomplete => "incomplete".into(),
     }
@@ -105,6 +108,65 @@ fn pages() {
     let head = respond(&open, "HEAD / HTTP/1.0\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(respond(&open, &get("/")).ends_with("connect with WebSocket\n"));
+}
+
+/// R-T2: behind which answers there may be another request.
+#[test]
+fn kept() {
+    let keeps = Policy { keep_alive: true, path: Some("/ws"), ..policy() };
+    let get = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let with = |header: &str| get.replace("Host: x", &format!("Host: x\r\n{header}"));
+    for (request, expected) in [
+        (get.to_owned(), true),
+        (get.replace("GET", "HEAD"), true),
+        (get.replace("/readyz", "http://h/"), true),
+        (with("Connection: keep-alive, x"), true),
+        (with("Content-Length: 0"), true),
+        (with("Upgrade: h2c\r\nConnection: upgrade"), true),
+        (with("Connection: x, Close"), false),
+        (with("Content-Length: 1"), false),
+        (with("Transfer-Encoding: chunked"), false),
+        (get.replace("1.1", "1.0"), false),
+        (get.replace("/readyz", "/other"), false),
+        (get.replace("/readyz", "/ws"), false),
+        (get.replace("GET", "POST"), false),
+        (get.replace("Host: x\r\n", ""), false),
+    ] {
+        let behind = format!("{request}GET");
+        let answer = answer(&keeps, &behind);
+        let kept = matches!(&answer, Answer::Page { length, .. } if *length == request.len());
+        assert_eq!(kept, expected, "{request} {answer:?}");
+        let ends = respond(&keeps, &behind).contains("\r\nConnection: close\r\n");
+        assert_eq!(ends, !expected, "{request}");
+    }
+    assert!(respond(&policy(), get).contains("\r\nConnection: close\r\n"));
+    let away = Policy { ready: false, ..keeps };
+    assert!(matches!(answer(&away, get), Answer::Page { .. }), "503 is an answer as any other");
+}
+
+/// R-T8: an answer as a value is that of the bytes, but for what is the application's.
+#[test]
+fn answers_as_values() {
+    let mut headers = HeaderMap::new();
+    for n in 0..150 {
+        headers.append("x-n", HeaderValue::from(n));
+    }
+    headers.insert("x-odd", HeaderValue::from_bytes(b"a: b\xff").unwrap());
+    let bytes = refusal(StatusCode::SERVICE_UNAVAILABLE, &headers, "a\r\n\r\nb\n", true);
+    let response = parse_response(&bytes);
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.body(), "a\r\n\r\nb\n");
+    assert_eq!(response.headers().get_all("x-n").iter().count(), 150);
+    assert_eq!(response.headers()["x-odd"].as_bytes(), b"a: b\xff");
+    assert!(response.headers().contains_key("retry-after"));
+    for name in ["connection", "content-length"] {
+        assert!(!response.headers().contains_key(name), "{name}");
+    }
+    let response = parse_response(&refusal(StatusCode::UPGRADE_REQUIRED, &headers, "", true));
+    assert_eq!(response.headers()["connection"], "Upgrade");
+    for bytes in [&b""[..], b"\r\n", b"HTTP/1.1 2000 x\r\n\r\n"] {
+        assert_eq!(parse_response(bytes).status(), 500);
+    }
 }
 
 /// R-T1: what is no handshake.
@@ -368,6 +430,7 @@ fn outcome(answer: Answer) -> Option<(usize, Vec<u8>)> {
     match answer {
         Answer::Incomplete => None,
         Answer::Respond(bytes) => Some((0, bytes)),
+        Answer::Page { response, length } => Some((length, response)),
         Answer::Upgrade(upgrade) => Some((upgrade.length, upgrade.response(&HeaderMap::new()))),
     }
 }
@@ -415,7 +478,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         bytewise in any::<bool>(),
     ) {
-        let policy = Policy { max_head_size: 1024, path: Some("/"), ..policy() };
+        let policy = Policy { max_head_size: 1024, path: Some("/"), keep_alive: true, ..policy() };
         let socket = SOCKET.parse().unwrap();
         let whole = policy.answer(&mut HeadScan::default(), &request, socket, false);
         let whole = outcome(whole);

@@ -115,6 +115,10 @@ pub(crate) struct Connection<S> {
     pub(crate) backlog: Option<Box<Backlog>>,
     /// How many bytes of input were counted as kept for it last.
     pub(crate) held: usize,
+    /// How many requests have been answered with pages.
+    pub(crate) pages: u16,
+    /// A page is being written: the next request is not looked at before that is done.
+    pub(crate) answering: bool,
     /// How far the request has been looked at.
     pub(crate) head: HeadScan,
     pub(crate) decoder: Decoder,
@@ -193,6 +197,8 @@ impl<S: Socket> Connection<S> {
             address: socket_address.ip(),
             backlog: None,
             held: 0,
+            pages: 0,
+            answering: false,
             head: HeadScan::default(),
             decoder: Decoder::default(),
             out: OutQueue::default(),
@@ -224,6 +230,11 @@ impl<S: Socket> Connection<S> {
     /// It is not WebSocket yet.
     pub(crate) fn is_handshake(&self) -> bool {
         self.phase.is_handshake()
+    }
+
+    /// A page has been answered, and the next request has not begun.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.phase, Phase::Handshake) && self.pages > 0 && self.backlog.is_none()
     }
 
     /// It has been closed, or answered: only what waits for it is still written.
@@ -292,7 +303,8 @@ impl<S: Socket> Connection<S> {
     pub(crate) fn wants_input(&self) -> bool {
         match self.phase {
             _ if self.ended => false,
-            Phase::Handshake | Phase::Closing => true,
+            Phase::Handshake => !self.answering,
+            Phase::Closing => true,
             Phase::Open => self.leaving || !self.paused && !self.oversized,
             Phase::Ending { linger, .. } => linger,
             Phase::Deciding(_) | Phase::Awaiting(_) => false,
@@ -429,6 +441,7 @@ impl<S: Socket> Connection<S> {
         };
         match self.phase {
             _ if self.ended => Timestamp::MAX,
+            Phase::Handshake if self.is_kept() => after(self.since, config.keep_alive_timeout),
             Phase::Handshake | Phase::Deciding(_) | Phase::Awaiting(_) => {
                 after(self.since, config.upgrade_timeout)
             }

@@ -48,6 +48,8 @@ const AHEAD_IN_ALL: usize = 8 * 1024 * 1024;
 const AHEAD_SHARE: usize = 4;
 /// How much a client may still send that has its answer, before it is dropped.
 const LINGER: usize = 4 * 1024 * 1024;
+/// How many requests are answered on a connection that does not become one of WebSocket.
+const PAGES: u16 = 1000;
 /// How many frames without text are told of at once.
 const FRAMES: u32 = 32;
 /// When a deadline has passed by so much, this thread stood still or had too much to do: what has
@@ -263,6 +265,8 @@ impl<R: Runtime> Shard<R> {
                 Due::Drop => {
                     match conn.phase {
                         Phase::Open => self.table.stats.silent += 1,
+                        // It has had what it asked for.
+                        Phase::Handshake if conn.is_kept() => {}
                         Phase::Handshake | Phase::Deciding(_) | Phase::Awaiting(_) => {
                             self.table.stats.upgrades_dropped += 1;
                         }
@@ -436,9 +440,14 @@ impl<R: Runtime> Shard<R> {
 
     /// Handles bytes from a client.
     fn ingest(&mut self, id: ConnId, bytes: &mut [u8], up: &mut impl Upstream<R::Socket>) {
+        let now = self.table.now;
         let Some(conn) = self.table.get(id) else { return };
         match conn.phase {
             Phase::Handshake => {
+                if conn.is_kept() {
+                    // Here the next request begins.
+                    conn.since = now;
+                }
                 conn.backlog.get_or_insert_default().extend(bytes);
                 self.handshake(id, up);
             }
@@ -477,8 +486,17 @@ impl<R: Runtime> Shard<R> {
         let Some(conn) = self.table.get(id) else { return };
         let (address, tls) = (conn.socket_address, conn.io.is_tls());
         let Some(backlog) = &mut conn.backlog else { return };
-        match up.policy().answer(&mut conn.head, backlog.unread(), address, tls) {
-            Answer::Incomplete => {}
+        let mut policy = up.policy();
+        policy.keep_alive &= conn.pages < PAGES;
+        match policy.answer(&mut conn.head, backlog.unread(), address, tls) {
+            Answer::Incomplete => self.table.schedule(id),
+            Answer::Page { response, length } => {
+                backlog.consume(length);
+                if backlog.is_empty() {
+                    conn.backlog = None;
+                }
+                self.table.answer_page(id, &response);
+            }
             Answer::Respond(response) => self.table.respond(id, &response),
             Answer::Upgrade(upgrade) => {
                 backlog.consume(upgrade.length);

@@ -23,7 +23,7 @@ use tungstenite::protocol::frame::coding::Control;
 use remote::Remote;
 
 use crate::{
-    http::{Upgrade, parse_response, refusal},
+    http::{HeadScan, Upgrade, parse_response, refusal},
     net::backlog::Backlog,
     net::connection::{Connection, Dirty, Flushed, Phase},
     net::io::Io,
@@ -229,13 +229,21 @@ impl<S: Socket> ConnectionTable<S> {
     /// Ends the connections that are not WebSocket yet. Those that are being answered, or have said
     /// goodbye, get their answer.
     pub(crate) fn end_handshakes(&mut self) {
+        let mut answering = Vec::new();
         for entry in self.entries.iter_mut().flatten() {
-            if let Entry::Connection(conn) = entry
-                && conn.is_handshake()
-                && !std::mem::replace(&mut conn.ended, true)
-            {
+            let Entry::Connection(conn) = entry else { continue };
+            if !conn.is_handshake() {
+                continue;
+            }
+            if conn.answering {
+                answering.push(conn.id);
+            } else if !std::mem::replace(&mut conn.ended, true) {
                 self.ended.push_back(conn.id);
             }
+        }
+        for id in answering {
+            self.enter(id, Phase::Ending { linger: true, discarded: 0 });
+            self.mark_dirty(id);
         }
         for worker in &mut self.workers {
             worker.push(WorkerCommand::EndHandshakes);
@@ -570,6 +578,21 @@ impl<S: Socket> ConnectionTable<S> {
         conn.backlog = (!read.is_empty()).then(|| Box::new(Backlog::new(read)));
         self.begin(id, &upgrade);
         Some(upgrade)
+    }
+
+    /// Answers a request with a page, behind which there may be another request: it is looked at when
+    /// the page has been written.
+    pub(crate) fn answer_page(&mut self, id: ConnId, response: &[u8]) {
+        let Self { entries, buffers, now, .. } = self;
+        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
+        conn.out.push_raw(response, buffers);
+        conn.head = HeadScan::default();
+        conn.pages = conn.pages.saturating_add(1);
+        conn.answering = true;
+        conn.since = *now;
+        self.stats.answered += 1;
+        self.schedule(id);
+        self.mark_dirty(id);
     }
 
     /// Answers a request with something else than an upgrade, and ends.

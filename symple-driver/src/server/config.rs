@@ -31,6 +31,9 @@ pub struct Config {
     pub pong_timeout: Duration,
     /// How long the HTTP upgrade may take, TLS included (R-L5). 10 s; zero is for ever.
     pub upgrade_timeout: Duration,
+    /// How long a connection may be idle behind an answer that is no upgrade, such as that to a
+    /// health check, for the next request (R-T2). 10 s; zero ends it behind the answer.
+    pub keep_alive_timeout: Duration,
     /// How long a closing handshake may take (R-L5). 5 s; zero is for ever.
     pub close_timeout: Duration,
     /// How many bytes may wait for a client to read them (R-L4). 4 MiB.
@@ -66,6 +69,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             upgrade_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             outbound_limit: 4 * 1024 * 1024,
             outbound_timeout: Duration::from_secs(10),

@@ -318,7 +318,7 @@ fn zero_is_never() {
     for _ in 0..20 {
         sender.hears_nothing();
     }
-    silent.write_all(b"Host: x\r\n\r\n").unwrap();
+    silent.write_all(b"Host: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     silent.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

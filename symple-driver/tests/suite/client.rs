@@ -44,7 +44,8 @@ pub(crate) fn exchange(server: &Server, bytes: &[u8]) -> String {
 
 /// What a server answers to a GET.
 pub(crate) fn get(server: &Server, path: &str) -> (u16, String) {
-    let answer = exchange(server, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = exchange(server, request.as_bytes());
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, body.into())

@@ -45,7 +45,7 @@ fn health_checks() {
 fn half_closed() {
     let server = start(|_| {});
     let mut socket = socket(&server);
-    socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     socket.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
@@ -219,7 +219,7 @@ fn several_listeners() {
     assert_eq!(server.local_addresses().len(), 3);
     for address in server.local_addresses() {
         let mut socket = socket_to(*address);
-        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("ok\n"));

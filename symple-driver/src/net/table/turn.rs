@@ -150,6 +150,11 @@ impl<S: Socket> ConnectionTable<S> {
             }
             Flushed::Waits => {}
         }
+        if conn.answering && conn.out.is_empty() {
+            // The next request may be there already.
+            conn.answering = false;
+            std::task::Wake::wake_by_ref(&conn.waker);
+        }
         if conn.awaits_drain && conn.out.len() <= DRAINED {
             conn.awaits_drain = false;
             self.drained.push_back(id);
