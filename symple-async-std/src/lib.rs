@@ -54,6 +54,63 @@
 //! All of it but sockets and timers is `symple-driver`, and what happens is decided in
 //! `symple-engine`, so the same server runs on other runtimes.
 //!
+//! # Inside of an application's server
+//!
+//! A server need have no port ([`ServerBuilder::start_unbound`]): the application brings the
+//! connections, and all rules and limits are those of a port of the server's own (SPEC, R-T8).
+//!
+//! With any other HTTP server [`Handle::upgrade`] decides about a request, and tells what to answer;
+//! then the [`stream`] is handed over. [`Handle::accept_request`] lets the server answer itself, and
+//! [`Handle::accept`] takes a connection of which nothing has been read.
+//!
+//! ```no_run
+//! # use std::net::{SocketAddr, TcpStream};
+//! # use symple_async_std::{Handle, HandleError, MountedRequest};
+//! # fn write_head(_: &mut TcpStream, _: &http::response::Parts, _: &str) {}
+//! async fn serve(
+//!     handle: Handle,
+//!     mut socket: TcpStream,
+//!     request: http::Request<()>,
+//!     behind: Vec<u8>,
+//!     address: SocketAddr,
+//! ) -> Result<(), HandleError> {
+//!     let request = MountedRequest::from(&request).address(address);
+//!     match handle.upgrade(request).await {
+//!         Ok(accepted) => {
+//!             write_head(&mut socket, &accepted.response().clone().into_parts().0, "");
+//!             // What has been read behind the request belongs to it.
+//!             let stream = symple_async_std::Stream::from(socket).already_read(behind);
+//!             accepted.accept(stream).await
+//!         }
+//!         Err(response) => {
+//!             let (head, body) = response.into_parts();
+//!             write_head(&mut socket, &head, &body);
+//!             Ok(())
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! # Several places
+//!
+//! [`ServerBuilder::listen`] adds a place with a certificate of its own, a Unix socket, or a socket
+//! that systemd has opened:
+//!
+//! ```no_run
+//! # use symple_async_std::{Endpoint, ServerBuilder, tls::{self, SharedTls}};
+//! # fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let certificate = SharedTls::from(tls::load("a.crt".as_ref(), "a.key".as_ref())?);
+//! let server = ServerBuilder::new()
+//!     .listen(Endpoint::tcp("0.0.0.0:80"))
+//!     .listen(Endpoint::tcp("0.0.0.0:443").tls(certificate.clone()).backlog(1024))
+//!     .listen(Endpoint::inherited(3)?)
+//!     .start()?;
+//! // New connections use another one from now on.
+//! certificate.replace(tls::load("b.crt".as_ref(), "b.key".as_ref())?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # A client
 //!
 //! It comes back by itself, into its rooms, and knows who else is there. This one echoes what it
@@ -87,12 +144,12 @@ pub use runtime::{AsyncStd, Listener, Socket, Timer};
 pub use stream::stream;
 pub use symple_driver::{
     AcceptedUpgrade, AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError,
-    Config, ConfigError, Crashed, Emitter, Events, FrameDecision, FrameRequest, Handle,
+    Config, ConfigError, Crashed, Emitter, Endpoint, Events, FrameDecision, FrameRequest, Handle,
     HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision,
-    JoinRequest, MountedRequest, OriginError, OriginPattern, PeerLeft, PeerOffline, PeerOnline,
-    ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry, Sessions,
-    StartError, Stream, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls,
-    trust,
+    JoinRequest, ListenAddress, MountedRequest, OriginError, OriginPattern, PeerLeft, PeerOffline,
+    PeerOnline, ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry,
+    Sessions, StartError, Stream, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer,
+    rustls, tls, trust,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,

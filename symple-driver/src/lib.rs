@@ -45,6 +45,7 @@ pub use rustls;
 pub use server::{
     builder::{Crashed, Server, ServerBuilder, StartError},
     config::{Config, ConfigError},
+    endpoint::{Endpoint, ListenAddress},
     events::Events,
     handle::{Handle, HandleError, VirtualPeer},
     hooks::{

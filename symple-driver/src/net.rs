@@ -2,6 +2,7 @@
 
 mod backlog;
 pub(crate) mod connection;
+mod foreign;
 pub(crate) mod io;
 pub(crate) mod ready;
 pub(crate) mod shard;

@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod config;
+pub(crate) mod endpoint;
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod hooks;

@@ -5,14 +5,13 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
 };
 
 use async_channel::Receiver;
 use futures_core::Stream;
-use rustls::ServerConfig;
 use symple_engine::{
     Timestamp,
     server::{EngineError, Input},
@@ -21,12 +20,14 @@ use symple_engine::{
 use crate::{
     core::Core,
     core::request::CoreRequest,
-    http::UNKNOWN_PEER,
+    http::{UNIX_PEER, UNKNOWN_PEER},
     net::shard::Shard,
     net::source::Source,
     net::table::SHARE,
+    net::tls::SharedTls,
     redis::Link,
     runtime::{Listener, Runtime},
+    server::endpoint::Door,
     server::mount::Opening,
     server::stats::{ServerStats, TransportStats},
     worker::mailbox::{WorkerCommand, WorkerMailbox},
@@ -49,11 +50,16 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct EngineTask<R: Runtime> {
     pub(crate) core: Core<R>,
     pub(crate) shard: Shard<R>,
-    pub(crate) listeners: Vec<R::Listener>,
+    pub(crate) doors: Vec<Door<R::Listener>>,
+    /// Which of them accepts first in the next turn.
+    pub(crate) next_door: usize,
     pub(crate) requests: Pin<Box<Receiver<CoreRequest>>>,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// That of the addresses that have none of their own.
+    pub(crate) tls: Option<SharedTls>,
     /// Connections that the application brings, and that have not been taken in.
     pub(crate) openings: VecDeque<Opening>,
+    /// They were the first to be looked at in this turn.
+    pub(crate) openings_first: bool,
     /// Nothing is accepted before this.
     pub(crate) accept_after: Timestamp,
     /// The server ends then, whoever is still there.
@@ -83,7 +89,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.shard.poll_ready(&mut task.core);
         // What has arrived is read before more is accepted, and before anybody is judged.
         task.shard.table.allow(SHARE);
-        again |= task.shard.has_ready() || task.poll_openings() || task.poll_accept(cx);
+        again |= task.shard.has_ready() || task.poll_newcomers(cx);
         let due = task.core.engine.poll_timeout();
         if task.shard.judges(due) {
             task.shard.table.allow(SHARE);
@@ -138,6 +144,14 @@ impl<R: Runtime> EngineTask<R> {
         told && self.core.engine.is_shut_down() && self.shard.table.sockets == 0
     }
 
+    /// Takes in who is new, by turns those whom the application brings and those at the doors first.
+    /// True if there is more.
+    fn poll_newcomers(&mut self, cx: &mut Context<'_>) -> bool {
+        self.openings_first = !self.openings_first;
+        let more = self.openings_first && self.poll_openings();
+        more || self.poll_accept(cx) || !self.openings_first && self.poll_openings()
+    }
+
     /// Takes in what the application brings. True if there is more that need not wait.
     fn poll_openings(&mut self) -> bool {
         let Self { core, shard, openings, .. } = self;
@@ -173,11 +187,15 @@ impl<R: Runtime> EngineTask<R> {
 
     /// True if there is more.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> bool {
-        let Self { core, shard, listeners, tls, .. } = self;
+        let Self { core, shard, doors, next_door, .. } = self;
         if self.accept_after > shard.table.now {
             return false;
         }
-        for listener in listeners {
+        // One of them that is flooded does not keep the others from their turn.
+        let first = (*next_door).min(doors.len());
+        let (before, from) = doors.split_at_mut(first);
+        *next_door = if from.len() > 1 { *next_door + 1 } else { 0 };
+        for Door { listener, tls, .. } in from.iter_mut().chain(before) {
             for accepted in 0.. {
                 if accepted == ACCEPTS || shard.table.is_spent() {
                     return true;
@@ -188,8 +206,8 @@ impl<R: Runtime> EngineTask<R> {
                 match listener.poll_accept(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok((socket, address))) => {
-                        let source = Source::Accepted(socket, tls.clone());
-                        Self::take_in(core, shard, source, address);
+                        let source = Source::Accepted(socket, tls.as_ref().map(SharedTls::current));
+                        Self::take_in(core, shard, source, address.or(Some(UNIX_PEER)));
                     }
                     Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
                     Poll::Ready(Err(error)) => {
@@ -271,9 +289,10 @@ impl<R: Runtime> EngineTask<R> {
             }
             CoreRequest::Tls(config, reply) => {
                 // Whoever connects to a server without TLS must be able to go on doing so.
-                let is_tls = self.tls.is_some();
-                self.tls = self.tls.take().map(|_| config);
-                let _ = reply.try_send(is_tls);
+                if let Some(tls) = &self.tls {
+                    tls.replace(config);
+                }
+                let _ = reply.try_send(self.tls.is_some());
             }
             CoreRequest::Open(opening) => {
                 if self.openings.len() < OPENINGS {
@@ -296,7 +315,7 @@ impl<R: Runtime> EngineTask<R> {
             }
             CoreRequest::StopAccepting(reply) => {
                 core.status.closed.store(true, Ordering::Relaxed);
-                self.listeners.clear();
+                self.doors.clear();
                 let _ = reply.try_send(());
             }
             CoreRequest::Shutdown(drain) => {

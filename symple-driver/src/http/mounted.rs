@@ -117,6 +117,10 @@ impl Policy<'_> {
 /// What is answered where connections of the application's find no room.
 pub(crate) const NO_ROOM: (StatusCode, &str) =
     (StatusCode::SERVICE_UNAVAILABLE, "Too many connections wait\n");
+/// What is answered to a request that had to make room for another one (R-L2), or about which was not
+/// decided in time (R-L5).
+pub(crate) const GAVE_WAY: (StatusCode, &str) =
+    (StatusCode::SERVICE_UNAVAILABLE, "No room, or no answer in time\n");
 /// What is answered by a server that has ended.
 pub(crate) const ENDED: (StatusCode, &str) =
     (StatusCode::SERVICE_UNAVAILABLE, "Server shutting down\n");

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::{net::source::Awaited, runtime::Socket};
+use crate::{net::foreign::Foreign, net::source::Awaited, runtime::Socket};
 
 /// How much ciphertext may wait in a TLS connection before more is asked of the socket.
 const TLS_BUFFER: usize = 64 * 1024;
@@ -17,8 +17,8 @@ const TLS_BUFFER: usize = 64 * 1024;
 pub(crate) enum Io<S> {
     Plain(S),
     Tls(Box<Tls<S>>),
-    /// A stream of the application's, and whether it is encrypted.
-    Foreign(Box<dyn Socket>, bool),
+    /// A stream of the application's.
+    Foreign(Foreign),
     /// Nothing yet: the application hands the stream over when it has answered the request.
     Awaited(Box<Awaited>),
 }
@@ -42,7 +42,7 @@ impl<S: Socket> Io<S> {
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Foreign(_, true))
+        matches!(self, Self::Tls(_) | Self::Foreign(Foreign { tls: true, .. }))
     }
 
     /// The client is not told that the connection ends by dropping it alone, as TCP tells it.
@@ -87,7 +87,7 @@ impl<S: Socket> Io<S> {
         match self {
             Self::Plain(socket) => socket.poll_read(cx, buf),
             Self::Tls(tls) => tls.poll_read(cx, buf),
-            Self::Foreign(stream, _) => stream.poll_read(cx, buf),
+            Self::Foreign(stream) => stream.poll_read(cx, buf),
             Self::Awaited(_) => Poll::Pending,
         }
     }
@@ -99,7 +99,7 @@ impl<S: Socket> Io<S> {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write(cx, buf),
-            Self::Foreign(stream, _) => stream.poll_write(cx, buf),
+            Self::Foreign(stream) => stream.poll_write(cx, buf),
             Self::Awaited(_) => Poll::Pending,
             Self::Tls(tls) => {
                 ready!(tls.poll_flush(cx))?;
@@ -119,7 +119,7 @@ impl<S: Socket> Io<S> {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write_vectored(cx, bufs),
-            Self::Foreign(stream, _) => stream.poll_write_vectored(cx, bufs),
+            Self::Foreign(stream) => stream.poll_write_vectored(cx, bufs),
             Self::Tls(_) | Self::Awaited(_) => match bufs.iter().find(|buf| !buf.is_empty()) {
                 Some(buf) => self.poll_write(cx, buf),
                 None => Poll::Ready(Ok(0)),
@@ -132,14 +132,14 @@ impl<S: Socket> Io<S> {
         match self {
             Self::Plain(_) | Self::Awaited(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(cx),
-            Self::Foreign(stream, _) => stream.poll_flush(cx),
+            Self::Foreign(stream) => stream.poll_flush(cx),
         }
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_shutdown(cx),
-            Self::Foreign(stream, _) => stream.poll_shutdown(cx),
+            Self::Foreign(stream) => stream.poll_shutdown(cx),
             Self::Awaited(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => {
                 tls.session.send_close_notify();

@@ -14,6 +14,7 @@ use socket2::SockRef;
 use crate::{
     core::request::{CoreRequest, Reply},
     http::MountedRequest,
+    net::foreign::Foreign,
     net::io::Io,
     runtime::{Runtime, Socket, StdSocket},
     server::mount::AcceptedUpgrade,
@@ -28,7 +29,7 @@ const UNSENT: u32 = 256 * 1024;
 /// What is written is written for a reason: it does not wait for more (Nagle). And of what a client
 /// does not read the system would hold as much again as the server does (R-L4); once it has too
 /// little memory for that it drops what is sent to others.
-pub(crate) fn tune(socket: SockRef<'_>) -> io::Result<()> {
+pub(crate) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(any(target_os = "android", target_os = "linux"))]
     socket.set_tcp_notsent_lowat(UNSENT)?;
@@ -38,7 +39,8 @@ pub(crate) fn tune(socket: SockRef<'_>) -> io::Result<()> {
 /// A stream of bytes that the application has accepted itself, to be handed to a server.
 ///
 /// A socket of the operating system is the cheapest: the server takes it over as one of its own. The
-/// adapters make a stream of anything that their runtime reads and writes (`stream`).
+/// adapters make a stream of anything that their runtime reads and writes (`stream`); what such a
+/// stream keeps itself is not counted among what waits (R-L7).
 pub struct Stream {
     pub(crate) kind: StreamKind,
     pub(crate) read: Bytes,
@@ -62,7 +64,8 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// A stream that is polled as it is, on the server's thread.
+    /// A stream that is polled as it is, on the server's thread: it must not block. One that panics is
+    /// dropped, and no other connection with it.
     #[must_use]
     pub fn new(stream: impl Socket) -> Self {
         Self::of(StreamKind::Other(Box::new(stream)))
@@ -147,12 +150,12 @@ pub(crate) fn take_over<R: Runtime>(
 ) -> io::Result<(Io<R::Socket>, Bytes)> {
     let Stream { kind, read, tls, .. } = stream;
     let io = match kind {
-        StreamKind::Other(stream) => Io::Foreign(stream, tls),
+        StreamKind::Other(stream) => Io::Foreign(Foreign::new(stream, tls)),
         StreamKind::Std(socket) => {
             match &socket {
                 StdSocket::Tcp(socket) => {
                     socket.set_nonblocking(true)?;
-                    tune(SockRef::from(socket))?;
+                    tune(&SockRef::from(socket))?;
                 }
                 #[cfg(unix)]
                 StdSocket::Unix(socket) => socket.set_nonblocking(true)?,

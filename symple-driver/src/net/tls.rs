@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use rustls::{
@@ -28,6 +28,32 @@ const MAX_FILE: u64 = 1024 * 1024;
 const PATH_SHOWN: usize = 120;
 /// What keys there may be.
 const KINDS: &str = "RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519";
+
+/// TLS of a place where a server listens, whose certificate can be replaced while it listens: clones
+/// are the same.
+///
+/// Connections that there are keep what they began with.
+#[derive(Clone, Debug)]
+pub struct SharedTls(Arc<RwLock<Arc<ServerConfig>>>);
+
+impl SharedTls {
+    /// From now on new connections use this.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        // What is behind the lock is whole whatever has panicked.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// What new connections use now.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl From<Arc<ServerConfig>> for SharedTls {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(RwLock::new(config)))
+    }
+}
 
 /// Why files do not make TLS. Nothing that is in a key file is ever repeated.
 #[derive(Debug, Error)]

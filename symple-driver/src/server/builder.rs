@@ -6,7 +6,7 @@ use std::{
     future::Future,
     io,
     marker::PhantomData,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc::SyncSender},
     thread,
@@ -19,7 +19,6 @@ use rand::{
     rngs::{StdRng, SysRng},
 };
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use symple_engine::{Timestamp, server::Server as Engine};
 use thiserror::Error;
 
@@ -30,11 +29,12 @@ use crate::{
     http::Request,
     net::ready::Ready,
     net::shard::Shard,
-    net::source::tune,
     net::table::{ConnectionTable, Waiting},
+    net::tls::SharedTls,
     redis::{self, RedisConfig, RedisError},
-    runtime::{Runtime, StdListener},
+    runtime::Runtime,
     server::config::{Config, ConfigError},
+    server::endpoint::{Door, Endpoint, EndpointTls, ListenAddress},
     server::events::Events,
     server::handle::Handle,
     server::hooks::{
@@ -48,8 +48,6 @@ use crate::{
     worker::{Surroundings, Worker},
 };
 
-/// How many connections may wait to be accepted.
-const BACKLOG: i32 = 4096;
 /// How many requests may wait for the engine.
 const REQUESTS: usize = 1024;
 
@@ -89,10 +87,9 @@ pub enum StartError {
 pub struct ServerBuilder<R> {
     runtime: PhantomData<R>,
     config: Config,
-    addresses: Vec<String>,
-    listeners: Vec<TcpListener>,
+    endpoints: Vec<Endpoint>,
     hooks: Hooks,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<SharedTls>,
 }
 
 impl<R: Runtime> Default for ServerBuilder<R> {
@@ -107,8 +104,7 @@ impl<R: Runtime> ServerBuilder<R> {
         Self {
             runtime: PhantomData,
             config: Config::default(),
-            addresses: Vec::new(),
-            listeners: Vec::new(),
+            endpoints: Vec::new(),
             hooks: Hooks::default(),
             tls: None,
         }
@@ -128,14 +124,19 @@ impl<R: Runtime> ServerBuilder<R> {
 
     /// Listens on an address, `host:port`; port 0 is any that is free. May be called several
     /// times. A name that has several addresses is listened on at all of them.
-    pub fn bind(mut self, address: impl Into<String>) -> Self {
-        self.addresses.push(address.into());
-        self
+    pub fn bind(self, address: impl Into<String>) -> Self {
+        self.listen(Endpoint::tcp(address).of_server())
     }
 
     /// Listens on a socket that is bound already.
-    pub fn listener(mut self, listener: TcpListener) -> Self {
-        self.listeners.push(listener);
+    pub fn listener(self, listener: TcpListener) -> Self {
+        self.listen(Endpoint::bound(listener).of_server())
+    }
+
+    /// Listens at a place that is more than an address: with a certificate of its own, on a Unix
+    /// socket, or on what a service manager has opened. May be called several times.
+    pub fn listen(mut self, endpoint: Endpoint) -> Self {
+        self.endpoints.push(endpoint);
         self
     }
 
@@ -237,9 +238,11 @@ impl<R: Runtime> ServerBuilder<R> {
         self
     }
 
-    /// Encrypts all connections. [`tls::load`](crate::net::tls::load) reads the usual files.
+    /// Encrypts all connections to the addresses of [`bind`](Self::bind) and
+    /// [`listener`](Self::listener); an [`Endpoint`] says so itself.
+    /// [`tls::load`](crate::net::tls::load) reads the usual files.
     pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
-        self.tls = Some(config);
+        self.tls = Some(config.into());
         self
     }
 
@@ -249,7 +252,7 @@ impl<R: Runtime> ServerBuilder<R> {
     /// # Errors
     /// [`StartError`]: then nothing has been started.
     pub fn start(self) -> Result<Server, StartError> {
-        if self.addresses.is_empty() && self.listeners.is_empty() {
+        if self.endpoints.is_empty() {
             return Err(StartError::NoAddress);
         }
         self.start_unbound()
@@ -261,7 +264,7 @@ impl<R: Runtime> ServerBuilder<R> {
     /// # Errors
     /// [`StartError`]: then nothing has been started.
     pub fn start_unbound(self) -> Result<Server, StartError> {
-        let Self { mut config, addresses, mut listeners, hooks, tls, .. } = self;
+        let Self { mut config, endpoints, hooks, tls, .. } = self;
         let runtime = R::current().map_err(StartError::Start)?;
         config.engine.hook = hooks.authenticate.is_some();
         config.engine.hooks.join = hooks.join.is_some();
@@ -281,15 +284,22 @@ impl<R: Runtime> ServerBuilder<R> {
             }
         }
         let redis = config.redis.clone().map(redis::Link::new);
-        for address in addresses {
-            let bound = listen(&address);
-            listeners.extend(bound.map_err(|error| StartError::Bind { address, error })?);
+        let mut doors = Vec::new();
+        for endpoint in endpoints {
+            let encrypted = match &endpoint.tls {
+                EndpointTls::OfServer => tls.clone(),
+                EndpointTls::Off => None,
+                EndpointTls::Own(own) => Some(own.clone()),
+            };
+            let address = endpoint.name();
+            let listening = endpoint.listen();
+            let listening = listening.map_err(|error| StartError::Bind { address, error })?;
+            doors.extend(listening.into_iter().map(|listening| (listening, encrypted.clone())));
         }
-        let local_addresses = listeners
+        let listen_addresses: Vec<_> = doors
             .iter()
-            .map(TcpListener::local_addr)
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(StartError::Start)?;
+            .map(|(listening, tls)| (listening.address.clone(), tls.is_some()))
+            .collect();
 
         let mut random = StdRng::try_from_rng(&mut SysRng)
             .map_err(|error| StartError::Start(io::Error::other(error)))?;
@@ -344,15 +354,12 @@ impl<R: Runtime> ServerBuilder<R> {
         let told = started.clone();
         let node = async move {
             let runtime = future_runtime;
-            let listeners = listeners
+            let doors = doors
                 .into_iter()
-                .map(|listener| {
-                    listener.set_nonblocking(true)?;
-                    runtime.listener(StdListener::Tcp(listener))
-                })
+                .map(|(listening, tls)| Door::open(&runtime, listening, tls))
                 .collect::<io::Result<Vec<_>>>();
-            let listeners = match listeners {
-                Ok(listeners) => listeners,
+            let doors = match doors {
+                Ok(doors) => doors,
                 Err(error) => return drop(started.send(Err(StartError::Start(error)))),
             };
             let mut node = EngineTask {
@@ -362,9 +369,11 @@ impl<R: Runtime> ServerBuilder<R> {
                     ready,
                 ),
                 core: Core::new(runtime, config, hooks, engine, core_requests, events, core_status),
-                listeners,
+                doors,
+                next_door: 0,
                 requests: Box::pin(received),
                 openings: VecDeque::new(),
+                openings_first: false,
                 tls,
                 accept_after: Timestamp::ZERO,
                 ends_at: None,
@@ -379,7 +388,7 @@ impl<R: Runtime> ServerBuilder<R> {
             drop(ended);
         };
         spawn(&runtime, "symple".into(), told, node)?;
-        let server = Server { handle, local_addresses, end };
+        let server = Server::new(handle, listen_addresses, end);
         for _ in 0..threads {
             // The threads that have been started end with the server.
             start.recv().unwrap_or(Err(StartError::Crashed(Crashed)))?;
@@ -430,26 +439,6 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[error("the server has crashed")]
 pub struct Crashed;
 
-/// Listens at all addresses of a name.
-fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for address in address.to_socket_addrs()? {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A server that is restarted does not wait for the connections of the one before.
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        if let SocketAddr::V6(address) = address {
-            // All addresses are those of IPv4, too.
-            socket.set_only_v6(!address.ip().is_unspecified())?;
-        }
-        tune(SockRef::from(&socket))?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        listeners.push(socket.into());
-    }
-    Ok(listeners)
-}
-
 /// A server that runs. It ends when it is dropped, at once and without goodbye; see
 /// [`shutdown`](Self::shutdown).
 #[derive(Debug)]
@@ -457,20 +446,40 @@ fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
 pub struct Server {
     handle: Handle,
     local_addresses: Vec<SocketAddr>,
+    listen_addresses: Vec<(ListenAddress, bool)>,
     end: Receiver<()>,
 }
 
 impl Server {
-    /// The addresses that it listens on.
+    fn new(
+        handle: Handle,
+        listen_addresses: Vec<(ListenAddress, bool)>,
+        end: Receiver<()>,
+    ) -> Self {
+        let tcp = listen_addresses.iter().filter_map(|(address, _)| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        });
+        Self { handle, local_addresses: tcp.collect(), listen_addresses, end }
+    }
+
+    /// All addresses that it listens on, in the order in which they were given, and whether
+    /// connections there are encrypted.
+    #[must_use]
+    pub fn listen_addresses(&self) -> &[(ListenAddress, bool)] {
+        &self.listen_addresses
+    }
+
+    /// The addresses that it listens on over TCP.
     #[must_use]
     pub fn local_addresses(&self) -> &[SocketAddr] {
         &self.local_addresses
     }
 
-    /// The first address that it listens on.
+    /// The first address that it listens on over TCP.
     ///
     /// # Panics
-    /// Never: a server without an address does not start.
+    /// It has none: it was started without one, or listens on Unix sockets only.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
         self.local_addresses[0]
@@ -516,23 +525,5 @@ impl Drop for Server {
         self.handle.status.stopped.store(true, Ordering::Relaxed);
         // One that has no room for it is awake.
         let _ = self.handle.requests.try_send(CoreRequest::Wake);
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::net::TcpStream;
-
-    use super::*;
-
-    /// R-L4: what the system takes of what a client does not read is bounded, too.
-    #[test]
-    fn accepted_sockets_have_it_from_the_listener() {
-        let listener = listen("127.0.0.1:0").unwrap().remove(0);
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        let socket = SockRef::from(&accepted);
-        assert!(socket.tcp_nodelay().unwrap());
-        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 256 * 1024);
     }
 }

@@ -87,8 +87,9 @@ impl Handle {
         self.call(Call::CloseAll { reason: reason.into() }).await
     }
 
-    /// Accepts no more connections: its sockets listen no more when this returns. Those that there
-    /// are go on.
+    /// Accepts no more connections: its sockets listen no more when this returns, and what the
+    /// application brings is refused with 503. Those that there are go on, and so do those whose
+    /// upgrade was [accepted](Self::upgrade) before.
     ///
     /// # Errors
     /// [`HandleError::Ended`]

@@ -1,6 +1,6 @@
 //! Connections that the application brings: a server that is a part of another one.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::atomic::Ordering};
 
 use async_channel::Sender;
 use http::{HeaderMap, Response};
@@ -11,6 +11,7 @@ use crate::{
     http::{MountedRequest, mounted, parse_response, refusal},
     net::source::{Awaited, MountAnswer, Source, Stream},
     server::handle::{Handle, HandleError},
+    server::status::Status,
 };
 
 /// A connection that the application brings.
@@ -123,8 +124,8 @@ impl Handle {
         match answer.recv().await {
             Ok(MountAnswer::Upgrade(accepted)) => Ok(accepted),
             Ok(MountAnswer::Respond(response)) => Err(response),
-            // It ended before it was answered: for want of time or room, or with the server.
-            Err(_) => Err(refused(mounted::ENDED)),
+            Err(_) if self.is_ending() => Err(refused(mounted::ENDED)),
+            Err(_) => Err(refused(mounted::GAVE_WAY)),
         }
     }
 
@@ -149,10 +150,17 @@ impl Handle {
     /// [`HandleError::Ended`]: also where too many wait to be taken in, or after
     /// [`stop_accepting`](Self::stop_accepting). The stream is dropped then.
     pub async fn accept(&self, stream: impl Into<Stream>) -> Result<(), HandleError> {
-        if self.status.closed.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.status.closed.load(Ordering::Relaxed) {
             return Err(HandleError::Ended);
         }
         self.open(stream.into(), None).await
+    }
+
+    /// The server takes nobody in any more, for good.
+    fn is_ending(&self) -> bool {
+        let Status { draining, stopped, .. } = &*self.status;
+        let told = draining.load(Ordering::Relaxed) || stopped.load(Ordering::Relaxed);
+        told || self.requests.is_closed()
     }
 
     async fn open(

@@ -13,6 +13,7 @@ mod handle;
 mod hooks;
 mod hostile;
 mod limits;
+mod listeners;
 mod messaging;
 mod moderation;
 mod mount;

@@ -1,17 +1,20 @@
 //! Connections that the application brings: SPEC §1, R-T8.
 
 use std::{
-    io::{Read, Write},
+    future::Future as _,
+    io::{self, IoSlice, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
+use symple_driver::runtime;
 
 use super::client::{Client, PATIENCE, get, socket_to};
 use crate::adapter::{
@@ -50,6 +53,7 @@ fn request(target: &str, headers: &[(&'static str, &str)]) -> Request<()> {
     request
 }
 
+#[allow(clippy::result_large_err, reason = "it is what the server answers")]
 fn upgrade(
     handle: &Handle,
     target: &str,
@@ -455,6 +459,54 @@ fn dropped_while_mounted() {
     assert_eq!(refused(&handle, "/", &[]).0, 503);
 }
 
+/// R-L5: a request about which is not decided in time has an answer, and whoever does not wait for
+/// one leaves nothing behind.
+#[test]
+fn hooks_that_take_long() {
+    let (decide, decided) = async_channel::unbounded::<()>();
+    let server = start_with(|builder| {
+        builder.configure(|config| config.upgrade_timeout = Duration::from_millis(50)).on_upgrade(
+            move |_| {
+                let decided = decided.clone();
+                async move {
+                    let _ = decided.recv().await;
+                    UpgradeDecision::accept()
+                }
+            },
+        )
+    });
+    let handle = server.handle();
+    let no_answer = (503, "No room, or no answer in time\n".into());
+    assert_eq!(refused(&handle, "/", &[]), no_answer);
+    drop(decide);
+
+    let (decide, decided) = async_channel::bounded::<()>(1);
+    let server = start_with(|builder| {
+        builder.on_upgrade(move |_| {
+            let decided = decided.clone();
+            async move {
+                let _ = decided.recv().await;
+                UpgradeDecision::accept()
+            }
+        })
+    });
+    let handle = server.handle();
+    let sockets = |count| {
+        while block_on(handle.stats()).unwrap().transport.sockets != count {
+            std::thread::yield_now();
+        }
+    };
+    let request = request("/", &[]);
+    let mut asking = Box::pin(handle.upgrade(&request));
+    block_on(std::future::poll_fn(|cx| {
+        Poll::Ready(assert!(asking.as_mut().poll(cx).is_pending()))
+    }));
+    sockets(1);
+    drop(asking);
+    drop(decide);
+    sockets(0);
+}
+
 /// A server that stops accepting takes nothing more of the application's either; who is there stays.
 #[test]
 fn stop_accepting() {
@@ -504,6 +556,69 @@ fn hostile_streams() {
     drop(client);
     block_on(handle.accept(socket)).unwrap();
     join(&handle, answers, "alice").hears_nothing();
+}
+
+/// A stream whose code is wrong.
+struct Wrong {
+    socket: TcpStream,
+    panics: bool,
+}
+
+impl runtime::Socket for Wrong {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.socket.set_nonblocking(true)?;
+        match self.socket.read(buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            // More than there is room for.
+            Ok(count) => Poll::Ready(Ok(if count > 0 { buf.len() + 1 } else { 0 })),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        assert!(!self.panics, "as it should");
+        self.socket.set_nonblocking(false)?;
+        Poll::Ready(self.socket.write(buf).map(|count| count + 1))
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, &bufs.iter().flat_map(|buf| buf.to_vec()).collect::<Vec<_>>())
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.socket.shutdown(Shutdown::Write))
+    }
+}
+
+impl Drop for Wrong {
+    fn drop(&mut self) {
+        assert!(!self.panics, "as it should, once more");
+    }
+}
+
+/// A stream that panics, or says that there was more than there can have been, harms nobody else.
+#[test]
+fn streams_that_are_wrong() {
+    let server = start(|_| {});
+    let handle = server.handle();
+    let mut alice = join(&handle, answers, "alice");
+    for panics in [true, false] {
+        let (mut client, socket) = pair();
+        let stream = Stream::new(Wrong { socket, panics });
+        block_on(handle.accept(stream)).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        assert_eq!(answer.is_empty(), panics, "{}", answer.escape_ascii());
+        alice.hears_nothing();
+    }
 }
 
 /// A server may have addresses and be mounted, too.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,20 +16,20 @@ use rustls::{
 use serde_json::json;
 
 use super::{
-    client::{Client, exchange, socket},
+    client::{Client, exchange, socket_to},
     start, start_with,
 };
 use crate::adapter::{HandleError, Server, block_on, tls};
 
 /// A certificate for `localhost`, and its key, in files.
-struct Certificate {
+pub(crate) struct Certificate {
     der: CertificateDer<'static>,
-    chain: PathBuf,
-    key: PathBuf,
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Certificate {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (chain, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
         std::fs::write(&chain, made.cert.pem()).unwrap();
@@ -42,6 +42,13 @@ impl Certificate {
         &self,
         server: &Server,
     ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        self.connect_to(server.local_address())
+    }
+
+    pub(crate) fn connect_to(
+        &self,
+        address: SocketAddr,
+    ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -51,7 +58,7 @@ impl Certificate {
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut socket = socket(server);
+        let mut socket = socket_to(address);
         session.complete_io(&mut socket)?;
         Ok(StreamOwned::new(session, socket))
     }
@@ -62,7 +69,7 @@ impl Certificate {
     }
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
@@ -93,7 +100,7 @@ fn encrypted() {
     assert_eq!(alice.recv()["data"]["online"], false);
 
     let mut stream = certificate.connect(&server).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("ok\n"), "{answer}");

@@ -206,4 +206,20 @@ mod tests {
         }
         assert!(newcomers.is_empty() && newcomers.by_party.is_empty());
     }
+
+    /// R-L2, R-T8: clients without an address are counted for nobody, and not for those whose /64 is
+    /// the first of all.
+    #[test]
+    fn clients_without_an_address() {
+        for (text, expected) in [
+            ("0.0.0.0", None),
+            ("::", None),
+            ("::ffff:0.0.0.0", None),
+            ("::1", Some("::")),
+            ("127.0.0.1", Some("127.0.0.1")),
+        ] {
+            let expected = expected.map(|party| party.parse::<IpAddr>().unwrap());
+            assert_eq!(counted_party(text.parse().unwrap()), expected, "{text}");
+        }
+    }
 }
