@@ -3,8 +3,8 @@
 use crate::{
     Failure,
     input::print,
-    serve::{addresses, check},
-    settings::{SETTINGS, Settings, Source},
+    serve::{check, places},
+    settings::{SETTINGS, Settings, Source, places::PlaceAddress},
     warn, warn_of,
 };
 
@@ -23,6 +23,14 @@ pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
         let (value, (_, origin)) = (source.shown(setting.name), source.get(setting.name));
         text += &format!("{:names$}  {value:values$}  {origin}\n", setting.name);
     }
-    text += &format!("\nlistens on {}\n", addresses(settings).join(", "));
+    let listens: Vec<_> = places(settings)
+        .into_iter()
+        .map(|place| match place.address {
+            // As it always was.
+            PlaceAddress::Tcp(address) if settings.places.is_empty() => address,
+            _ => place.to_string(),
+        })
+        .collect();
+    text += &format!("\nlistens on {}\n", listens.join(", "));
     print(&text)
 }

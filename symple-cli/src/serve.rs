@@ -1,47 +1,93 @@
 //! `symple serve`
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr};
 
 use symple_driver::{
-    Config, Handle, Server, ServerBuilder, StartError, runtime::Runtime, rustls, tls,
+    Config, Endpoint, ListenAddress, Server, ServerBuilder, StartError,
+    runtime::Runtime,
+    tls::{self, SharedTls, TlsError},
 };
 
 use crate::{
     Failure, logging,
     runtime::Within,
-    settings::{Settings, Source},
+    settings::{
+        Settings, Source, Tls,
+        places::{Place, PlaceAddress, PlaceTls},
+    },
     signals::{Signals, Wish},
 };
 
-/// The addresses to listen on.
-pub(crate) fn addresses(settings: &Settings) -> Vec<String> {
+/// The places to listen at.
+pub(crate) fn places(settings: &Settings) -> Vec<Place> {
+    if !settings.places.is_empty() {
+        return settings.places.clone();
+    }
+    let tls = if settings.tls.is_some() { PlaceTls::OfSettings } else { PlaceTls::Off };
+    let place =
+        |address| Place { address: PlaceAddress::Tcp(address), tls: tls.clone(), backlog: None };
     let port = settings.port;
     if settings.hosts.is_empty() {
-        return vec![format!("[::]:{port}")];
+        return vec![place(format!("[::]:{port}"))];
     }
     let bracket = |host: &String| host.contains(':') && !host.starts_with('[');
-    settings
-        .hosts
-        .iter()
-        .map(
-            |host| {
-                if bracket(host) { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-            },
-        )
-        .collect()
+    let hosts = settings.hosts.iter();
+    let address =
+        |host| if bracket(host) { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    hosts.map(|host| place(address(host))).collect()
+}
+
+/// The certificates that are in use, each with its files.
+pub(crate) struct Certificates(Vec<(Tls, SharedTls)>);
+
+impl Certificates {
+    /// Reads those of all places, each once.
+    fn load(settings: &Settings) -> Result<Self, TlsError> {
+        let own = settings.places.iter().filter_map(|place| match &place.tls {
+            PlaceTls::Own(files) => Some(files),
+            PlaceTls::Off | PlaceTls::OfSettings => None,
+        });
+        let mut all = Self(Vec::new());
+        for files in settings.tls.iter().chain(own) {
+            if all.get(files).is_none() {
+                let config = tls::load(&files.certificate, &files.key)?;
+                all.0.push((files.clone(), config.into()));
+            }
+        }
+        Ok(all)
+    }
+
+    fn get(&self, files: &Tls) -> Option<SharedTls> {
+        let found = self.0.iter().find(|(known, _)| known == files);
+        found.map(|(_, shared)| shared.clone())
+    }
+
+    /// Reads all of them again. What cannot be used stays as it was.
+    fn reload(&self) {
+        let mut read = false;
+        for (files, shared) in &self.0 {
+            match tls::load(&files.certificate, &files.key) {
+                Ok(config) => {
+                    shared.replace(config);
+                    read = true;
+                }
+                Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+            }
+        }
+        if read {
+            tracing::info!("new connections use the certificate that was read just now");
+        }
+    }
 }
 
 /// Checks what can be checked without listening.
-pub(crate) fn check(settings: &Settings) -> Result<Option<TlsConfig>, Failure> {
+pub(crate) fn check(settings: &Settings) -> Result<Certificates, Failure> {
     if settings.config.engine.authentication && settings.config.redis.is_none() {
         return Err(Failure::usage("authentication needs Redis (redis-url)"));
     }
     settings.config.check().map_err(Failure::usage)?;
-    let files = settings.tls.as_ref();
-    files.map(|files| tls::load(&files.certificate, &files.key)).transpose().map_err(Failure::usage)
+    Certificates::load(settings).map_err(Failure::usage)
 }
-
-type TlsConfig = Arc<rustls::ServerConfig>;
 
 /// Runs a server until it is told to end.
 pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
@@ -49,18 +95,18 @@ pub(crate) fn run(settings: &Settings, source: &Source) -> Result<(), Failure> {
     for warning in source.warnings() {
         tracing::warn!("{warning}");
     }
-    let tls = check(settings)?;
+    let certificates = check(settings)?;
     for warning in source.without_effect() {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit();
-    settings.runtime.run(Serve { settings, tls }).map_err(Failure::crash)?
+    settings.runtime.run(Serve { settings, certificates }).map_err(Failure::crash)?
 }
 
 /// What is done within the runtime.
 struct Serve<'a> {
     settings: &'a Settings,
-    tls: Option<TlsConfig>,
+    certificates: Certificates,
 }
 
 impl Within for Serve<'_> {
@@ -69,26 +115,67 @@ impl Within for Serve<'_> {
     async fn run<R: Runtime>(self) -> Self::Output {
         // Before anyone can know that there is something to be signalled.
         let signals = Signals::new().map_err(Failure::crash)?;
-        let server = start::<R>(self.settings, self.tls.as_ref())?;
+        let server = start::<R>(self.settings, &self.certificates)?;
         greet(self.settings, &server);
-        obey(&signals, &server, self.settings).await
+        obey(&signals, &server, self.settings, &self.certificates).await
     }
 }
 
-fn start<R: Runtime>(settings: &Settings, tls: Option<&TlsConfig>) -> Result<Server, Failure> {
-    let start = |addresses: Vec<String>| {
-        let mut builder = ServerBuilder::<R>::new().config(settings.config.clone());
-        if let Some(tls) = tls {
-            builder = builder.tls(Arc::clone(tls));
+/// A place, as the driver knows it.
+fn endpoint(
+    place: Place,
+    settings: &Settings,
+    certificates: &Certificates,
+) -> Result<Endpoint, StartError> {
+    let name = place.to_string();
+    let endpoint = match place.address {
+        PlaceAddress::Tcp(address) => Endpoint::tcp(address),
+        #[cfg(unix)]
+        PlaceAddress::Unix { path, mode: None } => Endpoint::unix(path),
+        #[cfg(unix)]
+        PlaceAddress::Unix { path, mode: Some(mode) } => Endpoint::unix(path).mode(mode),
+        #[cfg(not(unix))]
+        PlaceAddress::Unix { .. } => {
+            let error = io::ErrorKind::Unsupported.into();
+            return Err(StartError::Bind { address: name, error });
         }
-        addresses.into_iter().fold(builder, ServerBuilder::bind).start()
+        PlaceAddress::Inherited(number) => Endpoint::inherited(number)
+            .map_err(|error| StartError::Bind { address: name, error })?,
     };
-    let started = match start(addresses(settings)) {
+    let endpoint = match place.backlog {
+        Some(count) => endpoint.backlog(count),
+        None => endpoint,
+    };
+    let tls = match &place.tls {
+        PlaceTls::Off => None,
+        PlaceTls::OfSettings => settings.tls.as_ref(),
+        PlaceTls::Own(files) => Some(files),
+    };
+    Ok(match tls.and_then(|files| certificates.get(files)) {
+        Some(shared) => endpoint.tls(shared),
+        None => endpoint,
+    })
+}
+
+fn start<R: Runtime>(settings: &Settings, certificates: &Certificates) -> Result<Server, Failure> {
+    let start = |places: Vec<Place>| {
+        let mut builder = ServerBuilder::<R>::new().config(settings.config.clone());
+        for place in places {
+            builder = builder.listen(endpoint(place, settings, certificates)?);
+        }
+        builder.start()
+    };
+    let everywhere = settings.places.is_empty() && settings.hosts.is_empty();
+    let mut places = places(settings);
+    let started = match start(places.clone()) {
         // A machine without IPv6 has other addresses.
         Err(StartError::Bind { error, .. })
-            if settings.hosts.is_empty() && error.kind() != io::ErrorKind::AddrInUse =>
+            if everywhere && error.kind() != io::ErrorKind::AddrInUse =>
         {
-            start(vec![format!("0.0.0.0:{}", settings.port)])
+            for place in &mut places {
+                place.address = PlaceAddress::Tcp(format!("0.0.0.0:{}", settings.port));
+            }
+            start(places)
         }
         started => started,
     };
@@ -100,12 +187,15 @@ fn start<R: Runtime>(settings: &Settings, tls: Option<&TlsConfig>) -> Result<Ser
 
 /// Says where the server listens and what it is like; and, where anyone may be anyone, says so.
 fn greet(settings: &Settings, server: &Server) {
-    let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
     let path = settings.config.path.as_deref().unwrap_or("");
     let urls: Vec<_> = server
-        .local_addresses()
+        .listen_addresses()
         .iter()
-        .map(|address| format!("{scheme}://{address}{path}"))
+        .map(|(address, encrypted)| match address {
+            ListenAddress::Tcp(address) if *encrypted => format!("wss://{address}{path}"),
+            ListenAddress::Tcp(address) => format!("ws://{address}{path}"),
+            address => address.to_string(),
+        })
         .collect();
     tracing::info!(
         "symple {} listens on {} ({})",
@@ -186,26 +276,18 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Reads certificate and key again.
-async fn reload_tls(settings: &Settings, handle: &Handle) {
-    let Some(files) = &settings.tls else { return };
-    match tls::load(&files.certificate, &files.key) {
-        Ok(config) => {
-            if handle.set_tls(config).await.is_ok() {
-                tracing::info!("new connections use the certificate that was read just now");
-            }
-        }
-        Err(error) => tracing::error!(%error, "the certificate stays as it was"),
-    }
-}
-
 /// Waits until the server has ended, and ends it when that is wished (SPEC §12).
-async fn obey(signals: &Signals, server: &Server, settings: &Settings) -> Result<(), Failure> {
+async fn obey(
+    signals: &Signals,
+    server: &Server,
+    settings: &Settings,
+    certificates: &Certificates,
+) -> Result<(), Failure> {
     let mut ending = false;
     loop {
         match signals.next_or(server.wait()).await {
             Err(ended) => return ended.map_err(Failure::crash),
-            Ok(Wish::ReloadTls) => reload_tls(settings, &server.handle()).await,
+            Ok(Wish::ReloadTls) => certificates.reload(),
             Ok(Wish::End) if ending => return Err(Failure::crash("ended by a second signal")),
             Ok(Wish::End) => {
                 ending = true;

@@ -3,10 +3,11 @@
 mod dot_env;
 pub(crate) mod flags;
 mod ignored;
+pub(crate) mod places;
 mod source;
 mod table;
 mod typed;
 
 pub(crate) use source::{Source, read_dot_env};
 pub(crate) use table::SETTINGS;
-pub(crate) use typed::{LogFormat, RedisSettings, Settings};
+pub(crate) use typed::{LogFormat, RedisSettings, Settings, Tls};

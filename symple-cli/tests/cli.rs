@@ -571,3 +571,60 @@ fn a_certificate_is_read_again() {
     server.signal("TERM");
     assert_eq!(server.wait().0, 0);
 }
+
+/// R-T9: several places, plain, encrypted, at a path, and handed over by a service manager.
+#[cfg(unix)]
+#[test]
+fn several_places() {
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+
+    let folder = folder("places");
+    let path = folder.join("symple.sock");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let handed_over = TcpListener::bind("127.0.0.1:0").unwrap();
+    let third = handed_over.local_addr().unwrap();
+    // As systemd does it: the socket is number 3, and two variables tell of it.
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+    let child = Command::new("sh")
+        .current_dir(&folder)
+        .env_clear()
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_symple"), "serve"])
+        .args(["--listen", "tcp://127.0.0.1:0", "--listen", "unix:symple.sock?mode=600"])
+        .args(["--listen", "tls://127.0.0.1:0?cert=cert.pem&key=key.pem,fd:3"])
+        .stdin(OwnedFd::from(handed_over))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let server = Server::of(child, |line| line.contains("listens on"));
+    let greeting = &server.greeting;
+    assert!(greeting.contains(", unix:symple.sock, wss://127.0.0.1:"), "{greeting}");
+    assert!(greeting.contains(&format!(", ws://{third} (")), "{greeting}");
+    let _alice = server.client("alice");
+    for address in [server.address, third] {
+        let socket = TcpStream::connect(address).unwrap();
+        tungstenite::client("ws://localhost/", socket).unwrap();
+    }
+    tungstenite::client("ws://localhost/", UnixStream::connect(&path).unwrap()).unwrap();
+    server.signal("TERM");
+    assert_eq!(server.wait().0, 0);
+    assert!(!path.exists());
+
+    for (place, problem) in [
+        ("tcp://127.0.0.1", "an address is written HOST:PORT"),
+        ("tls://127.0.0.1:0", "has no certificate"),
+        ("fd:3", "cannot listen on fd:3: there is no such socket: 0 have been handed over"),
+        ("unix:cert.pem", "there is something that is no socket"),
+    ] {
+        let (code, _, error) = run(&folder, &["serve", "--listen", place], &[]);
+        assert_eq!((code, error.lines().count()), (2, 1), "{place} {error}");
+        assert!(error.contains(problem), "{place} {error}");
+    }
+    let place = "tcp://127.0.0.1:4500";
+    let (code, stdout, stderr) =
+        run(&folder, &["check-config", "--port", "1", "--listen", place], &[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(&format!("\nlistens on {place}\n")), "{stdout}");
+    assert!(stderr.contains("port (flag) has no effect: listen says where"), "{stderr}");
+}

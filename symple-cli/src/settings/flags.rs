@@ -37,6 +37,8 @@ fn flag(setting: &Setting) -> Arg {
     if setting.value == "BOOL" {
         // `--authentication` alone means what it says.
         arg.num_args(0..=1).default_missing_value("true")
+    } else if setting.name == "listen" {
+        arg.action(ArgAction::Append)
     } else {
         arg
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::text::one_line;
 
 use super::{
+    places::{Place, PlaceTls},
     source::{Origin, Source, is_link},
     table::SETTINGS,
 };
@@ -92,8 +93,14 @@ pub(super) fn without_effect(source: &Source) -> Vec<String> {
     let is_given = |name| !source.get(name).0.is_empty();
     let is_zero = |name| source.get(name).0.parse() == Ok(0.0);
     let has_redis = ["redis-url", "redis-host", "redis-port"].into_iter().any(is_given);
+    let has_places = is_given("listen");
+    let uses_certificate = source.get("listen").0.split(',').any(|place| {
+        place.trim().parse().is_ok_and(|place: Place| place.tls == PlaceTls::OfSettings)
+    });
     let rules: &[(bool, &str, &[&str])] = &[
-        (!is_on("ssl-enabled"), "ssl-enabled is off", &["ssl-cert", "ssl-key"]),
+        (!is_on("ssl-enabled") && !has_places, "ssl-enabled is off", &["ssl-cert", "ssl-key"]),
+        (has_places, "listen says where, and with TLS or not", &["port", "host", "ssl-enabled"]),
+        (has_places && !uses_certificate, "no place of listen needs it", &["ssl-cert", "ssl-key"]),
         (
             !has_redis,
             "there is no Redis (redis-url)",

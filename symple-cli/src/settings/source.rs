@@ -81,9 +81,10 @@ impl Source {
         let mut ignored = Vec::new();
         let mut find = |setting: &Setting| {
             // Some commands have flags for some settings only.
-            let flag = flags.try_get_one::<String>(setting.name).ok().flatten();
-            if let Some(value) = flag {
-                return (value.clone(), Origin::Flag);
+            let flag = flags.try_get_many::<String>(setting.name).ok().flatten();
+            if let Some(values) = flag {
+                let values: Vec<_> = values.map(String::as_str).collect();
+                return (values.join(","), Origin::Flag);
             }
             for name in setting.env {
                 let variables = [

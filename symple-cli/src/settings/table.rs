@@ -64,6 +64,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting!(
         LISTENING,
+        "listen",
+        ["SYMPLE_LISTEN"],
+        "PLACE,…",
+        "",
+        "The places to listen at, instead of port and host: tcp://HOST:PORT, tls://HOST:PORT with ssl-cert and ssl-key or ?cert=FILE&key=FILE behind it, unix:PATH with ?mode=660, fd:3 and tls+fd:3 for sockets of systemd, each with ?backlog=COUNT; the flag may be repeated"
+    ),
+    setting!(
+        LISTENING,
         "path",
         ["SYMPLE_PATH"],
         "PATH",
@@ -117,7 +125,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_TRUSTED_PROXIES"],
         "ADDRESS,…",
         "",
-        "The proxies that may tell a client's address, such as 10.0.0.1 or 10.0.0.0/8"
+        "The proxies that may tell a client's address, such as 10.0.0.1 or 10.0.0.0/8; unix is the other end of a Unix socket"
     ),
     setting!(
         TLS,
@@ -362,6 +370,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "SECONDS",
         "10",
         "How long the HTTP upgrade may take; 0 is for ever"
+    ),
+    setting!(
+        LIMITS,
+        "keep-alive-timeout",
+        ["SYMPLE_KEEP_ALIVE_TIMEOUT"],
+        "SECONDS",
+        "10",
+        "How long a connection may be idle behind a health check, for the next one; 0 ends it"
     ),
     setting!(
         LIMITS,

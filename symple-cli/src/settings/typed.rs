@@ -15,7 +15,10 @@ use crate::{
     text::one_line,
 };
 
-use super::source::{Origin, Source};
+use super::{
+    places::{Place, PlaceTls},
+    source::{Origin, Source},
+};
 
 /// How much is shown of a value that means nothing, so that there is room for what is wrong with it.
 const SHOWN: usize = 80;
@@ -46,6 +49,12 @@ pub(crate) enum SettingsError {
     /// TLS without what it needs: never unencrypted instead (D-TLS).
     #[error("TLS is enabled (ssl-enabled) without {0}")]
     TlsIncomplete(&'static str),
+    /// The same of one of several places.
+    #[error(
+        "{0} (listen) has no certificate: write ?cert=FILE&key=FILE behind it, or set ssl-cert and \
+         ssl-key"
+    )]
+    PlaceIncomplete(String),
 }
 
 /// Where the certificate and its key are.
@@ -68,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     /// Nothing is all addresses.
     pub(crate) hosts: Vec<String>,
+    /// Instead of port and hosts.
+    pub(crate) places: Vec<Place>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
     pub(crate) drain: Duration,
@@ -287,6 +298,7 @@ impl Settings {
         config.ping_interval = reader.seconds("ping-interval")?;
         config.pong_timeout = reader.seconds("pong-timeout")?;
         config.upgrade_timeout = reader.seconds("upgrade-timeout")?;
+        config.keep_alive_timeout = reader.seconds("keep-alive-timeout")?;
         config.close_timeout = reader.seconds("close-timeout")?;
         config.outbound_timeout = reader.seconds("outbound-timeout")?;
         config.outbound_limit = reader.positive("outbound-limit")?;
@@ -344,7 +356,13 @@ impl Settings {
         });
 
         let (certificate, key) = (reader.text("ssl-cert"), reader.text("ssl-key"));
-        let tls = match (reader.bool("ssl-enabled")?, certificate, key) {
+        let places: Vec<Place> = reader.list("listen")?;
+        let encrypted = places.iter().find(|place| place.tls == PlaceTls::OfSettings);
+        let enabled = reader.bool("ssl-enabled")? && places.is_empty();
+        if let Some(place) = encrypted.filter(|_| certificate.is_none() || key.is_none()) {
+            return Err(SettingsError::PlaceIncomplete(place.to_string()));
+        }
+        let tls = match (enabled || encrypted.is_some(), certificate, key) {
             (false, ..) => None,
             (true, Some(certificate), Some(key)) => {
                 Some(Tls { certificate: certificate.into(), key: key.into() })
@@ -358,6 +376,7 @@ impl Settings {
         Ok(Self {
             port: reader.number("port", "a number from 0 to 65535")?,
             hosts: reader.list("host")?,
+            places,
             config,
             tls,
             drain: reader.seconds("drain")?,

@@ -100,6 +100,7 @@ fn zero() {
             "ping-interval" => format!("{:?}", settings.config.ping_interval),
             "pong-timeout" => format!("{:?}", settings.config.pong_timeout),
             "upgrade-timeout" => format!("{:?}", settings.config.upgrade_timeout),
+            "keep-alive-timeout" => format!("{:?}", settings.config.keep_alive_timeout),
             "close-timeout" => format!("{:?}", settings.config.close_timeout),
             "outbound-timeout" => format!("{:?}", settings.config.outbound_timeout),
             "drain" => format!("{:?}", settings.drain),
@@ -152,6 +153,7 @@ fn zero() {
             means("ping-interval", "0ns"),
             means("pong-timeout", "0ns"),
             means("upgrade-timeout", "0ns"),
+            means("keep-alive-timeout", "0ns"),
             means("close-timeout", "0ns"),
             means("outbound-timeout", "0ns"),
             means("message-timeout", "0ns"),
@@ -193,7 +195,7 @@ fn times() {
             assert!(read(name, value).is_ok(), "{name} {value}");
         }
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 9);
     let ttl = |value| read("session-ttl", value).map(|read| read.config.engine.sessions.ttl);
     assert_eq!(ttl("0.5"), Ok(Some(Duration::from_secs(30))));
     assert_eq!(ttl("-1"), Ok(None));
