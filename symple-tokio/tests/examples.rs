@@ -14,10 +14,14 @@ mod client;
 mod game_lobby;
 #[path = "../examples/moderated_chat.rs"]
 mod moderated_chat;
+#[path = "../examples/two_certificates.rs"]
+mod two_certificates;
 
-use client::Client;
+use std::{path::PathBuf, sync::Arc};
+
+use client::{Client, socket_to};
 use serde_json::{Value, json};
-use symple_tokio::Server;
+use symple_tokio::{Server, rustls};
 use tokio::runtime::Runtime;
 
 fn start(serve: fn(&str) -> Result<Server, symple_tokio::StartError>) -> (Runtime, Server) {
@@ -71,4 +75,57 @@ fn a_game_lobby() {
     drop(alice);
     let gone = spectator.recv_type("event");
     assert_eq!((&gone["name"], &gone["data"]), (&json!("gone"), &json!({ "user": "alice" })));
+}
+
+/// A certificate in files, and who trusts it.
+fn certificate(name: &str) -> (two_certificates::Files, rustls::RootCertStore) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = |end: &str| folder.join(format!("two-{name}.{end}"));
+    let files = two_certificates::Files { certificate: file("crt"), key: file("key") };
+    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    (files, roots)
+}
+
+/// R-T9: each place has its own certificate, and one is renewed while the server runs.
+#[test]
+fn two_certificates() {
+    let (inside, trust_inside) = certificate("inside");
+    let (outside, trust_outside) = certificate("outside");
+    let runtime = Runtime::new().unwrap();
+    let (server, tls) = runtime.block_on(async {
+        two_certificates::serve(["127.0.0.1:0"; 3], &inside, &outside).unwrap()
+    });
+    let [_, encrypted, public] = *server.local_addresses() else { panic!() };
+    let connect = |address, trust: &rustls::RootCertStore| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(trust.clone())
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let mut session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut socket = socket_to(address);
+        session.complete_io(&mut socket).ok()?;
+        let stream = rustls::StreamOwned::new(session, socket);
+        Some(Client::over(stream, "wss://localhost/", &[]).unwrap().0)
+    };
+    let mut alice = Client::join(&server, "alice", &["r"]);
+    let auth = json!({ "type": "auth", "user": "bob", "rooms": ["r"] });
+    connect(encrypted, &trust_inside).unwrap().auth(&auth);
+    assert_eq!(alice.recv()["type"], "presence");
+    connect(public, &trust_outside).unwrap().auth(&auth);
+    assert!(connect(encrypted, &trust_outside).is_none());
+    assert!(connect(public, &trust_inside).is_none());
+    let (renewed, trust_renewed) = certificate("renewed");
+    two_certificates::renew(&tls, &renewed);
+    assert!(connect(public, &trust_outside).is_none());
+    connect(public, &trust_renewed).unwrap().auth(&auth);
+    let missing = two_certificates::Files { certificate: "missing".into(), ..renewed };
+    two_certificates::renew(&tls, &missing);
+    connect(public, &trust_renewed).unwrap().auth(&auth);
 }
