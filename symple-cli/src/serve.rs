@@ -201,7 +201,7 @@ fn greet(settings: &Settings, server: &Server) {
         "symple {} listens on {} ({})",
         env!("CARGO_PKG_VERSION"),
         urls.join(", "),
-        describe(settings)
+        describe(settings, server.node_id())
     );
     warn_of_open_rooms(settings);
     let public: Vec<_> = server
@@ -244,7 +244,7 @@ fn is_loopback(address: &SocketAddr) -> bool {
 }
 
 /// What kind of server it is, in a few words.
-fn describe(settings: &Settings) -> String {
+fn describe(settings: &Settings, node: Option<&str>) -> String {
     let Config { engine, redis, .. } = &settings.config;
     let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
     let clients = if engine.authentication { "sessions" } else { "anonymous" };
@@ -253,8 +253,10 @@ fn describe(settings: &Settings) -> String {
         None => "no rate limit".into(),
     };
     let redis = match redis {
-        Some(redis) if redis.cluster => format!("cluster on {}", redis.address()),
-        Some(redis) => redis.address(),
+        Some(redis) => match node {
+            Some(node) => format!("cluster on {} as node {node}", redis.address()),
+            None => redis.address(),
+        },
         None => "no Redis".into(),
     };
     format!("{clients}, {rooms}, {rate}, {redis}, {}", settings.runtime)

@@ -6,6 +6,8 @@
 mod client;
 #[path = "cli/dot_env.rs"]
 mod dot_env;
+#[path = "cli/log.rs"]
+mod log;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/redis.rs"]

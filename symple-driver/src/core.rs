@@ -26,14 +26,15 @@ use symple_proto::{Fields, SessionError, UserName};
 
 use crate::{
     core::request::CoreRequest,
-    http::{Policy, Request, Upgrade},
-    net::connection::Phase,
+    http::{Policy, RefusedUpgrade, Request, Upgrade},
+    net::connection::{Gone, Phase},
     net::shard::Upstream,
     net::table::{ConnectionTable, Entry},
-    redis::{Link, Lookup, Warnings, one_line},
+    redis::{Link, Lookup, Warnings},
     runtime::{Runtime, Socket},
     server::config::Config,
     server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
+    server::log::{ConnectionLog, Refusals, log_cluster},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };
@@ -74,6 +75,8 @@ pub(crate) struct Core<R> {
     pub(crate) warnings: Warnings,
     /// What is said of sessions that are at fault: clients choose how often.
     pub(crate) session_faults: Warnings,
+    /// What the log is to say of connections when they end.
+    pub(crate) connection_log: ConnectionLog,
     slots: Slots,
     /// By slot: the upgrade requests of connections, where there is a hook that may ask for them.
     upgrade_requests: Vec<Option<Arc<Request>>>,
@@ -110,6 +113,7 @@ impl<R: Runtime> Core<R> {
             redis: None,
             warnings: Warnings::default(),
             session_faults: Warnings::default(),
+            connection_log: ConnectionLog::default(),
             slots: Slots::default(),
             upgrade_requests: Vec::new(),
             denied: Vec::new(),
@@ -169,7 +173,8 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Events are made as long as somebody reads them, and no longer.
+    /// Events are made as long as somebody reads them, and no longer. The log reads them, too, where
+    /// it tells of connections.
     pub(crate) fn look_for_watchers(&mut self) {
         let watched = &self.status.watched;
         if watched.load(Ordering::Relaxed) && self.events.receiver_count() == 0 {
@@ -179,7 +184,9 @@ impl<R: Runtime> Core<R> {
                 watched.store(true, Ordering::Relaxed);
             }
         }
-        self.engine.set_events(self.status.watched.load(Ordering::Relaxed));
+        let watched = self.status.watched.load(Ordering::Relaxed);
+        self.engine.set_events(watched || ConnectionLog::is_wanted());
+        self.engine.set_refusals(Refusals::are_wanted());
     }
 
     /// Gives an input to the engine and carries out its actions.
@@ -212,7 +219,7 @@ impl<R: Runtime> Core<R> {
                     Action::Send { text, to, sender } => table.send(&text, to, sender),
                     Action::AwaitDrain { conn } => table.await_drain(conn),
                     Action::Close { conn, code, reason, discard } => {
-                        tracing::debug!(?conn, %code, reason, "close");
+                        self.connection_log.closed(conn, code, reason);
                         table.close(conn, code, reason, discard);
                     }
                     Action::SetMessageLimit { conn, limit } => {
@@ -240,7 +247,15 @@ impl<R: Runtime> Core<R> {
                             let fault = SessionFault { user, fault };
                             self.session_faults.warn(table.now, "a session is at fault", &fault);
                         }
-                        log(&event);
+                        match &event {
+                            Event::Online { conn, peer, .. } => {
+                                self.connection_log.online(*conn, peer);
+                            }
+                            Event::Refused { address, status, message, .. } => {
+                                self.status.refusals.authentication(*address, *status, message);
+                            }
+                            _ => log_cluster(&event),
+                        }
                         // A full backlog loses its oldest event; nobody to listen is no fault.
                         let _ = self.events.try_broadcast(event);
                     }
@@ -337,6 +352,7 @@ impl<R: Runtime> Core<R> {
             }
             self.upgrade_requests[slot] = Some(Arc::new(request));
         }
+        self.connection_log.connected(id, address, table.now);
         self.connection_input(table, Input::Connected { conn: id, address });
     }
 
@@ -347,8 +363,10 @@ impl<R: Runtime> Core<R> {
         id: ConnId,
         decision: UpgradeDecision,
     ) {
-        if let Some(upgrade) = table.decide(id, decision) {
-            Upstream::connected(self, table, id, *upgrade);
+        match table.decide(id, decision) {
+            Some(Ok(upgrade)) => Upstream::connected(self, table, id, *upgrade),
+            Some(Err(refused)) => self.refused(&refused),
+            None => {}
         }
     }
 
@@ -361,7 +379,7 @@ impl<R: Runtime> Core<R> {
                 && let Some(event) = table.workers[index].next_event()
             {
                 // It had gone when its thread was told not to read from it.
-                if let WorkerEvent::Disconnected(id) = event
+                if let WorkerEvent::Disconnected(id, _) = event
                     && table.is_holding(id)
                 {
                     self.departed(table, id);
@@ -410,7 +428,7 @@ impl<R: Runtime> Core<R> {
                 self.announce(table, id, address, request.map(|request| *request));
             }
             WorkerEvent::Fault { id, fault } => self.fault(table, id, fault),
-            WorkerEvent::Disconnected(id) => self.disconnected(table, id),
+            WorkerEvent::Disconnected(id, gone) => self.disconnected(table, id, gone),
             WorkerEvent::Removed(id) => {
                 table.remove_remote(id);
                 self.removed(id);
@@ -446,32 +464,6 @@ impl<R: Runtime> Core<R> {
             self.connection_input(table, Input::Disconnected { conn });
             self.slots.give(conn);
         }
-    }
-}
-
-/// Whoever runs a cluster wants to read who is in it.
-fn log(event: &Event) {
-    match event {
-        Event::NodeJoined { node } => {
-            tracing::info!(node = one_line(node), "a node has joined the cluster");
-        }
-        Event::NodeLeft { node, dead: false } => {
-            tracing::info!(node = one_line(node), "a node has left the cluster");
-        }
-        Event::NodeLeft { node, dead: true } => {
-            let node = one_line(node);
-            tracing::warn!(node, "a node is silent and taken for dead: its peers are offline");
-        }
-        Event::NotCaughtUp { nodes } => {
-            let (count, node) = (nodes.len(), nodes.first().map_or("", |node| node));
-            let node = one_line(node);
-            tracing::warn!(
-                count,
-                node,
-                "other nodes have not told their peers in ten seconds: rosters lack them"
-            );
-        }
-        _ => {}
     }
 }
 
@@ -563,7 +555,6 @@ where
     }
 
     fn connected(&mut self, table: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {
-        tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
         self.announce(table, id, upgrade.address, upgrade.request);
     }
 
@@ -601,12 +592,16 @@ where
         }
     }
 
-    fn disconnected(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
-        tracing::debug!(?conn, "disconnected");
+    fn disconnected(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, gone: Gone) {
+        self.connection_log.disconnected(conn, gone, table.now);
         if let Some(request) = self.upgrade_requests.get_mut(conn.slot as usize) {
             *request = None;
         }
         self.connection_input(table, Input::Disconnected { conn });
+    }
+
+    fn refused(&mut self, refused: &RefusedUpgrade) {
+        self.status.refusals.upgrade(refused);
     }
 
     fn removed(&mut self, id: ConnId) {

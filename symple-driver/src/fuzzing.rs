@@ -66,7 +66,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         bytes.extend_from_slice(piece);
         match policy.answer(&mut scan, &bytes, SocketAddr::new(proxy, 1), false) {
             Answer::Incomplete => {}
-            Answer::Respond(response) | Answer::Page { response, .. } => {
+            Answer::Respond(response, _) | Answer::Page { response, .. } => {
                 // Behind `HTTP/1.1 `.
                 let digits =
                     response.get(9..12).and_then(|status| std::str::from_utf8(status).ok());

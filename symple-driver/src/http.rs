@@ -16,7 +16,7 @@ mod tests;
 
 pub(crate) use address::{UNIX_PEER, UNKNOWN_PEER};
 pub use mounted::MountedRequest;
-pub(crate) use policy::{Answer, Policy};
+pub(crate) use policy::{Answer, Policy, RefusedUpgrade};
 pub use request::Request;
 pub(crate) use response::{Upgrade, parse_response, refusal};
 pub(crate) use scan::HeadScan;

@@ -6,6 +6,7 @@ pub(crate) mod endpoint;
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod hooks;
+pub(crate) mod log;
 mod memory;
 pub(crate) mod mount;
 pub(crate) mod stats;

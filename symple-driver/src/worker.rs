@@ -17,8 +17,8 @@ use symple_engine::server::{ConnId, Text, TransportFault};
 use crate::{
     core::ask_upgrade,
     core::request::CoreRequest,
-    http::{Policy, Upgrade},
-    net::connection::Phase,
+    http::{Policy, RefusedUpgrade, Upgrade},
+    net::connection::{Gone, Phase},
     net::shard::{Shard, Upstream},
     net::source::Source,
     net::table::{ConnectionTable, SHARE},
@@ -104,11 +104,11 @@ impl<R: Runtime> Worker<R> {
             WorkerCommand::Resume(id) => shard.table.resume(id),
             WorkerCommand::End(id) => shard.table.end(id),
             WorkerCommand::EndHandshakes => shard.table.end_handshakes(),
-            WorkerCommand::UpgradeDecided(id, decision) => {
-                if let Some(upgrade) = shard.table.decide(id, decision) {
-                    up.connected(&mut shard.table, id, *upgrade);
-                }
-            }
+            WorkerCommand::UpgradeDecided(id, decision) => match shard.table.decide(id, decision) {
+                Some(Ok(upgrade)) => up.connected(&mut shard.table, id, *upgrade),
+                Some(Err(refused)) => up.refused(&refused),
+                None => {}
+            },
         }
     }
 }
@@ -172,7 +172,6 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     }
 
     fn connected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {
-        tracing::debug!(conn = ?id, address = %upgrade.address, "connected");
         let Upgrade { address, request, .. } = upgrade;
         let request = request.filter(|_| self.hooks.authenticate.is_some()).map(Box::new);
         self.mailbox.events.push(WorkerEvent::Connected { id, address, request });
@@ -202,9 +201,12 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
         self.mailbox.events.push(WorkerEvent::Undelivered { id, text });
     }
 
-    fn disconnected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId) {
-        tracing::debug!(conn = ?id, "disconnected");
-        self.mailbox.events.push(WorkerEvent::Disconnected(id));
+    fn disconnected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, gone: Gone) {
+        self.mailbox.events.push(WorkerEvent::Disconnected(id, gone));
+    }
+
+    fn refused(&mut self, refused: &RefusedUpgrade) {
+        self.status.refusals.upgrade(refused);
     }
 
     fn removed(&mut self, id: ConnId) {

@@ -16,7 +16,7 @@ use tungstenite::Message;
 mod fake;
 #[path = "../../../symple-driver/tests/suite/redis/process.rs"]
 #[allow(dead_code, reason = "others use more of it")]
-mod process;
+pub(super) mod process;
 
 /// SPEC §11: a URL, or host and port as with the Node server; secrets are never shown.
 #[test]

@@ -332,6 +332,7 @@ impl<R: Runtime> EngineTask<R> {
 
 impl<R: Runtime> Drop for EngineTask<R> {
     fn drop(&mut self) {
+        self.core.connection_log.end_all(self.shard.table.now);
         // Whoever waits for an answer learns that there will be none.
         self.requests.close();
         while self.requests.try_recv().is_ok() {}

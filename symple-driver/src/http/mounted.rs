@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::{
-    Policy, Upgrade,
+    Policy, RefusedUpgrade, Upgrade,
     policy::{Head, Instead},
 };
 
@@ -83,14 +83,14 @@ impl MountedRequest {
 
 impl Policy<'_> {
     /// Decides about a request that the application has read: as about one on a port of the
-    /// server's own, but that pages are the application's. The bytes of the answer if it is no
-    /// upgrade.
+    /// server's own, but that pages are the application's. If it is no upgrade, the bytes of the
+    /// answer, and what the log tells of that.
     pub(crate) fn answer_mounted(
         &self,
         request: &MountedRequest,
         peer: SocketAddr,
         tls: bool,
-    ) -> Result<Box<Upgrade>, Vec<u8>> {
+    ) -> Result<Box<Upgrade>, (Vec<u8>, Option<Box<RefusedUpgrade>>)> {
         let target = request.uri.to_string();
         let headers: Vec<_> = request
             .headers
@@ -110,7 +110,10 @@ impl Policy<'_> {
         result
             .and_then(|()| self.judge_head(&head, peer, tls || request.tls))
             .map(Box::new)
-            .map_err(|instead: Instead| instead.response(request.method != Method::HEAD))
+            .map_err(|instead: Instead| {
+                let response = instead.response(request.method != Method::HEAD);
+                (response, self.refused(instead, &headers, peer))
+            })
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is answered to a request.
 
-use std::net::SocketAddr;
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header::HOST};
 use tungstenite::handshake::derive_accept_key;
@@ -15,6 +18,7 @@ use super::{
 use crate::{
     http::origin::{Origin, OriginPattern},
     http::proxy::TrustedProxy,
+    server::log::Refusals,
 };
 
 /// The most headers that a request may have.
@@ -61,12 +65,24 @@ pub(crate) struct Policy<'a> {
 pub(crate) enum Answer {
     /// Not all of the request yet.
     Incomplete,
-    /// An answer, after which the connection ends.
-    Respond(Vec<u8>),
+    /// An answer, after which the connection ends. If it refuses an upgrade, the log tells of that.
+    Respond(Vec<u8>, Option<Box<RefusedUpgrade>>),
     /// An answer, behind which there may be another request; how many bytes this one had.
     Page { response: Vec<u8>, length: usize },
     /// A WebSocket connection.
     Upgrade(Box<Upgrade>),
+}
+
+/// A refused upgrade, as the log tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedUpgrade {
+    /// The client's address (R-T6).
+    pub(crate) address: IpAddr,
+    pub(crate) status: StatusCode,
+    /// The body of the answer.
+    pub(crate) body: Cow<'static, str>,
+    /// The `Origin` of the request, if there was one: it is the usual reason for 403.
+    pub(crate) origin: Option<String>,
 }
 
 /// What is answered instead of an upgrade.
@@ -74,6 +90,8 @@ pub(crate) enum Answer {
 pub(super) enum Instead {
     /// A page, and how many bytes the request had if there may be another one behind it.
     Page(StatusCode, &'static str, Option<usize>),
+    /// A refusal to a sound request for a page: nobody has asked for an upgrade.
+    NoPage(StatusCode, &'static str),
     /// A refusal.
     Refusal(StatusCode, &'static str),
 }
@@ -82,7 +100,9 @@ impl Instead {
     pub(super) fn response(self, with_body: bool) -> Vec<u8> {
         match self {
             Self::Page(status, body, kept) => response(status, body, with_body, kept.is_some()),
-            Self::Refusal(status, body) => refusal(status, &HeaderMap::new(), body, with_body),
+            Self::NoPage(status, body) | Self::Refusal(status, body) => {
+                refusal(status, &HeaderMap::new(), body, with_body)
+            }
         }
     }
 }
@@ -90,8 +110,8 @@ impl Instead {
 const BAD_REQUEST: Instead = Instead::Refusal(StatusCode::BAD_REQUEST, "Bad request\n");
 pub(super) const TOO_LARGE: Instead =
     Instead::Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request too large\n");
-const WITH_WEBSOCKET: Instead =
-    Instead::Refusal(StatusCode::UPGRADE_REQUIRED, "Connect with WebSocket\n");
+const WITH_WEBSOCKET: (StatusCode, &str) =
+    (StatusCode::UPGRADE_REQUIRED, "Connect with WebSocket\n");
 const NO_HANDSHAKE: Instead =
     Instead::Refusal(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n");
 
@@ -108,29 +128,35 @@ impl Policy<'_> {
         let result = match scan.scan(bytes, self.max_head_size) {
             Scanned::Incomplete => return Answer::Incomplete,
             Scanned::Complete(length) => self.judge(&bytes[..length], peer, tls),
-            Scanned::TooLarge => Err(TOO_LARGE),
-            Scanned::Malformed => Err(BAD_REQUEST),
+            Scanned::TooLarge => Err((TOO_LARGE, self.refused(TOO_LARGE, &[], peer))),
+            Scanned::Malformed => Err((BAD_REQUEST, self.refused(BAD_REQUEST, &[], peer))),
         };
         match result {
             Ok(upgrade) => Answer::Upgrade(Box::new(upgrade)),
-            Err(instead) => {
+            Err((instead, refused)) => {
                 let response = instead.response(!scan.is_head(bytes));
                 match instead {
                     Instead::Page(_, _, Some(length)) => Answer::Page { response, length },
-                    _ => Answer::Respond(response),
+                    _ => Answer::Respond(response, refused),
                 }
             }
         }
     }
 
     /// Judges a whole head.
-    fn judge(&self, bytes: &[u8], peer: SocketAddr, tls: bool) -> Result<Upgrade, Instead> {
+    fn judge(
+        &self,
+        bytes: &[u8],
+        peer: SocketAddr,
+        tls: bool,
+    ) -> Result<Upgrade, (Instead, Option<Box<RefusedUpgrade>>)> {
+        let unread = |instead| Err((instead, self.refused(instead, &[], peer)));
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
         match head.parse(bytes) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
-            Ok(_) | Err(_) => return Err(BAD_REQUEST),
+            Err(httparse::Error::TooManyHeaders) => return unread(TOO_LARGE),
+            Ok(_) | Err(_) => return unread(BAD_REQUEST),
         }
         let head = Head {
             method: head.method.unwrap_or_default(),
@@ -140,7 +166,25 @@ impl Policy<'_> {
             length: bytes.len(),
             mounted: false,
         };
-        self.judge_head(&head, peer, tls)
+        let refuse = |instead| (instead, self.refused(instead, head.headers, peer));
+        self.judge_head(&head, peer, tls).map_err(refuse)
+    }
+
+    /// What the log tells of an answer: nothing if it refuses no upgrade, or nobody reads that.
+    pub(super) fn refused(
+        &self,
+        instead: Instead,
+        headers: &[httparse::Header<'_>],
+        peer: SocketAddr,
+    ) -> Option<Box<RefusedUpgrade>> {
+        let Instead::Refusal(status, body) = instead else { return None };
+        if !Refusals::are_wanted() {
+            return None;
+        }
+        let found = find(headers);
+        let address = self.client_address(peer, headers, found.real_ip);
+        let origin = found.origin.text().map(str::to_owned);
+        Some(Box::new(RefusedUpgrade { address, status, body: body.into(), origin }))
     }
 
     /// Judges a head that has been read.
@@ -181,7 +225,7 @@ impl Policy<'_> {
             return Err(Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"));
         }
         if !asks {
-            return Err(WITH_WEBSOCKET);
+            return Err(Instead::Refusal(WITH_WEBSOCKET.0, WITH_WEBSOCKET.1));
         }
         match found.version {
             Field::Once(b"13") => {}
@@ -236,8 +280,8 @@ impl Policy<'_> {
                 Instead::Page(StatusCode::SERVICE_UNAVAILABLE, "catching up\n", None)
             }
             "/readyz" => Instead::Page(StatusCode::OK, "ready\n", None),
-            path if Some(path) == self.path => WITH_WEBSOCKET,
-            _ => Instead::Refusal(StatusCode::NOT_FOUND, "Not found\n"),
+            path if Some(path) == self.path => Instead::NoPage(WITH_WEBSOCKET.0, WITH_WEBSOCKET.1),
+            _ => Instead::NoPage(StatusCode::NOT_FOUND, "Not found\n"),
         }
     }
 

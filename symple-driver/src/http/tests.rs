@@ -44,7 +44,7 @@ fn answer_to(policy: &Policy<'_>, request: &str, socket: &str) -> Answer {
 
 fn respond(policy: &Policy<'_>, request: &str) -> String {
     match answer(policy, request) {
-        Answer::Respond(bytes) | Answer::Page { response: bytes, .. } => {
+        Answer::Respond(bytes, _) | Answer::Page { response: bytes, .. } => {
             String::from_utf8(bytes).unwrap()
         }
         Answer::Upgrade(upgrade) => String::from_utf8(upgrade.response(&HeaderMap::new())).unwrap(),
@@ -429,7 +429,7 @@ fn heads_at_the_limit() {
 fn outcome(answer: Answer) -> Option<(usize, Vec<u8>)> {
     match answer {
         Answer::Incomplete => None,
-        Answer::Respond(bytes) => Some((0, bytes)),
+        Answer::Respond(bytes, _) => Some((0, bytes)),
         Answer::Page { response, length } => Some((length, response)),
         Answer::Upgrade(upgrade) => Some((upgrade.length, upgrade.response(&HeaderMap::new()))),
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use symple_engine::{Timestamp, server::ConnId};
+use symple_proto::CloseCode;
 use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
@@ -74,6 +75,17 @@ pub(crate) enum Due {
     Ping,
     /// A message that has begun is not complete (R-L9).
     Unfinished,
+}
+
+/// How a WebSocket connection ended that the server did not close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Its client closed it, with this code if it gave one.
+    Closed(Option<CloseCode>),
+    /// It did not answer a ping in time (R-T3).
+    Silent,
+    /// Its socket ended or broke without a close frame.
+    Lost,
 }
 
 /// How many bytes are written to a connection before others have their turn.
@@ -148,6 +160,8 @@ pub(crate) struct Connection<S> {
     pub(crate) over_limit_since: u64,
     /// Its socket is broken, or has nothing more to do.
     pub(crate) ended: bool,
+    /// It has ended because it did not answer a ping.
+    pub(crate) silent: bool,
     /// When it entered its phase. In [`Phase::Open`]: when the message began that has begun and is
     /// not complete, or would have begun if all the time since then had counted;
     /// [`Timestamp::MAX`] if there is none.
@@ -214,6 +228,7 @@ impl<S: Socket> Connection<S> {
             dirty: Dirty::No,
             over_limit_since: 0,
             ended: false,
+            silent: false,
             since: now,
             paused_at: now,
             last_read: now,
@@ -509,5 +524,13 @@ mod tests {
             let [paused, counts] = [paused, counts].map(Duration::from_millis);
             assert_eq!(that_counts(paused, timeout), counts);
         }
+    }
+
+    /// An idle connection is this and its socket's part in the runtime; whoever makes it larger has to
+    /// say so by raising the bound.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Connection<()>>() <= 280, "{}", size_of::<Connection<()>>());
     }
 }

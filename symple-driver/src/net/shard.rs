@@ -18,9 +18,9 @@ use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
     core::request::Reply,
-    http::{Answer, MountedRequest, Policy, Upgrade},
+    http::{Answer, MountedRequest, Policy, RefusedUpgrade, Upgrade},
     net::backlog::Backlog,
-    net::connection::{Connection, Due, Phase},
+    net::connection::{Connection, Due, Gone, Phase},
     net::io::Io,
     net::ready::Ready,
     net::source::{Source, Stream, take_over},
@@ -87,7 +87,9 @@ pub(crate) trait Upstream<S> {
     /// A connection broke a rule.
     fn fault(&mut self, table: &mut ConnectionTable<S>, id: ConnId, fault: TransportFault);
     /// A connection that was known is gone, or is as good as gone.
-    fn disconnected(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
+    fn disconnected(&mut self, table: &mut ConnectionTable<S>, id: ConnId, gone: Gone);
+    /// An upgrade was refused, for the log.
+    fn refused(&mut self, refused: &RefusedUpgrade);
     /// A slot is free.
     fn removed(&mut self, id: ConnId);
 }
@@ -194,7 +196,12 @@ impl<R: Runtime> Shard<R> {
         let Some(conn) = self.table.get(id) else { return };
         match up.policy().answer_mounted(request, conn.socket_address, conn.io.is_tls()) {
             Ok(upgrade) => up.upgrade(&mut self.table, id, upgrade),
-            Err(response) => self.table.respond(id, &response),
+            Err((response, refused)) => {
+                self.table.respond(id, &response);
+                if let Some(refused) = refused {
+                    up.refused(&refused);
+                }
+            }
         }
     }
 
@@ -264,7 +271,10 @@ impl<R: Runtime> Shard<R> {
                 Due::Nothing => {}
                 Due::Drop => {
                     match conn.phase {
-                        Phase::Open => self.table.stats.silent += 1,
+                        Phase::Open => {
+                            conn.silent = true;
+                            self.table.stats.silent += 1;
+                        }
                         // It has had what it asked for.
                         Phase::Handshake if conn.is_kept() => {}
                         Phase::Handshake | Phase::Deciding(_) | Phase::Awaiting(_) => {
@@ -310,7 +320,8 @@ impl<R: Runtime> Shard<R> {
         {
             let Some(conn) = self.table.remove(id) else { continue };
             if conn.announced {
-                up.disconnected(&mut self.table, id);
+                let gone = if conn.silent { Gone::Silent } else { Gone::Lost };
+                up.disconnected(&mut self.table, id, gone);
             }
             up.removed(id);
         }
@@ -497,7 +508,12 @@ impl<R: Runtime> Shard<R> {
                 }
                 self.table.answer_page(id, &response);
             }
-            Answer::Respond(response) => self.table.respond(id, &response),
+            Answer::Respond(response, refused) => {
+                self.table.respond(id, &response);
+                if let Some(refused) = refused {
+                    up.refused(&refused);
+                }
+            }
             Answer::Upgrade(upgrade) => {
                 backlog.consume(upgrade.length);
                 // An empty buffer that holds memory would hold it as long as the connection.
@@ -583,8 +599,9 @@ impl<R: Runtime> Shard<R> {
                 if let Some(conn) = self.table.get(id) {
                     conn.announced = false;
                 }
-                self.table.answer_close(id, code.map(CloseCode));
-                up.disconnected(&mut self.table, id);
+                let code = code.map(CloseCode);
+                self.table.answer_close(id, code);
+                up.disconnected(&mut self.table, id, Gone::Closed(code));
                 return ControlFlow::Break(used);
             }
             // Both have said goodbye, but this side's may still be on its way.

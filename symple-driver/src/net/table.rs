@@ -23,7 +23,7 @@ use tungstenite::protocol::frame::coding::Control;
 use remote::Remote;
 
 use crate::{
-    http::{HeadScan, Upgrade, parse_response, refusal},
+    http::{HeadScan, RefusedUpgrade, Upgrade, parse_response, refusal},
     net::backlog::Backlog,
     net::connection::{Connection, Dirty, Flushed, Phase},
     net::io::Io,
@@ -503,24 +503,28 @@ impl<S: Socket> ConnectionTable<S> {
     }
 
     /// The host's hook has decided about an upgrade. The request, if it has become a WebSocket
-    /// connection.
-    pub(crate) fn decide(&mut self, id: ConnId, decision: UpgradeDecision) -> Option<Box<Upgrade>> {
+    /// connection, or what the log says of its refusal; nothing if another thread has the
+    /// connection, or nobody any more.
+    pub(crate) fn decide(
+        &mut self,
+        id: ConnId,
+        decision: UpgradeDecision,
+    ) -> Option<Result<Box<Upgrade>, RefusedUpgrade>> {
         let Some(conn) = self.get(id) else {
             self.command(id, WorkerCommand::UpgradeDecided(id, decision));
             return None;
         };
-        if !matches!(conn.phase, Phase::Deciding(_)) {
-            return None;
-        }
+        let Phase::Deciding(upgrade) = &conn.phase else { return None };
+        let address = upgrade.address;
         match decision.0 {
             Ok(headers) => {
                 let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
                 let Phase::Deciding(upgrade) = phase else { return None };
-                self.accept(id, upgrade, &headers)
+                self.accept(id, upgrade, &headers).map(Ok)
             }
             Err(Rejection { status, headers, body }) => {
                 self.respond(id, &refusal(status, &headers, &body, true));
-                None
+                Some(Err(RefusedUpgrade { address, status, body: body.into(), origin: None }))
             }
         }
     }

@@ -305,6 +305,7 @@ impl<R: Runtime> ServerBuilder<R> {
             .map_err(|error| StartError::Start(io::Error::other(error)))?;
         let engine =
             Engine::new(config.engine.clone(), move |bytes: &mut [u8]| random.fill_bytes(bytes));
+        let node_id = engine.node_id().map(Into::into);
         let (requests, received) = async_channel::bounded(REQUESTS);
         let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
         events.set_overflow(true);
@@ -388,7 +389,7 @@ impl<R: Runtime> ServerBuilder<R> {
             drop(ended);
         };
         spawn(&runtime, "symple".into(), told, node)?;
-        let server = Server::new(handle, listen_addresses, end);
+        let server = Server::new(handle, listen_addresses, node_id, end);
         for _ in 0..threads {
             // The threads that have been started end with the server.
             start.recv().unwrap_or(Err(StartError::Crashed(Crashed)))?;
@@ -447,6 +448,7 @@ pub struct Server {
     handle: Handle,
     local_addresses: Vec<SocketAddr>,
     listen_addresses: Vec<(ListenAddress, bool)>,
+    node_id: Option<Box<str>>,
     end: Receiver<()>,
 }
 
@@ -454,13 +456,14 @@ impl Server {
     fn new(
         handle: Handle,
         listen_addresses: Vec<(ListenAddress, bool)>,
+        node_id: Option<Box<str>>,
         end: Receiver<()>,
     ) -> Self {
         let tcp = listen_addresses.iter().filter_map(|(address, _)| match address {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,
         });
-        Self { handle, local_addresses: tcp.collect(), listen_addresses, end }
+        Self { handle, local_addresses: tcp.collect(), listen_addresses, node_id, end }
     }
 
     /// All addresses that it listens on, in the order in which they were given, and whether
@@ -483,6 +486,13 @@ impl Server {
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
         self.local_addresses[0]
+    }
+
+    /// What the other nodes of its cluster call it, in their logs, too; made anew at each start. `None`
+    /// for a server on its own.
+    #[must_use]
+    pub fn node_id(&self) -> Option<&str> {
+        self.node_id.as_deref()
     }
 
     /// Access from anywhere.

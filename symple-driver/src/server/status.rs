@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{http::Policy, server::config::Config, server::hooks::Hooks};
+use crate::{http::Policy, server::config::Config, server::hooks::Hooks, server::log::Refusals};
 
 /// What is known of the server on every thread.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Status {
     pub(crate) stopped: AtomicBool,
     /// It has ended as it should.
     pub(crate) finished: AtomicBool,
+    /// What the log has said of clients that were refused.
+    pub(crate) refusals: Refusals,
 }
 
 impl Status {

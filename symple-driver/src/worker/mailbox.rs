@@ -17,6 +17,7 @@ use symple_proto::CloseCode;
 use crate::{
     core::request::Reply,
     http::Request,
+    net::connection::Gone,
     net::ready::Ready,
     net::source::{Source, Stream},
     server::hooks::UpgradeDecision,
@@ -114,7 +115,7 @@ pub(crate) enum WorkerEvent {
         id: ConnId,
         text: Text,
     },
-    Disconnected(ConnId),
+    Disconnected(ConnId, Gone),
     Removed(ConnId),
 }
 
@@ -129,7 +130,7 @@ impl WorkerEvent {
             | Self::Undelivered { id, .. }
             | Self::Departed(id)
             | Self::Drained(id)
-            | Self::Disconnected(id)
+            | Self::Disconnected(id, _)
             | Self::Removed(id) => *id,
         }
     }
@@ -419,7 +420,7 @@ mod tests {
         let text = "x".repeat(EVENTS / 2);
         for expected in [false, false, true] {
             up.events.push_text(id, &text);
-            up.events.push(WorkerEvent::Disconnected(id));
+            up.events.push(WorkerEvent::Disconnected(id, Gone::Lost));
             up.hand_over(TransportStats::default());
             assert_eq!(up.is_full(), expected);
         }
@@ -427,7 +428,7 @@ mod tests {
         for _ in 0..2 {
             let Some(WorkerEvent::Text { text: range, .. }) = down.next_event() else { panic!() };
             assert_eq!(down.texts[range], text);
-            assert!(matches!(down.next_event(), Some(WorkerEvent::Disconnected(_))));
+            assert!(matches!(down.next_event(), Some(WorkerEvent::Disconnected(..))));
         }
         assert!(!down.has_events());
         up.hand_over(TransportStats::default());

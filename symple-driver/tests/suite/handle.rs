@@ -61,8 +61,10 @@ fn events() {
     assert_eq!(alice.closed(), 1000);
     let mut bad = Client::connect(&server);
     bad.send(&json!({ "type": "auth" }));
+    let online = block_on(events.next()).unwrap();
+    let Event::Online { peer: seen, rooms, .. } = online else { panic!("{online:?}") };
+    assert_eq!((seen, rooms), (peer.clone(), vec!["alice".into(), "r".into()]));
     for expected in [
-        Event::Online { peer: peer.clone(), rooms: vec!["alice".into(), "r".into()] },
         Event::Joined { peer: peer.clone(), room: "s".into() },
         Event::Left { peer: peer.clone(), room: "s".into() },
         Event::Offline { peer, reason: OfflineReason::Closed },
@@ -70,8 +72,9 @@ fn events() {
         assert_eq!(block_on(events.next()).unwrap(), expected);
     }
     let refused = block_on(events.next()).unwrap();
-    let Event::Refused { message, .. } = refused else { panic!("{refused:?}") };
-    assert_eq!(&*message, "Missing user field");
+    let Event::Refused { address, status, message, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!((status.0, &*message), (401, "Missing user field"));
+    assert!(address.unwrap().is_loopback());
     block_on(server.shutdown(Duration::ZERO)).unwrap();
     assert_eq!(block_on(events.next()), None);
 }

@@ -1,10 +1,10 @@
 //! What the engine wants done.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::{fmt, ops::Deref, time::Duration};
+use core::{fmt, net::IpAddr, ops::Deref, time::Duration};
 
 use bytes::Bytes;
-use symple_proto::{Address, CloseCode, SessionError, Token};
+use symple_proto::{Address, CloseCode, SessionError, Status, Token};
 
 use super::{ConnId, PeerChange, Question, RequestId};
 
@@ -203,7 +203,8 @@ pub enum Action<'a> {
     },
     /// Something has happened that the host may want to know; only with
     /// [`Config::events`](super::Config::events), but for what happens to other nodes and for what
-    /// is wrong with sessions.
+    /// is wrong with sessions; and with [`Config::refusals`](super::Config::refusals) for clients that
+    /// are refused.
     Event(Event),
 }
 
@@ -213,6 +214,8 @@ pub enum Action<'a> {
 pub enum Event {
     /// A peer is online.
     Online {
+        /// The connection that the peer has on this node.
+        conn: ConnId,
         /// Who.
         peer: Address,
         /// Its rooms.
@@ -239,11 +242,17 @@ pub enum Event {
         /// Which room.
         room: Box<str>,
     },
-    /// An authentication has failed.
+    /// A client was not let in: its authentication failed (R-A7), did not come in time (R-A2), or
+    /// there was no room for it (R-L2). Or a peer could not authenticate again (R-A9). Comes with
+    /// [`Config::refusals`](super::Config::refusals), too; clients choose how often.
     Refused {
         /// Which connection.
         conn: ConnId,
-        /// What it was told.
+        /// The client's address.
+        address: Option<IpAddr>,
+        /// The status of the `error` frame that the client was sent.
+        status: Status,
+        /// The message of that frame.
         message: Box<str>,
     },
     /// Another node has joined the cluster, or is back. Comes in any case.

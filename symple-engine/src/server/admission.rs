@@ -222,6 +222,7 @@ impl Server {
             && let Session::AwaitingAuth(_) = connection.session
         {
             self.stats.refused += 1;
+            self.tell_refused(conn, Status::TIMEOUT, "Authentication timeout");
             self.error(conn, Status::TIMEOUT, "Authentication timeout");
             self.close(conn, CloseCode::AUTH_TIMEOUT, "Authentication timeout");
         }
@@ -254,7 +255,7 @@ impl Server {
     /// Tells a client that it cannot come in, and closes; a peer stays who it was (R-A7, R-A9).
     fn refuse(&mut self, conn: ConnId, refusal: &Refusal) {
         self.stats.refused += 1;
-        self.tell_host(|| Event::Refused { conn, message: (*refusal.message).into() });
+        self.tell_refused(conn, refusal.status, &refusal.message);
         self.error(conn, refusal.status, &refusal.message);
         if self.registry.peer(conn).is_none() {
             self.close(conn, refusal.code, refusal.reason());
@@ -307,7 +308,7 @@ impl Server {
             let peer = self.config.events.then(|| peer.address());
             if let Some(peer) = peer {
                 let rooms = rooms.iter().map(|(room, _)| (*room).into()).collect();
-                self.tell_host(|| Event::Online { peer, rooms });
+                self.tell_host(|| Event::Online { conn, peer, rooms });
             }
         }
     }

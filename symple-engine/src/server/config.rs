@@ -46,6 +46,10 @@ pub struct Config {
     pub hooks: HookConfig,
     /// The host is told what happens, with [`Action::Event`](super::Action::Event). Off.
     pub events: bool,
+    /// Whether the host is told of clients that are refused
+    /// ([`Event::Refused`](super::Event::Refused)) also without [`events`](Self::events): it writes them
+    /// into a log.
+    pub refusals: bool,
 }
 
 impl Default for Config {
@@ -66,6 +70,7 @@ impl Default for Config {
             cluster: None,
             hooks: HookConfig::default(),
             events: false,
+            refusals: false,
         }
     }
 }

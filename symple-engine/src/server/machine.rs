@@ -157,6 +157,11 @@ impl Server {
         self.config.events = wanted;
     }
 
+    /// Whether the host is told of clients that are refused ([`Config::refusals`]), from now on.
+    pub fn set_refusals(&mut self, wanted: bool) {
+        self.config.refusals = wanted;
+    }
+
     /// What has been counted.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -304,6 +309,7 @@ impl Server {
         let mut random = [0; 8];
         self.random.fill(&mut random);
         let seconds = 1 + random[0] % SPREAD;
+        self.tell_refused(conn, Status::UNAVAILABLE, "At capacity");
         let more = format!("\"retry_after\":{seconds}");
         self.error_with(conn, Status::UNAVAILABLE, "At capacity", &more);
         self.close(conn, CloseCode::AT_CAPACITY, "At capacity");
@@ -483,6 +489,16 @@ impl Server {
         if self.config.events {
             self.out.push(Action::Event(event()));
         }
+    }
+
+    /// Tells the host, if it wants to know, that a client is refused, and what the client is told.
+    pub(super) fn tell_refused(&mut self, conn: ConnId, status: Status, message: &str) {
+        if !self.config.events && !self.config.refusals {
+            return;
+        }
+        let address = self.registry.get(conn).and_then(|connection| connection.address);
+        let event = Event::Refused { conn, address, status, message: message.into() };
+        self.out.push(Action::Event(event));
     }
 
     /// True when a shutdown has closed every connection and all of them are gone.

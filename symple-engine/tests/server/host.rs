@@ -1,5 +1,7 @@
 //! What the host may do: emit, send, kick, move, see, and have peers of its own.
 
+use std::time::Duration;
+
 use crate::common::{Node, config};
 use symple_engine::server::{
     AllowedUser, Config, ConnId, EngineError, Event, HostCall, Input, OfflineReason, Verdict, Whom,
@@ -250,6 +252,32 @@ fn notices() {
     let offline = Event::Offline { peer, reason: OfflineReason::Disconnected };
     let printed = format!("Event({offline:?})").replace(&"0".repeat(19), "…");
     assert_eq!(**notices.last().unwrap(), printed);
+}
+
+/// R-A2, R-A7, R-L2: a host that only writes a log is told of those who are refused, of what they are
+/// told, and of nothing else.
+#[test]
+fn refusals() {
+    let mut node = Node::new(config(|config| {
+        config.refusals = true;
+        config.connections.total = 2;
+    }));
+    let alice = node.peer("alice", &["r"]);
+    node.connect();
+    node.connect();
+    node.text(alice, r#"{"type":"auth","user":"bob"}"#);
+    node.pass(Duration::from_secs(10));
+    let seen = node.seen();
+    let events: Vec<_> = seen.iter().filter(|line| line.starts_with("Event")).collect();
+    for (line, expected) in events.iter().zip([
+        "status: Status(503), message: \"At capacity\"",
+        "status: Status(403), message: \"Cannot authenticate as another user\"",
+        "status: Status(408), message: \"Authentication timeout\"",
+    ]) {
+        assert!(line.starts_with("Event(Refused") && line.contains(expected), "{line}");
+        assert!(line.contains("address: Some(192.0.2.1)"), "{line}");
+    }
+    assert_eq!(events.len(), 3, "{events:#?}");
 }
 
 /// The rooms that a peer gains and loses by authenticating again are told like any others.

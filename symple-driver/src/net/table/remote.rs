@@ -204,6 +204,7 @@ impl<S: Socket> ConnectionTable<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::connection::Gone;
 
     #[test]
     fn what_is_held_comes_back_in_order() {
@@ -212,14 +213,14 @@ mod tests {
         for text in [3..5, 0..2] {
             held.push(WorkerEvent::Text { id, text }, "abcde");
         }
-        held.push(WorkerEvent::Disconnected(id), "abcde");
+        held.push(WorkerEvent::Disconnected(id, Gone::Lost), "abcde");
         for expected in ["de", "ab"] {
             let (event, text) = held.pop().unwrap();
             assert!(matches!(event, WorkerEvent::Text { .. }));
             assert_eq!(&*text, expected);
         }
         assert!(!held.is_empty());
-        assert!(matches!(held.pop(), Some((WorkerEvent::Disconnected(_), _))));
+        assert!(matches!(held.pop(), Some((WorkerEvent::Disconnected(..), _))));
         assert!(held.is_empty() && held.pop().is_none());
         assert_eq!(held.texts.capacity(), 0, "nothing is held for nobody");
     }

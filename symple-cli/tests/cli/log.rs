@@ -1,0 +1,246 @@
+//! The log says why: who was refused and what they were told, how each connection ended, and who
+//! a node is.
+
+use std::io::{Read as _, Write as _};
+
+use serde_json::{Map, json};
+use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+
+use super::{redis::process::Redis, *};
+
+const REFUSED_UPGRADE: &str = "an upgrade was refused";
+const REFUSED_AUTH: &str = "an authentication was refused";
+const ENDED: &str = "a connection has ended";
+
+impl Server {
+    /// One that logs JSON, as much as `level` says.
+    fn logging(folder: &Path, level: &str, arguments: &[&str]) -> Self {
+        let child = symple(folder)
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--log-format", "json"])
+            .args(arguments)
+            .env("RUST_LOG", level)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self::of(child, |line| line.contains("listens on"))
+    }
+
+    /// The next line of the log with this message.
+    fn logged(&mut self, message: &str) -> Map<String, Value> {
+        loop {
+            let line: Map<_, _> = serde_json::from_str(&self.next_line()).unwrap();
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// What is answered to a request that ends with an empty line.
+    fn request(&self, request: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn refuse(&self, frame: &Value) {
+        let mut client = self.connect();
+        client.send(Message::text(frame.to_string())).unwrap();
+        assert_eq!(recv(&mut client)["type"], "error");
+        while client.read().is_ok() {}
+    }
+}
+
+fn upgrade(path: &str, headers: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+}
+
+/// Some members of a line.
+fn members<const N: usize>(line: &Map<String, Value>, names: [&str; N]) -> [Value; N] {
+    names.map(|name| line.get(name).cloned().unwrap_or(Value::Null))
+}
+
+/// R-T2, R-T5, R-T6, R-T7: each refused upgrade is a line at info, with what the client was told.
+/// Who asked for a page is none.
+#[test]
+fn refused_upgrades() {
+    let folder = folder("log-upgrades");
+    let own = ["--path", "/ws", "--allowed-origins", "https://example.com"];
+    for threads in ["1", "3"] {
+        for (request, address, status, told, origin) in [
+            (upgrade("/x", ""), "127.0.0.1", 404, "Not found", None),
+            (
+                upgrade("/ws", "Origin: https://evil.test\r\nX-Forwarded-For: 203.0.113.9\r\n"),
+                "203.0.113.9",
+                403,
+                "Origin not allowed",
+                Some("https://evil.test"),
+            ),
+            ("\x16\x03\x01\r\n\r\n".into(), "127.0.0.1", 400, "Bad request", None),
+            (
+                upgrade("/ws", "Content-Length: 1\r\n"),
+                "127.0.0.1",
+                400,
+                "Not a WebSocket handshake",
+                None,
+            ),
+            (
+                "POST /ws HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+                "127.0.0.1",
+                405,
+                "Method not allowed",
+                None,
+            ),
+        ] {
+            let more = ["--threads", threads, "--trusted-proxies", "127.0.0.1"];
+            let mut server = Server::logging(&folder, "info", &[&own[..], &more].concat());
+            for path in ["/", "/healthz", "/nothing", "/ws"] {
+                let page = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                server.request(&page);
+            }
+            let answer = server.request(&request);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            let line = server.logged(REFUSED_UPGRADE);
+            let seen = members(&line, ["level", "address", "status", "told", "origin", "more"]);
+            assert_eq!(json!(seen), json!(["INFO", address, status, told, origin, 0]), "{request}");
+        }
+    }
+}
+
+/// R-A7, R-A2, R-L2: each refused authentication is a line at info, with what the client was told;
+/// so is one that does not come in time, or finds no room.
+#[test]
+fn refused_authentications() {
+    let folder = folder("log-authentications");
+    for runtime in RUNTIMES {
+        for (frame, status, told) in [
+            (json!({ "type": "auth" }), 401, "Missing user field"),
+            (json!({ "type": "message", "to": "a", "data": 1 }), 401, "Not authenticated"),
+            (
+                json!({ "type": "auth", "user": "a", "k\u{1b}[31m": 1, "USER": 1 }),
+                401,
+                "Invalid user field: must be spelled user",
+            ),
+        ] {
+            let mut server = Server::logging(&folder, "info", &["--runtime", runtime]);
+            server.refuse(&frame);
+            let line = server.logged(REFUSED_AUTH);
+            let seen = members(&line, ["level", "address", "status", "told", "more"]);
+            assert_eq!(json!(seen), json!(["INFO", "127.0.0.1", status, told, 0]));
+        }
+        let late = ["--runtime", runtime, "--auth-timeout", "1"];
+        let full = ["--runtime", runtime, "--max-connections", "1"];
+        for (arguments, status, told) in
+            [(late, 408, "Authentication timeout"), (full, 503, "At capacity")]
+        {
+            let mut server = Server::logging(&folder, "info", &arguments);
+            let _clients = (server.connect(), server.connect());
+            let line = server.logged(REFUSED_AUTH);
+            assert_eq!(json!(members(&line, ["status", "told"])), json!([status, told]));
+        }
+    }
+}
+
+/// A client chooses how often it is refused, and does not fill the log: at info there are fewer
+/// lines than refusals, and each says how many were kept back since the last. At debug there are all.
+#[test]
+fn refusals_do_not_fill_the_log() {
+    const COUNT: u64 = 60;
+    let folder = folder("log-flood");
+    let mut server = Server::logging(&folder, "debug", &["--threads", "2"]);
+    let (mut info, mut debug, mut counted) = (0, 0, 0);
+    for n in 0..COUNT {
+        server.request(&upgrade("/", "Sec-WebSocket-Key: x\r\n"));
+        let line = server.logged(REFUSED_UPGRADE);
+        match line["level"].as_str() {
+            Some("INFO") => {
+                info += 1;
+                counted += 1 + line["more"].as_u64().unwrap();
+                assert_eq!(counted, n + 1, "all before it are counted");
+            }
+            _ => debug += 1,
+        }
+    }
+    assert!(info >= 1 && debug >= 1 && info + debug == COUNT, "{info} {debug}");
+}
+
+/// At debug each WebSocket connection is one line when it ends: who it was, from where, for how
+/// long, and why it ended. The code is that of the side that closed first.
+#[test]
+fn ends_of_connections() {
+    let folder = folder("log-ends");
+    let names = ["level", "user", "address", "code", "cause"];
+    for runtime in RUNTIMES {
+        for threads in ["1", "3"] {
+            let arguments = ["--runtime", runtime, "--threads", threads, "--auth-timeout", "0"];
+            let mut server = Server::logging(&folder, "debug", &arguments);
+            let ended = |server: &mut Server, expected: Value| {
+                let line = server.logged(ENDED);
+                assert_eq!(json!(members(&line, names)), expected);
+                let known = line.get("id").is_some_and(Value::is_string);
+                assert_eq!(known, !expected[1].is_null(), "{line:?}");
+                assert!(line["duration"].as_str().unwrap().ends_with('s'));
+            };
+
+            server.refuse(&json!({ "type": "auth" }));
+            let cause = "closed by the server: Authentication failed";
+            ended(&mut server, json!(["DEBUG", null, "127.0.0.1", 4401, cause]));
+
+            let mut client = server.client("al\u{202e}ice");
+            let frame = CloseFrame { code: CloseCode::Library(4999), reason: "".into() };
+            client.close(Some(frame)).unwrap();
+            while client.read().is_ok() {}
+            let user = "al\\u{202e}ice";
+            ended(&mut server, json!(["DEBUG", user, "127.0.0.1", 4999, "closed by the client"]));
+
+            drop(server.client("bob").into_inner());
+            ended(&mut server, json!(["DEBUG", "bob", "127.0.0.1", null, "lost"]));
+
+            let mut client = server.client("carol");
+            client.send(Message::text(r#"{"type":"close"}"#)).unwrap();
+            while client.read().is_ok() {}
+            let line = server.logged(ENDED);
+            assert_eq!(json!(members(&line, ["user", "code"])), json!(["carol", 1000]));
+
+            let mut client = server.client("dave");
+            server.signal("TERM");
+            while client.read().is_ok() {}
+            let cause = "closed by the server: Server shutting down";
+            ended(&mut server, json!(["DEBUG", "dave", "127.0.0.1", 1001, cause]));
+            assert!(!server.wait().1.contains(ENDED), "each has one line");
+        }
+    }
+}
+
+/// R-T3: a connection that was cut without a word says so.
+#[test]
+fn the_end_of_a_silent_connection() {
+    let arguments = ["--ping-interval", "1", "--pong-timeout", "1"];
+    let mut server = Server::logging(&folder("log-silent"), "debug", &arguments);
+    // Nobody reads from it, so that nobody answers.
+    let _client = server.client("alice");
+    let line = server.logged(ENDED);
+    let seen = members(&line, ["user", "code", "cause"]);
+    assert_eq!(json!(seen), json!(["alice", null, "did not answer a ping"]));
+}
+
+/// A node says who it is, as the others will call it, and where it listens.
+#[test]
+fn who_a_node_is() {
+    let Some(redis) = Redis::start() else { return };
+    let folder = folder("log-node");
+    let url = redis.url();
+    let start = || Server::logging(&folder, "info", &["--redis-url", &url]);
+    let (mut first, second) = (start(), start());
+    let said = second.greeting.split(" as node ").nth(1).unwrap();
+    let id = said.split(',').next().unwrap();
+    assert_eq!(first.logged("a node has joined the cluster")["node"], id);
+    assert!(second.greeting.contains(&second.address.to_string()), "{}", second.greeting);
+
+    let alone = Server::logging(&folder, "info", &["--redis-url", &url, "--cluster=false"]);
+    assert!(!alone.greeting.contains(" node "), "{}", alone.greeting);
+}
