@@ -72,6 +72,60 @@ fn declares(text: &str, item: &str) -> bool {
     })
 }
 
+/// What stands in single backquotes outside blocks of code, as far as it is a type of the project or
+/// something of one: `Core`, `Input::Text`.
+fn types(page: &str) -> impl Iterator<Item = &str> {
+    let prose = page.split("```").step_by(2);
+    let spans = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    spans.filter(|span| {
+        let name = span.split("::").next().unwrap_or_default();
+        let is_camel = name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.contains(|c: char| c.is_ascii_lowercase());
+        is_camel && span.chars().all(|c| c.is_alphanumeric() || c == ':')
+    })
+}
+
+/// Every source file of the crates.
+fn sources() -> Vec<String> {
+    fn read(folder: &Path, texts: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, texts);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                texts.push(fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    for folder in FOLDERS.iter().map(|folder| root().join(folder).join("src")) {
+        if folder.exists() {
+            read(&folder, &mut texts);
+        }
+    }
+    texts
+}
+
+/// True if one of the texts declares the type, and in it, if the name has two parts, the second.
+fn declares_type(texts: &[String], name: &str) -> bool {
+    let (name, part) =
+        name.split_once("::").map_or((name, None), |(name, part)| (name, Some(part)));
+    texts.iter().any(|text| {
+        if !declares(text, name) {
+            return false;
+        }
+        let Some(part) = part else { return true };
+        let head = format!("enum {name}");
+        let mut bodies = text.split(&head).skip(1).filter_map(|rest| rest.split("\n}").next());
+        bodies.any(|body| {
+            body.lines().any(|line| {
+                let rest = line.trim_start().strip_prefix(part);
+                rest.is_some_and(|rest| rest.starts_with([',', '(', ' ']))
+            })
+        })
+    })
+}
+
 /// What of a page is not there.
 fn missing(folder: &Path, page: &str) -> Vec<String> {
     let mut missing = Vec::new();
@@ -100,7 +154,23 @@ fn pages_name_what_is_there() {
     }
 }
 
-/// The pages for contributors name enough that the test above has something to find.
+/// The pages for contributors also name types by themselves.
+#[test]
+fn pages_for_contributors_name_types_that_are_there() {
+    let sources = sources();
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let page = fs::read_to_string(root().join(name)).unwrap();
+        let gone: Vec<_> = types(&page).filter(|name| !declares_type(&sources, name)).collect();
+        assert!(gone.is_empty(), "{name} names what is not there: {gone:#?}");
+    }
+    let page = "`Input::Text` `Input::Gone` `Core` `Gone` `CI` `NOT RUN` `Cargo.toml`";
+    let gone: Vec<_> = types(page).filter(|name| *name != "Cargo.toml").collect();
+    assert_eq!(gone, ["Input::Text", "Input::Gone", "Core", "Gone"]);
+    let gone = gone.into_iter().filter(|name| !declares_type(&sources, name));
+    assert_eq!(gone.collect::<Vec<_>>(), ["Input::Gone"]);
+}
+
+/// The pages for contributors name enough that the tests above have something to find.
 #[test]
 fn pages_for_contributors_name_files_and_items() {
     for (name, least) in [("ARCHITECTURE.md", 60), ("CONTRIBUTING.md", 20)] {
