@@ -2,6 +2,8 @@
 
 use std::{fmt, net::ToSocketAddrs, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
+use tokio::{net::TcpStream, time::timeout};
+
 use crate::{
     deviation::{Declarations, Expectation},
     redis::Redis,
@@ -10,6 +12,9 @@ use crate::{
     transcript::{Event, Transcript},
     world::{EngineWorld, Kind, SocketWorld, StartError, World},
 };
+
+/// How long a running server may take to accept a connection, before anything is replayed.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// What transcripts are replayed against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +128,24 @@ impl Target {
             Self::Command(command) => Kind::Command(command.clone()),
             Self::Node(folder) => Kind::Node(folder.clone()),
         })
+    }
+
+    /// Looks whether somebody listens where a running server should be. For other targets, which are
+    /// started when they are needed, there is nothing to look at.
+    ///
+    /// # Errors
+    /// A line that says that nobody does, and why.
+    pub async fn check_reachable(&self) -> Result<(), String> {
+        let Self::Url(url) = self else { return Ok(()) };
+        let unreachable = |why: &dyn fmt::Display| format!("cannot connect to {url}: {why}");
+        let Kind::Address(address) = self.kind().map_err(|error| unreachable(&error))? else {
+            return Ok(());
+        };
+        match timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(unreachable(&error)),
+            Err(_) => Err(unreachable(&"no answer")),
+        }
     }
 
     pub(crate) async fn world(

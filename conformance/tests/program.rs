@@ -99,6 +99,26 @@ fn what_makes_no_sense() {
     }
 }
 
+/// A server that does not run is one line at once, not a failure of every transcript.
+#[test]
+fn nobody_listens() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().to_str().unwrap();
+    for arguments in [
+        &["replay", "--target", &url][..],
+        &["draft", "--target", &url, "--only", "auth-name", "--out", out],
+        &["js-client", "/no/such/folder", "--target", &url],
+    ] {
+        let (code, said) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        let expected = format!("symple-conformance: cannot connect to {url}: ");
+        assert!(said.starts_with(&expected) && said.lines().count() == 1, "{said}");
+    }
+}
+
 /// The first difference, with what was expected and what was seen, and exit code 1.
 #[test]
 fn a_difference() {

@@ -7,7 +7,7 @@ use symple_conformance::{Target, deviation::OPEN, draft};
 
 use crate::Problem;
 
-use super::replay::{common_arguments, transcripts};
+use super::replay::{self, common_arguments, transcripts};
 
 pub(crate) fn command() -> Command {
     Command::new("draft")
@@ -36,7 +36,7 @@ pub(crate) fn command() -> Command {
 }
 
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
-    let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
+    let target = replay::target(flags, Target::Engine).await?;
     let because: Vec<_> =
         flags.get_many::<String>("because").into_iter().flatten().cloned().collect();
     let out = flags.get_one::<PathBuf>("out").cloned().unwrap_or_default();

@@ -7,6 +7,8 @@ use symple_conformance::{KNOWN_FAULTS, Target, js_client};
 
 use crate::Problem;
 
+use super::replay;
+
 pub(crate) fn command() -> Command {
     Command::new("js-client")
         .about("Drives the JavaScript client against a target; checks what the application sees")
@@ -28,7 +30,7 @@ pub(crate) fn command() -> Command {
 }
 
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
-    let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Tokio);
+    let target = replay::target(flags, Target::Tokio).await?;
     let folder = flags.get_one::<PathBuf>("folder").cloned().unwrap_or_default();
     let checks = js_client(&folder, &target, |check| match &check.failure {
         None => println!("passed  {}", check.name),

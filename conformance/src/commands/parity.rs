@@ -7,7 +7,7 @@ use symple_conformance::{Target, Transcript, Verdict, run_all};
 
 use crate::Problem;
 
-use super::replay::{all, common_arguments, declarations, options, transcripts};
+use super::replay::{self, all, common_arguments, declarations, options, transcripts};
 
 pub(crate) fn command() -> Command {
     Command::new("parity")
@@ -25,7 +25,7 @@ pub(crate) fn command() -> Command {
 
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
     let node = Target::Node(flags.get_one::<PathBuf>("node").cloned().unwrap_or_default());
-    let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
+    let target = replay::target(flags, Target::Engine).await?;
     let options = options(flags);
     let mut transcripts = transcripts(flags)?;
     // Of the others there is nothing that the original server did.

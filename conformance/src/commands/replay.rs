@@ -67,6 +67,14 @@ pub(crate) fn common_arguments() -> [Arg; 7] {
     ]
 }
 
+/// The target that is asked for, or the one that is meant without it. If it is a server that should be
+/// running, it is: every transcript would fail otherwise, each after its time.
+pub(crate) async fn target(flags: &ArgMatches, default: Target) -> Result<Target, Problem> {
+    let target = flags.get_one::<Target>("target").cloned().unwrap_or(default);
+    target.check_reachable().await?;
+    Ok(target)
+}
+
 /// The transcripts that are asked for.
 pub(crate) fn transcripts(flags: &ArgMatches) -> Result<Vec<Transcript>, Problem> {
     let paths: Vec<_> = flags.get_many::<PathBuf>("paths").into_iter().flatten().cloned().collect();
@@ -112,9 +120,9 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 pub(crate) async fn run(flags: &ArgMatches) -> Result<bool, Problem> {
-    let target = flags.get_one::<Target>("target").cloned().unwrap_or(Target::Engine);
     let transcripts = transcripts(flags)?;
     let declarations = declarations(flags)?;
+    let target = target(flags, Target::Engine).await?;
     let results =
         run_all(&target, transcripts, declarations, options(flags), |transcript, verdict| {
             let name = &transcript.header.name;
