@@ -14,7 +14,7 @@ const EXPLAINED: usize = 8000;
 
 /// The command line of the program.
 pub(crate) fn command() -> Command {
-    Command::new("symple")
+    let program = Command::new("symple")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Realtime messaging and presence over WebSocket (symple/4)")
         .subcommand_required(true)
@@ -40,8 +40,10 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::session::command())
         .subcommand(crate::emit::command())
         .subcommand(crate::listen::command())
-        .subcommand(crate::send::command())
-        .subcommand(crate::bench::command())
+        .subcommand(crate::send::command());
+    #[cfg(feature = "bench")]
+    let program = program.subcommand(crate::bench::command());
+    program
 }
 
 /// What is wrong with a command line, and how it should be: in several lines, but each part of it

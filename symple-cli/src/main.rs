@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
 mod bench;
 mod check_config;
 mod client;
@@ -102,6 +103,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("emit", flags)) => emit::run(flags),
         Some(("listen", flags)) => listen::run(flags),
         Some(("send", flags)) => send::run(flags),
+        #[cfg(feature = "bench")]
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),
     }
