@@ -4,50 +4,51 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, net::IpAddr, ops::Deref, time::Duration};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use symple_proto::{Address, CloseCode, SessionError, Status, Token};
 
 use super::{ConnId, PeerChange, Question, RequestId};
 
 /// An encoded frame, shared by all its receivers: cloning it copies no text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Text(Bytes);
+pub struct Text(ByteString);
 
 impl Text {
     /// The bytes of the text: UTF-8.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// The bytes of the text: UTF-8.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.into_bytes()
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(Bytes::from(text))
+        Self(ByteString::from(text))
     }
 }
 
 impl From<&'static str> for Text {
     fn from(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(ByteString::from_static(text))
     }
 }
 
 impl TryFrom<Bytes> for Text {
     type Error = core::str::Utf8Error;
 
-    /// Takes bytes that have been received, without copying them.
+    /// Takes bytes that have been received, without copying them. They are checked here and never
+    /// again.
     ///
     /// # Errors
     /// They are not UTF-8.
     fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
-        core::str::from_utf8(&bytes)?;
-        Ok(Self(bytes))
+        ByteString::try_from(bytes).map(Self)
     }
 }
 
@@ -55,7 +56,7 @@ impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        core::str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 }
 
