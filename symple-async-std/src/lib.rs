@@ -157,6 +157,18 @@ pub use symple_engine::server::{
 };
 pub use symple_proto as proto;
 
+// Types that are parts of others: of the configuration, of events, of requests.
+pub use symple_driver::http_types as http;
+pub use symple_engine::server::{
+    ClusterConfig, Config as EngineConfig, ConnId, PublicMembers, SessionConfig,
+};
+
+/// The traits that this crate implements for its runtime, and the types that they name. An
+/// application needs them only to write code for any runtime.
+pub mod adapter {
+    pub use symple_driver::{runtime::*, transport::*, tungstenite};
+}
+
 /// What a client is told, and what it can be asked for.
 pub use symple_engine::client;
 

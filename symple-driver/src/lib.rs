@@ -28,6 +28,8 @@ mod server;
 mod worker;
 mod ws;
 
+/// The crate `http`, whose types hooks about upgrades are given and give back.
+pub use ::http as http_types;
 pub use client::{
     builder::{ClientBuilder, ClientStartError, trust},
     events::{ClientEvents, InboxLimits},
@@ -57,3 +59,4 @@ pub use server::{
     mount::AcceptedUpgrade,
     stats::{ServerStats, TransportStats},
 };
+pub use tungstenite;
