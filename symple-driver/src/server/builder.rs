@@ -246,8 +246,11 @@ impl<R: Runtime> ServerBuilder<R> {
         self
     }
 
-    /// Starts the server, on threads of its own. To be called within the runtime that is to run
-    /// the hooks. With Redis it waits for the first attempt to connect.
+    /// Starts the server, on threads of its own. Call it within the runtime that runs the hooks.
+    ///
+    /// It blocks until the names of [`bind`](Self::bind) are resolved and the first attempt to connect
+    /// to Redis has ended, which takes seconds when these do not answer. Where the thread has other
+    /// tasks, use [`start_async`](Self::start_async).
     ///
     /// # Errors
     /// [`StartError`]: then nothing has been started.
@@ -264,8 +267,33 @@ impl<R: Runtime> ServerBuilder<R> {
     /// # Errors
     /// [`StartError`]: then nothing has been started.
     pub fn start_unbound(self) -> Result<Server, StartError> {
-        let Self { mut config, endpoints, hooks, tls, .. } = self;
         let runtime = R::current().map_err(StartError::Start)?;
+        self.start_on(runtime)
+    }
+
+    /// Starts the server as [`start`](Self::start) does, but lets other tasks of the runtime run
+    /// meanwhile. A server that starts after this future was dropped ends at once.
+    ///
+    /// # Errors
+    /// [`StartError`]: then nothing has been started.
+    pub async fn start_async(self) -> Result<Server, StartError> {
+        if self.endpoints.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let runtime = R::current().map_err(StartError::Start)?;
+        let (sender, started) = async_channel::bounded(1);
+        let start = move || {
+            let _ = sender.try_send(self.start_on(runtime));
+        };
+        thread::Builder::new()
+            .name("symple-start".into())
+            .spawn(start)
+            .map_err(StartError::Start)?;
+        started.recv().await.unwrap_or(Err(StartError::Crashed(Crashed)))
+    }
+
+    fn start_on(self, runtime: R) -> Result<Server, StartError> {
+        let Self { mut config, endpoints, hooks, tls, .. } = self;
         config.engine.hook = hooks.authenticate.is_some();
         config.engine.hooks.join = hooks.join.is_some();
         config.engine.hooks.frame = hooks.frame.is_some();
@@ -276,9 +304,8 @@ impl<R: Runtime> ServerBuilder<R> {
             Some(redis) if redis.cluster => {
                 config.engine.cluster.get_or_insert_default();
             }
-            Some(_) => config.engine.cluster = None,
+            Some(_) => {}
             None => {
-                config.engine.cluster = None;
                 // Without a store the hook alone decides (R-S1).
                 config.engine.authentication = false;
             }

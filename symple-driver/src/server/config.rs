@@ -13,7 +13,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// What happens: authentication, rooms, presence, limits.
+    /// The decisions of the protocol: authentication, rooms, presence, limits. `hook`, the flags in
+    /// `hooks`, `events` and `refusals` are set by the server: they follow from the hooks that the
+    /// builder was given, from who reads events, and from the log.
     pub engine: symple_engine::server::Config,
     /// The only path for WebSocket (R-T2); any, without one.
     pub path: Option<String>,
@@ -108,6 +110,10 @@ impl Config {
         {
             return Err(ConfigError::Heartbeat);
         }
+        if self.engine.cluster.is_some() && !self.redis.as_ref().is_some_and(|redis| redis.cluster)
+        {
+            return Err(ConfigError::ClusterWithoutRedis);
+        }
         if self.engine.authentication && !self.engine.hook && self.redis.is_none() {
             return Err(ConfigError::NothingToAuthenticateWith);
         }
@@ -145,6 +151,9 @@ pub enum ConfigError {
     /// give them.
     #[error("the heartbeat must not be zero, and the cluster's timeout longer than two heartbeats")]
     Heartbeat,
+    /// A cluster is set up, and there is no Redis on which its nodes could hear each other.
+    #[error("a cluster needs Redis, with RedisConfig::cluster")]
+    ClusterWithoutRedis,
     /// Sessions are asked for, and there is nothing that has them (R-S1).
     #[error("authentication needs Redis or a hook")]
     NothingToAuthenticateWith,
@@ -153,6 +162,7 @@ pub enum ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use symple_engine::server::ClusterConfig;
 
     #[test]
     fn a_config_is_checked() {
@@ -174,12 +184,15 @@ mod tests {
         assert_eq!(with(|c| c.outbound_total = 1000), Err(ConfigError::OutboundTotal));
         assert_eq!(with(|c| c.outbound_total = 0), Ok(()));
         for (heartbeat, timeout, ok) in [(0, 6, false), (3, 6, false), (2, 6, true)] {
-            let mut config = Config::default();
+            let redis = RedisConfig::new("redis://localhost").unwrap();
+            let mut config = Config { redis: Some(redis), ..Config::default() };
             let cluster = config.engine.cluster.get_or_insert_default();
             cluster.heartbeat = Duration::from_secs(heartbeat);
             cluster.timeout = Duration::from_secs(timeout);
             assert_eq!(config.check().is_ok(), ok, "{heartbeat} {timeout}");
         }
+        let alone = with(|c| c.engine.cluster = Some(ClusterConfig::default()));
+        assert_eq!(alone, Err(ConfigError::ClusterWithoutRedis));
         let no_redis = with(|c| c.engine.authentication = true);
         assert_eq!(no_redis, Err(ConfigError::NothingToAuthenticateWith));
     }

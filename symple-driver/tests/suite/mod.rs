@@ -17,8 +17,10 @@ mod listeners;
 mod messaging;
 mod moderation;
 mod mount;
+mod names;
 mod redis;
 mod shutdown;
+mod starting;
 mod tls;
 mod transport;
 
