@@ -18,12 +18,12 @@ use tracing_subscriber::{
 
 use crate::{settings::LogFormat, stderr, text::one_line};
 
-/// How much is shown of something foreign.
+/// The most characters of foreign text that a line repeats.
 const FOREIGN: usize = 300;
-/// How long a line of a text log may be.
+/// The longest line of a text log, in characters.
 const MAX_LINE: usize = 4096;
 
-/// Logs have begun.
+/// Whether logging has begun.
 static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// Begins to log. `RUST_LOG` says how much; without it `DEBUG=symple:*`, as with the Node server,
@@ -49,7 +49,7 @@ pub(crate) fn init(format: LogFormat) {
     }
 }
 
-/// The filter that was asked for, and what of it makes no sense.
+/// The filter from the environment, and the parts of it that cannot be parsed.
 fn filter(wanted: &str, fallback: LevelFilter) -> (EnvFilter, Vec<&str>) {
     // `EnvFilter::new` says on standard error what it ignores.
     let mut ignored = Vec::new();
@@ -70,12 +70,12 @@ fn wants_debug(names: &str) -> bool {
     names.split([',', ' ']).any(|name| name == "*" || name.starts_with("symple"))
 }
 
-/// Something foreign as it may be in a line.
+/// Foreign text in the form that a line may have.
 fn shown(text: &str) -> String {
     one_line(text, FOREIGN)
 }
 
-/// Says in the log that lines are missing there.
+/// Logs that lines are missing.
 pub(crate) fn lost(count: u64) {
     let lines = if count == 1 { "log line was" } else { "log lines were" };
     let text = format!("{count} {lines} dropped: standard error was stuck, or full");
@@ -86,12 +86,12 @@ pub(crate) fn lost(count: u64) {
     }
 }
 
-/// Says a last word: in the log if there is one.
+/// Reports why the program ends: in the log if there is one, or else on standard error.
 pub(crate) fn fail(problem: &str) {
     stderr::write(format!("symple: {}\n", shown(problem)));
 }
 
-/// Lets whatever panics say so in the log.
+/// Makes panics appear in the log.
 pub(crate) fn watch_panics() {
     std::panic::set_hook(Box::new(|info| {
         thread_local! {
@@ -99,7 +99,7 @@ pub(crate) fn watch_panics() {
         }
         let (message, place) = describe(info);
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
-        // What panics may be what makes log lines.
+        // The code that writes log lines may be what panics.
         let again = PANICKING.replace(true);
         if !again && BEGUN.load(Ordering::Relaxed) && tracing::enabled!(Level::ERROR) {
             tracing::error!(thread = name, place, "panicked: {message}");
@@ -115,7 +115,7 @@ pub(crate) fn watch_panics() {
     }));
 }
 
-/// What a panic says, and where it comes from.
+/// The message of a panic, and its place in the code.
 fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
     let text = info.payload().downcast_ref::<&str>().copied();
     let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
@@ -158,7 +158,7 @@ impl Write for LogLines {
 fn plain(line: &[u8], ansi: bool) -> Vec<u8> {
     let line = String::from_utf8_lossy(line);
     let line = line.strip_suffix('\n').unwrap_or(&line);
-    // The subscriber's own colours; it takes those of others out.
+    // These colours are the subscriber's own. It removes those in foreign text.
     let is_ours = |c: char| ansi && c == '\x1b';
     let mut text = crate::text::escape(line, MAX_LINE, is_ours);
     text.push('\n');

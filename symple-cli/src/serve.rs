@@ -113,7 +113,7 @@ impl Within for Serve<'_> {
     type Output = Result<(), Failure>;
 
     async fn run<R: Runtime>(self) -> Self::Output {
-        // Before anyone can know that there is something to be signalled.
+        // This comes before the greeting: after it, somebody may send signals.
         let signals = Signals::new().map_err(Failure::crash)?;
         let server = start::<R>(self.settings, &self.certificates)?;
         greet(self.settings, &server);
@@ -185,7 +185,7 @@ fn start<R: Runtime>(settings: &Settings, certificates: &Certificates) -> Result
     })
 }
 
-/// Says where the server listens and what it is like; and, where anyone may be anyone, says so.
+/// Logs where the server listens and its main settings. Warns if clients can be any user that they want.
 fn greet(settings: &Settings, server: &Server) {
     let path = settings.config.path.as_deref().unwrap_or("");
     let urls: Vec<_> = server
@@ -219,7 +219,7 @@ fn greet(settings: &Settings, server: &Server) {
     }
 }
 
-/// Says what authentication does not protect from, and one might think that it does.
+/// Warns of what authentication does not protect from, although one might expect it.
 fn warn_of_open_rooms(settings: &Settings) {
     let engine = &settings.config.engine;
     if !engine.authentication {
@@ -243,7 +243,7 @@ fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// What kind of server it is, in a few words.
+/// The main settings of the server, in a few words.
 fn describe(settings: &Settings, node: Option<&str>) -> String {
     let Config { engine, redis, .. } = &settings.config;
     let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
@@ -294,7 +294,7 @@ async fn obey(
             Ok(Wish::End) => {
                 ending = true;
                 tracing::info!("shutting down");
-                // One that has ended already need not be told.
+                // A server that has already ended needs no shutdown.
                 let _ = server.handle().shutdown(settings.drain).await;
             }
         }

@@ -1,8 +1,8 @@
-//! Standard error: nothing that is written to it can end the program, or stop it.
+//! Standard error, written so that it can neither end the program nor block it.
 //!
-//! Whatever is behind standard error may be full, closed or stuck. So a thread of its own writes,
-//! and lines wait for it in a queue of a bounded size. A line that finds no room, or cannot be
-//! written, is counted, and the count is said as soon as something can be written again.
+//! The file, pipe or terminal behind standard error may be full, closed or stuck. So a separate thread
+//! writes, and lines wait for it in a bounded queue. A line that finds no room, or cannot be
+//! written, is counted, and the count is logged as soon as something can be written again.
 //!
 //! `tracing-appender` does much of this. But its queue has a limit in lines only, what cannot be
 //! written is not counted, and it prints to standard output itself where it fails, which panics.
@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// How many lost lines the line stands for that this thread queues.
+    /// The number of lost lines that the line stands for which this thread queues.
     static STANDS_FOR: Cell<u64> = const { Cell::new(1) };
 }
 
@@ -59,18 +59,18 @@ struct Line {
 struct Queue {
     lines: VecDeque<Line>,
     bytes: usize,
-    /// How many lines were lost that have not been spoken of yet.
+    /// The number of lost lines that have not been reported yet.
     lost: u64,
-    /// The thread is writing a line, or telling of lost ones.
+    /// Whether the thread is writing a line, or reporting lost ones.
     busy: bool,
 }
 
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to be written.
+    /// Signals that a line is queued.
     filled: Condvar,
-    /// There is nothing left to be written.
+    /// Signals that the queue is empty.
     idle: Condvar,
 }
 
@@ -135,7 +135,7 @@ impl Lines {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Writer<W> {
     out: W,
     /// The line before was written in part.
@@ -187,7 +187,7 @@ impl<W: Write> Writer<W> {
                     self.torn = !text.is_empty();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whoever shares the terminal or the pipe may have turned blocking off.
+                // Another program that shares the terminal or the pipe may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY),
                 Err(error) => return Err(error),
             }

@@ -70,21 +70,21 @@ pub(crate) struct Core<R> {
     config: Arc<Config>,
     pub(crate) engine: Server,
     hooks: Hooks,
-    /// The connection to Redis, where there is one, and what is said of what it delivers.
+    /// The connection to Redis, if there is one, and the warnings about what it delivers.
     pub(crate) redis: Option<Link>,
     pub(crate) warnings: Warnings,
-    /// What is said of sessions that are at fault: clients choose how often.
+    /// The warnings about malformed sessions. They have a rate limit because clients decide how often they come.
     pub(crate) session_faults: Warnings,
     /// What the log is to say of connections when they end.
     pub(crate) connection_log: ConnectionLog,
     slots: Slots,
     /// By slot: the upgrade requests of connections, where there is a hook that may ask for them.
     upgrade_requests: Vec<Option<Arc<Request>>>,
-    /// Questions that nobody can be asked.
+    /// Questions that no hook can be asked.
     denied: Vec<RequestId>,
     /// Answers to questions, of the functions that are asked at once.
     decided: Vec<Answer>,
-    /// What the host's functions are to be told.
+    /// The changes that hooks must be told.
     changes: Option<Changes>,
     /// Those that began with a request that is not finished, and where they stand among them.
     handshakes: Newcomers,
@@ -166,20 +166,20 @@ impl<R: Runtime> Core<R> {
         id
     }
 
-    /// A connection has made its request, or never will.
+    /// Forgets a connection that has made its request, or never will.
     fn leaves_handshake(&mut self, id: ConnId) {
         if let Some(place) = self.places.remove(&id) {
             self.handshakes.remove(place);
         }
     }
 
-    /// Events are made as long as somebody reads them, and no longer. The log reads them, too, where
-    /// it tells of connections.
+    /// Switches events on while somebody reads them. The log reads them, too, if it has lines about
+    /// connections.
     pub(crate) fn look_for_watchers(&mut self) {
         let watched = &self.status.watched;
         if watched.load(Ordering::Relaxed) && self.events.receiver_count() == 0 {
             watched.store(false, Ordering::Relaxed);
-            // One that came in between has set it before.
+            // A reader that came in between has set it before.
             if self.events.receiver_count() > 0 {
                 watched.store(true, Ordering::Relaxed);
             }
@@ -256,7 +256,7 @@ impl<R: Runtime> Core<R> {
                             }
                             _ => log_cluster(&event),
                         }
-                        // A full backlog loses its oldest event; nobody to listen is no fault.
+                        // A full backlog loses its oldest event. It is no fault if nobody listens.
                         let _ = self.events.try_broadcast(event);
                     }
                     Action::LoadSession { request, token } => {
@@ -296,14 +296,14 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Asks for a session. Without Redis there are none.
+    /// Asks Redis for a session. Without Redis no session is found.
     fn look_up(&mut self, lookup: Lookup) {
         if let Some(redis) = &mut self.redis {
             redis.look_up(lookup);
         }
     }
 
-    /// Does something on the bus. Without Redis there is none.
+    /// Does something on the bus. Without Redis there is no bus.
     fn bus(&mut self, act: impl FnOnce(&mut Link)) {
         if let Some(redis) = &mut self.redis {
             act(redis);
@@ -334,7 +334,7 @@ impl<R: Runtime> Core<R> {
         ask(&self.runtime, &self.requests, answer, otherwise);
     }
 
-    /// A WebSocket connection has begun: the engine is told.
+    /// Tells the engine of a new WebSocket connection.
     fn announce(
         &mut self,
         table: &mut ConnectionTable<R::Socket>,
@@ -356,7 +356,7 @@ impl<R: Runtime> Core<R> {
         self.connection_input(table, Input::Connected { conn: id, address });
     }
 
-    /// The host's hook has decided about an upgrade.
+    /// Handles the decision of the hook about an upgrade.
     pub(crate) fn upgrade_decided(
         &mut self,
         table: &mut ConnectionTable<R::Socket>,
@@ -378,7 +378,7 @@ impl<R: Runtime> Core<R> {
             while table.has_room()
                 && let Some(event) = table.workers[index].next_event()
             {
-                // It had gone when its thread was told not to read from it.
+                // It was already gone when its thread was told not to read from it.
                 if let WorkerEvent::Disconnected(id, _) = event
                     && table.is_holding(id)
                 {
@@ -436,7 +436,7 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Takes in a peer of the host's own.
+    /// Adds a peer of the application.
     pub(crate) fn add_peer(
         &mut self,
         table: &mut ConnectionTable<R::Socket>,
@@ -458,7 +458,7 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// A peer of the host's own leaves.
+    /// Removes a peer of the application.
     pub(crate) fn remove_peer(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
         if table.remove_virtual(conn) {
             self.connection_input(table, Input::Disconnected { conn });
@@ -467,7 +467,7 @@ impl<R: Runtime> Core<R> {
     }
 }
 
-/// What is wrong with whose session, in one short line.
+/// A fault of a session and its user, in one short line.
 struct SessionFault<'a> {
     user: &'a str,
     fault: &'a SessionError,
@@ -568,7 +568,7 @@ where
 
     fn departed(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
         self.connection_input(table, Input::Departed { conn });
-        // What was kept is handled, also where it comes to nothing.
+        // Texts that were kept are handled, even if nothing comes of them.
         table.release(conn);
     }
 
@@ -586,7 +586,7 @@ where
         conn: ConnId,
         fault: TransportFault,
     ) {
-        // One that has overflowed may be gone by the time that it is told of.
+        // A connection that has overflowed may be gone by now.
         if let Err(error) = self.input(table, Input::Fault { conn, fault }) {
             tracing::debug!(%error, "gone already");
         }

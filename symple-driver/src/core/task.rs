@@ -1,4 +1,5 @@
-//! The future that is the server: everything that is ready, in order, and then writing.
+//! The future that runs the server: in each turn it handles everything that is ready, in order, and then
+//! writes.
 
 use std::{
     collections::VecDeque,
@@ -37,7 +38,7 @@ use crate::{
 const ACCEPTS: usize = 64;
 /// How many connections of the application's may wait to be taken in.
 const OPENINGS: usize = 4096;
-/// How much work that is, in deliveries.
+/// The work of accepting a connection, in deliveries.
 const ACCEPT: usize = 300;
 /// How many requests are carried out before others have their turn.
 const REQUESTS: usize = 256;
@@ -62,12 +63,12 @@ pub(crate) struct EngineTask<R: Runtime> {
     pub(crate) openings_first: bool,
     /// Nothing is accepted before this.
     pub(crate) accept_after: Timestamp,
-    /// The server ends then, whoever is still there.
+    /// The time at which the server ends, even if connections are left.
     pub(crate) ends_at: Option<Timestamp>,
 }
 
 impl<R: Runtime> Future for EngineTask<R> {
-    /// True if it has ended as it should.
+    /// True if the server has ended in order.
     type Output = bool;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
@@ -79,7 +80,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.core.look_for_watchers();
         task.shard.table.allow(SHARE);
         task.core.poll_workers(&mut task.shard.table);
-        // What the host and Redis have to say waits, too, while a worker has too much to do.
+        // Requests of the application and messages of Redis also wait while a worker has too much to do.
         let mut waits = task.shard.table.is_blocked();
         task.shard.table.allow(SHARE);
         let mut again = !waits && task.poll_requests(cx);
@@ -87,7 +88,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.shard.poll_outcomes(&mut task.core);
         task.shard.table.allow(2 * SHARE);
         task.shard.poll_ready(&mut task.core);
-        // What has arrived is read before more is accepted, and before anybody is judged.
+        // Bytes that have arrived are read before more connections are accepted, and before deadlines are checked.
         task.shard.table.allow(SHARE);
         again |= task.shard.has_ready() || task.poll_newcomers(cx);
         let due = task.core.engine.poll_timeout();
@@ -104,7 +105,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         waits |= task.core.poll_redis(&mut task.shard.table, cx);
         task.shard.table.allow(SHARE);
         task.core.poll_held(&mut task.shard.table);
-        // Other threads have something to do while this one writes.
+        // The other threads get their commands now, so that they work while this one writes.
         task.shard.table.hand_over();
         again |= task.shard.finish();
         task.shard.table.hand_over();
@@ -112,7 +113,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         if table.workers.iter().any(|worker| worker.dead) {
             return Poll::Ready(false);
         }
-        // A thread that has too much to do wakes this one when it has less.
+        // A thread that has too much to do wakes this one once it has less.
         let now = table.now;
         waits |= task.shard.has_ready()
             || table.has_held()
@@ -137,9 +138,9 @@ impl<R: Runtime> Future for EngineTask<R> {
 }
 
 impl<R: Runtime> EngineTask<R> {
-    /// Nobody is left.
+    /// True when no connection is left.
     fn is_empty(&self) -> bool {
-        // What others are to know of the end is on its way.
+        // The goodbye to other nodes is on its way.
         let told = self.core.redis.as_ref().is_none_or(Link::is_idle);
         told && self.core.engine.is_shut_down() && self.shard.table.sockets == 0
     }
@@ -238,7 +239,7 @@ impl<R: Runtime> EngineTask<R> {
     fn request(&mut self, request: CoreRequest) {
         let Self { core, shard, .. } = self;
         let table = &mut shard.table;
-        // Whoever asked may have stopped waiting for the answer: that is no fault.
+        // The caller may have stopped waiting for the answer. That is no fault.
         match request {
             CoreRequest::Call(call, reply) => {
                 let _ = reply.try_send(core.input(table, Input::Host(call.as_host_call())));
@@ -333,7 +334,7 @@ impl<R: Runtime> EngineTask<R> {
 impl<R: Runtime> Drop for EngineTask<R> {
     fn drop(&mut self) {
         self.core.connection_log.end_all(self.shard.table.now);
-        // Whoever waits for an answer learns that there will be none.
+        // Callers that wait for an answer learn that there will be none.
         self.requests.close();
         while self.requests.try_recv().is_ok() {}
     }

@@ -1,4 +1,4 @@
-//! What the host can do to a server that runs.
+//! The calls of an application to a running server.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -23,7 +23,7 @@ use crate::{
 /// without a limit of its own, for those that have one take all its memory from the beginning.
 pub(crate) const VIRTUAL_BACKLOG: usize = 4096;
 
-/// Why the host cannot have what it asked for.
+/// An error of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HandleError {
@@ -33,7 +33,7 @@ pub enum HandleError {
     /// The server does not encrypt its connections.
     #[error("the server has no TLS")]
     NoTls,
-    /// The engine says no.
+    /// The engine refuses the call.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -60,8 +60,8 @@ impl Handle {
         Ok(self.ask(|reply| CoreRequest::Call(call, reply)).await??)
     }
 
-    /// Delivers a frame to where its `to` says, as it stands and without asking for permissions
-    /// (R-S3); how many peers it reached.
+    /// Delivers a frame to the receivers in its `to`, unchanged and without checking permissions
+    /// (R-S3). Returns how many peers it reached.
     ///
     /// # Errors
     /// [`HandleError`]: also for a text that is no frame, or has no `to`.
@@ -69,7 +69,7 @@ impl Handle {
         self.call(Call::Emit { text: frame.into() }).await
     }
 
-    /// Delivers a frame to every peer of the cluster, as it stands, whatever its `to`; how many there
+    /// Delivers a frame to every peer of the cluster, unchanged, whatever its `to`. Returns how many there
     /// are.
     ///
     /// # Errors
@@ -78,8 +78,8 @@ impl Handle {
         self.call(Call::Broadcast { text: frame.into() }).await
     }
 
-    /// Closes all sessions of this node as [`kick_peer`](Self::kick_peer) does one, but for the
-    /// host's own peers; how many. The server goes on, and whoever connects after that stays.
+    /// Closes all sessions of this node, as [`kick_peer`](Self::kick_peer) closes one, except the peers that
+    /// the application has added. Returns how many. The server goes on and accepts new connections.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
@@ -97,7 +97,7 @@ impl Handle {
         self.ask(CoreRequest::StopAccepting).await
     }
 
-    /// Delivers a frame to one session, named by its id or its full address, as it stands.
+    /// Delivers a frame to one session, named by its id or its full address, unchanged.
     ///
     /// # Errors
     /// [`HandleError`]: also if there is no such session.
@@ -123,7 +123,7 @@ impl Handle {
         self.call(call).await.map(drop)
     }
 
-    /// Closes all sessions of a user, as [`kick_peer`](Self::kick_peer) does one; how many.
+    /// Closes all sessions of a user, as [`kick_peer`](Self::kick_peer) closes one. Returns how many.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
@@ -159,7 +159,7 @@ impl Handle {
         self.call(Call::Leave { peer: peer.into(), room: room.into() }).await.map(drop)
     }
 
-    /// Takes all members out of a room; how many there were.
+    /// Takes all members out of a room. Returns how many there were.
     ///
     /// # Errors
     /// [`HandleError`]: also if nobody is in it.
@@ -167,8 +167,8 @@ impl Handle {
         self.call(Call::CloseRoom { room: room.into() }).await
     }
 
-    /// The peers of this node that are online; [`cluster_peers`](Self::cluster_peers) tells of all
-    /// nodes'.
+    /// The peers of this node that are online. [`cluster_peers`](Self::cluster_peers) has those of all
+    /// nodes.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
@@ -219,7 +219,7 @@ impl Handle {
         self.ask(|reply| CoreRequest::Members(room, reply)).await
     }
 
-    /// What has been counted.
+    /// The counters of the server.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
@@ -227,7 +227,7 @@ impl Handle {
         self.ask(CoreRequest::Stats).await
     }
 
-    /// What happens from now on.
+    /// The events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         let events = Events(self.events.activate_cloned());
@@ -257,7 +257,7 @@ impl Handle {
     /// Adds a peer of the host's own: a bot, a bridge. Others see it, send to it and hear from it
     /// as they do from any peer.
     ///
-    /// `peer` is what is known of it: `name`, and what the application wants.
+    /// `peer` is its public record: `name`, and whatever else the application wants others to see.
     ///
     /// # Errors
     /// [`HandleError`]: also if its public record is too large, or a room has no name.
@@ -282,10 +282,10 @@ impl Handle {
     }
 }
 
-/// A peer of the host's own. It leaves when it is dropped.
+/// A peer that the application has added. It leaves when it is dropped.
 ///
-/// What it is sent must be taken with [`recv`](Self::recv): past 4096 frames it is closed as a
-/// client would be that does not read (R-L4).
+/// Frames for it must be taken with [`recv`](Self::recv). Beyond 4096 waiting frames it is closed, like a
+/// client that does not read (R-L4).
 #[derive(Debug)]
 pub struct VirtualPeer {
     conn: ConnId,
@@ -295,7 +295,7 @@ pub struct VirtualPeer {
 }
 
 impl VirtualPeer {
-    /// Who it is.
+    /// The peer as its `welcome` has it.
     ///
     /// # Panics
     /// Never: the server welcomes its peers with what they are.
@@ -304,7 +304,7 @@ impl VirtualPeer {
         self.peer.as_ref().expect("the welcome of a server can be read")
     }
 
-    /// The next frame that it is sent; none when it was kicked, or the server has ended.
+    /// The next frame for it; `None` when it was kicked, or the server has ended.
     pub async fn recv(&mut self) -> Option<Text> {
         self.frames.recv().await.ok()
     }
@@ -322,7 +322,7 @@ impl VirtualPeer {
 
 impl Drop for VirtualPeer {
     fn drop(&mut self) {
-        // Should there be no room, the server notices at the next frame that nobody takes it.
+        // If there is no room, the server notices at the next frame that nobody takes it.
         let _ = self.requests.try_send(CoreRequest::PeerGone(self.conn));
     }
 }

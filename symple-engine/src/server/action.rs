@@ -78,51 +78,52 @@ pub enum Action<'a> {
         text: Text,
         /// The receivers, each once.
         to: &'a [ConnId],
-        /// Who has addressed it to them, where they do not have it for being in a room with the
-        /// sender (R-L8). Of what one sender addresses to a receiver, at most a quarter of its
-        /// outbound limit may wait, and of what all address to it, half; what does not fit is not
-        /// queued, and [`Input::Undelivered`](super::Input::Undelivered) answers.
+        /// The sender, if it addressed the text to these receivers directly and not to a room that
+        /// they share with it (R-L8). Texts that one sender addresses to a receiver may fill at most
+        /// a quarter of that receiver's outbound limit, and texts of all senders at most half. A text
+        /// that does not fit is not queued: [`Input::Undelivered`](super::Input::Undelivered) answers.
         sender: Option<ConnId>,
     },
-    /// Say when nothing is queued for the connection any more, with
-    /// [`Input::Drained`](super::Input::Drained); now, if nothing is. Once; not if it closes.
+    /// Report once, with [`Input::Drained`](super::Input::Drained), that nothing is queued for the
+    /// connection any more. If nothing is queued now, report it now. If the connection closes first,
+    /// nothing is reported.
     AwaitDrain {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
-    /// Send a close frame behind what is queued and end the connection. What still arrives from
-    /// it may be handed in and is ignored, paused or not;
+    /// Send a close frame behind what is queued and end the connection. Texts that still arrive from
+    /// it may be handed in, even if it is paused: they are ignored.
     /// [`Input::Disconnected`](super::Input::Disconnected) answers when the connection is gone.
     Close {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
         /// The code of the close frame.
         code: CloseCode,
         /// The reason in the close frame; at most 123 bytes.
         reason: &'static str,
-        /// Drop what is queued, but for a frame that has been sent in part: the receiver does not
-        /// read.
+        /// Whether to drop what is queued, because the receiver does not read. A frame that has been
+        /// sent in part is still completed.
         discard: bool,
     },
-    /// Messages of the connection may have so many bytes from now on (R-L1). For a new connection
-    /// it is [`Limits::message_unauthenticated`](symple_proto::Limits::message_unauthenticated).
+    /// Change the size limit for messages of the connection (R-L1). A new connection begins with
+    /// [`Limits::message_unauthenticated`](symple_proto::Limits::message_unauthenticated).
     SetMessageLimit {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
-        /// How many bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// Hand in nothing more of what the connection sends (R-L3, R-A11). What has been read may be
-    /// handed in all the same, or held back until [`Action::Resume`]. If the client is seen to
-    /// leave meanwhile, [`Input::Departed`](super::Input::Departed) says so.
+    /// Stop reading from the connection (R-L3, R-A11). Texts that have been read already may be
+    /// handed in, or held back until [`Action::Resume`]. If the client leaves meanwhile,
+    /// [`Input::Departed`](super::Input::Departed) reports it.
     Pause {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
     /// Read from the connection again. A message that was refused as too big is to be tried
     /// again: the limit may have been raised.
     Resume {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
     /// Look up the session behind a token (R-A4).
@@ -130,48 +131,49 @@ pub enum Action<'a> {
     LoadSession {
         /// To be repeated in the answer.
         request: RequestId,
-        /// Whose session.
+        /// The token that the session is stored under.
         token: Token,
     },
-    /// See whether the session behind a peer's token is still there (R-S2).
-    /// [`Input::SessionChecked`](super::Input::SessionChecked) answers; no answer is no fault.
+    /// Check whether the session behind a peer's token still exists (R-S2).
+    /// [`Input::SessionChecked`](super::Input::SessionChecked) answers. The answer may be left out, for
+    /// example while the store is away: the peer then stays until the next check.
     CheckSession {
-        /// Whose peer; to be repeated in the answer.
+        /// The connection of the peer; to be repeated in the answer.
         conn: ConnId,
-        /// Whose session; to be repeated in the answer.
+        /// The token that the session is stored under; to be repeated in the answer.
         token: Token,
     },
     /// Extend the life of a session, if it is there (R-S2). Nothing answers.
     TouchSession {
-        /// Whose session.
+        /// The token that the session is stored under.
         token: Token,
-        /// How long it is to live from now on.
+        /// How long the session lives from now on, unless it is extended again.
         ttl: Duration,
     },
-    /// Receive what is published on a channel of the bus (SPEC §10): the node has members in a
-    /// room, or the channel is one of its own. What is published after this must not reach the
-    /// bus before it: who learns of a member must be able to reach it.
+    /// Subscribe to a channel of the bus (SPEC §10), because the node has members in the room of that
+    /// channel, or because the channel is its own. The subscription must reach the bus before anything
+    /// that is published after it: other nodes that learn of a member must be able to reach it.
     Subscribe {
-        /// Which channel.
+        /// The name of the channel.
         channel: Box<str>,
     },
-    /// Receive no more of what is published on a channel.
+    /// Unsubscribe from a channel of the bus.
     Unsubscribe {
-        /// Which channel.
+        /// The name of the channel.
         channel: Box<str>,
     },
-    /// Publish on a channel of the bus, in order. While the bus is down nothing need be kept.
+    /// Publish a message on a channel of the bus, in order. While the bus is down it may be dropped.
     Publish {
-        /// Which channel.
+        /// The name of the channel.
         channel: Box<str>,
-        /// What.
+        /// The message: bytes that only nodes and backends understand.
         payload: Bytes,
     },
     /// Ask the host's hook (R-A5). [`Input::AuthDecided`](super::Input::AuthDecided) answers.
     Authenticate {
         /// To be repeated in the answer.
         request: RequestId,
-        /// Which connection it is about.
+        /// The connection that authenticates.
         conn: ConnId,
         /// The peer as it will be, a JSON object.
         peer: Box<str>,
@@ -192,24 +194,23 @@ pub enum Action<'a> {
     /// Tell the application what has changed with a peer (R-H3); only with
     /// [`HookConfig::changes`](super::HookConfig::changes). Nothing answers.
     Tell(Box<PeerChange>),
-    /// Claim something, where all nodes of the cluster can see it, for at least ten minutes: who
-    /// claims a key first has it. [`Input::Claimed`](super::Input::Claimed) answers.
+    /// Claim a key for this cluster, for at least ten minutes. The first node that claims it holds it.
+    /// [`Input::Claimed`](super::Input::Claimed) answers with the holder.
     Claim {
         /// To be repeated in the answer.
         request: RequestId,
         /// What is claimed.
         key: Box<str>,
-        /// Which node claims it.
+        /// The id of the node that claims it.
         node: Box<str>,
     },
-    /// Something has happened that the host may want to know; only with
-    /// [`Config::events`](super::Config::events), but for what happens to other nodes and for what
-    /// is wrong with sessions; and with [`Config::refusals`](super::Config::refusals) for clients that
-    /// are refused.
+    /// Report an event to the host. Most events come only with
+    /// [`Config::events`](super::Config::events). Events of other nodes and faults of sessions come in any
+    /// case, and refused clients also with [`Config::refusals`](super::Config::refusals).
     Event(Event),
 }
 
-/// Something has happened that the host may want to know.
+/// An event that the host may want to know of, for its log or its application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -217,37 +218,37 @@ pub enum Event {
     Online {
         /// The connection that the peer has on this node.
         conn: ConnId,
-        /// Who.
+        /// The address of the peer.
         peer: Address,
-        /// Its rooms.
+        /// The rooms that it is in, its user's own included.
         rooms: Vec<Box<str>>,
     },
     /// A peer is offline.
     Offline {
-        /// Who.
+        /// The address of the peer.
         peer: Address,
-        /// Why.
+        /// The reason, as far as this node knows it.
         reason: OfflineReason,
     },
     /// A peer has joined a room.
     Joined {
-        /// Who.
+        /// The address of the peer.
         peer: Address,
-        /// Which room.
+        /// The name of the room.
         room: Box<str>,
     },
     /// A peer has left a room.
     Left {
-        /// Who.
+        /// The address of the peer.
         peer: Address,
-        /// Which room.
+        /// The name of the room.
         room: Box<str>,
     },
-    /// A client was not let in: its authentication failed (R-A7), did not come in time (R-A2), or
-    /// there was no room for it (R-L2). Or a peer could not authenticate again (R-A9). Comes with
-    /// [`Config::refusals`](super::Config::refusals), too; clients choose how often.
+    /// A client was refused: its authentication failed (R-A7) or did not come in time (R-A2), or the
+    /// server was full (R-L2). Or a peer could not authenticate again (R-A9). This event also comes with
+    /// [`Config::refusals`](super::Config::refusals). Clients decide how often it comes.
     Refused {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
         /// The client's address.
         address: Option<IpAddr>,
@@ -258,34 +259,35 @@ pub enum Event {
     },
     /// Another node has joined the cluster, or is back. Comes in any case.
     NodeJoined {
-        /// Which.
+        /// The id of that node.
         node: Box<str>,
     },
     /// Another node has left the cluster. Comes in any case.
     NodeLeft {
-        /// Which.
+        /// The id of that node.
         node: Box<str>,
-        /// It did not say goodbye.
+        /// Whether it was taken for dead, because it has been silent for too long (R-C2). Otherwise it
+        /// has shut down.
         dead: bool,
     },
-    /// The bus came up ten seconds ago, and of these other nodes it is still not known who their
-    /// peers are: rosters lack them until it is. Comes in any case.
+    /// The bus came up ten seconds ago, and some other nodes have not told who their peers are.
+    /// Rosters lack those peers until they have. This event comes in any case.
     NotCaughtUp {
-        /// Which.
+        /// The ids of these nodes.
         nodes: Vec<Box<str>>,
     },
-    /// A session is not what it should be (R-A4): it is refused, or what is wrong in it is ignored.
-    /// Comes in any case; clients choose how often.
+    /// A session is malformed (R-A4). Either it is refused, or the malformed member is ignored. This
+    /// event comes in any case. Clients decide how often it comes.
     SessionFault {
-        /// Whose authentication it was.
+        /// The connection that has authenticated with the session.
         conn: ConnId,
-        /// Which user it was for, as far as is known.
+        /// The user of the session, as far as it is known.
         user: Box<str>,
         /// What is wrong.
         fault: SessionError,
     },
-    /// So many events were not read in time and are lost. The engine never says so; a driver does
-    /// whose backlog is full.
+    /// This many events were lost because the application did not read them in time. The engine never
+    /// makes this event; a driver does when its backlog is full.
     Lost(u64),
 }
 
@@ -301,7 +303,7 @@ pub enum OfflineReason {
     Kicked,
     /// It did not read what it was sent.
     TooSlow,
-    /// It sent what no client may send.
+    /// It broke the protocol.
     ProtocolError,
     /// Its session has expired or was revoked (R-S2).
     SessionExpired,

@@ -36,7 +36,7 @@ impl Server {
             Ok(frame) if frame.frame_type() == Ok(FrameType::Auth) => {
                 return self.authenticate(conn, &frame);
             }
-            // Sound JSON of another kind is not garbage: it is just not `auth`.
+            // Valid JSON that is not an object is not a protocol error here: it is just not `auth`.
             Ok(_) => Refusal::unauthorized("Not authenticated"),
             Err(error) if error.fault() == Fault::NotAnObject => {
                 Refusal::unauthorized("Not authenticated")
@@ -136,7 +136,7 @@ impl Server {
         }
     }
 
-    /// What the look-up of a session has found (R-A4).
+    /// Handles the result of the look-up of a session (R-A4).
     pub(super) fn session_loaded(&mut self, request: RequestId, found: SessionLookup<'_>) {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match found {
@@ -180,7 +180,7 @@ impl Server {
         merged
     }
 
-    /// What the hook says (R-A5). It allows only by saying so (R-A12).
+    /// Handles the answer of the authentication hook (R-A5). Only an explicit answer allows (R-A12).
     pub(super) fn auth_decided(&mut self, request: RequestId, verdict: Verdict) {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match verdict {
@@ -206,7 +206,7 @@ impl Server {
         }
     }
 
-    /// Nobody has decided in time: a hook that fails denies, a look-up that fails is unavailable.
+    /// Ends a decision that takes too long. A late hook counts as a denial, a late look-up as unavailable.
     pub(super) fn decision_timeout(&mut self, request: RequestId) {
         let Some((conn, pending)) = self.take_pending(request) else { return };
         let refusal = match pending.stage {
@@ -252,7 +252,8 @@ impl Server {
         }
     }
 
-    /// Tells a client that it cannot come in, and closes; a peer stays who it was (R-A7, R-A9).
+    /// Sends a client the error and closes it. A peer that could not authenticate again stays as it was (R-A7,
+    /// R-A9).
     fn refuse(&mut self, conn: ConnId, refusal: &Refusal) {
         self.stats.refused += 1;
         self.tell_refused(conn, refusal.status, &refusal.message);

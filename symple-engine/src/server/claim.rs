@@ -1,4 +1,4 @@
-//! What a client claims in its `auth` frame, and what sessions and hooks make of it.
+//! The claim of a client in its `auth` frame, and how sessions and hooks change it.
 
 use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, string::String, vec::Vec};
 
@@ -20,7 +20,7 @@ const NOT_OF_THE_HOOK: [&str; 9] =
 /// What JavaScript takes for more than a member (R-A8).
 const PROTO: &str = "__proto__";
 
-/// What a client is told of a session that is no good; it says nothing about what is stored.
+/// The message for a client whose session is malformed. It reveals nothing of what is stored.
 pub(super) const INVALID_SESSION: &str = "Authentication failed: Invalid session";
 
 /// Why an authentication fails: the `error` that is sent, and the code of the close after it.
@@ -31,7 +31,7 @@ pub(super) struct Refusal {
     pub(super) code: CloseCode,
 }
 
-/// What a client is told when it is to learn no more than that.
+/// The message for a client that must not learn the reason.
 pub(super) const FAILED: &str = "Authentication failed";
 
 impl Refusal {
@@ -73,11 +73,11 @@ impl Refusal {
     }
 }
 
-/// Who a client says it is, and later: who it has turned out to be.
+/// The user that a client claims to be and, once a session or a hook has decided, the user that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) user: Box<str>,
-    /// Who it is has been said by a session or a hook, not by the client alone.
+    /// Whether a session or a hook has named the user, and not the client alone.
     pub(super) named: bool,
     /// The members of the peer that is to be.
     pub(super) peer: PeerMembers,
@@ -86,9 +86,9 @@ pub(super) struct Claim {
     /// The rooms it is to be put in beside its user's own, in order, each once, and why.
     pub(super) rooms: Vec<(Box<str>, Reason)>,
     pub(super) token: Option<Token>,
-    /// A session or a hook says that it may not send (R-H4).
+    /// Whether it is read-only, as a session or a hook says (R-H4).
     pub(super) read_only: bool,
-    /// A session or a hook says that nobody is to see it (R-H4).
+    /// Whether it is hidden, as a session or a hook says (R-H4).
     pub(super) unseen: bool,
 }
 
@@ -259,7 +259,7 @@ impl Claim {
         checked.map_err(Refusal::bad_request)
     }
 
-    /// Rooms from a session or a hook: what is no room does not count (R-A3).
+    /// Reads the rooms of a session or a hook. Names that no room can have are ignored (R-A3).
     fn assign_room(&mut self, room: &str) {
         if check_room(room).is_ok() {
             self.rooms.push((room.into(), Reason::Assigned));

@@ -1,20 +1,19 @@
-//! One of several nodes that are one server (SPEC §10).
+//! A node of a cluster: several nodes that together are one server (SPEC §10).
 //!
-//! Every node tells all others of its peers: who comes, in which rooms, who goes. So each knows
-//! all peers of the cluster and the rooms that they are in, and answers from what it knows: who
-//! sees whom, who may send to whom, where a frame has to go. Peers of other nodes stand in the
-//! same tables as its own, and the same code decides about them; the presence that servers make is
-//! never forwarded, it follows on every node from what that node knows. That is why it cannot get
+//! Every node tells all others which of its peers come and go, and in which rooms they are. So each node
+//! knows all peers of the cluster with their rooms, and decides by itself which peers see each other,
+//! which may send to each other, and where a frame goes. Peers of other nodes are in the
+//! same tables as its own, and the same code decides about them. Presence is not forwarded between
+//! nodes: each node derives it from what it knows. That is why presence cannot get
 //! lost for long.
 //!
-//! What is told is numbered, once and for everyone. Who misses a number asks the node that told it,
-//! alone, for what is missing: for those changes, or for all its peers, part by part. No frame is
-//! delivered that depends on what is missing: nobody may be reached by someone who has, perhaps,
-//! left the room (R-M3). A node that is silent for too long is taken for dead, and its peers for
-//! offline.
+//! Changes are numbered. A node that misses a number asks the node that made the change, and nobody
+//! else, either for the missing changes or for all its peers, part by part. Frames that depend on missing
+//! changes are not delivered, because their sender may have left the room meanwhile (R-M3). A node that
+//! is silent for too long is taken for dead, and its peers for offline.
 //!
-//! Nothing here waits behind what is large: [`bus`] says what is put off while much waits, [`pull`]
-//! how much is asked for at a time.
+//! Nothing here waits behind large messages: [`bus`] puts off what can wait while much is queued, and
+//! [`pull`] bounds how much is requested at a time.
 
 mod answers;
 mod bus;
@@ -41,45 +40,45 @@ use nodes::{Node, Nodes};
 use ring::Ring;
 use waiting::Waiting;
 
-/// The silence of a node is noticed soon after it has lasted too long.
+/// How many times per heartbeat nodes are checked for silence.
 const LOOKS_PER_BEAT: u32 = 4;
 
 /// The node in its cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    /// What others call this node.
+    /// The id of this node.
     id: Box<str>,
-    /// How many envelopes it has published.
+    /// The number of envelopes that it has published.
     number: u64,
     /// The changes that it has told of.
     ring: Ring,
     /// The changes that it has not told of yet.
     deferred: Deferred,
-    /// What it has published and the bus has not taken yet.
+    /// The messages that it has published and the bus has not taken yet.
     waiting: Waiting,
-    /// What it has been asked.
+    /// The questions that other nodes have asked it.
     asks: Asks,
-    /// The bus can be used.
+    /// Whether the bus is up.
     up: bool,
-    /// Since when.
+    /// The time since which it is up.
     up_at: Timestamp,
-    /// What was missed before that is here.
+    /// Whether everything that was missed before that has arrived.
     caught_up: bool,
     /// The nonce of the last `hello`.
     hello: u64,
-    /// It has said goodbye.
+    /// Whether this node has said goodbye.
     left: bool,
-    /// When it looks who lives.
+    /// The time of the next check for silent nodes.
     next_look: Timestamp,
-    /// How often it has looked.
+    /// The number of such checks.
     looks: u32,
-    /// How often it has asked.
+    /// The number of questions that it has asked.
     turns: u64,
     nodes: Nodes,
 }
 
 impl Cluster {
-    /// How many nodes are asked for their peers now.
+    /// The number of nodes whose peers are being pulled.
     fn pulls(&self) -> usize {
         let asked = |node: &Node| node.asked.is_some_and(|asked| asked.after.is_some());
         self.nodes.iter().filter(|(_, node)| node.proven && asked(node)).count()
@@ -113,13 +112,13 @@ impl Server {
         });
     }
 
-    /// What other nodes call this one; none without a cluster.
+    /// The id of this node; `None` without a cluster.
     #[must_use]
     pub fn node_id(&self) -> Option<&str> {
         self.cluster.as_ref().map(|cluster| &*cluster.id)
     }
 
-    /// The bus has delivered something.
+    /// Handles a message of the bus.
     pub(super) fn bus_message(
         &mut self,
         channel: &str,
@@ -140,13 +139,13 @@ impl Server {
         self.envelope(envelope)
     }
 
-    /// Another node says something.
+    /// Handles an envelope of another node.
     fn envelope(&mut self, envelope: Envelope<'_>) -> Result<usize, EngineError> {
         let now = self.now;
         let Envelope { node: id, number, seq, lives, payload } = envelope;
         let Some(cluster) = &mut self.cluster else { return Ok(0) };
         let node = match payload {
-            // Who was never there has nobody to take along.
+            // A node that never answered has no peers here.
             Payload::Bye => cluster.nodes.find(&id),
             _ => Some(cluster.nodes.find_or_add(&id, now).ok_or(EngineError::TooManyNodes)?),
         };
@@ -190,7 +189,7 @@ impl Server {
         Ok(0)
     }
 
-    /// A node says how often it has come back.
+    /// Handles the count of lives that a node has told.
     fn is_in_life(&mut self, node: NodeIndex, lives: u32) {
         if let Some(state) = self.node_mut(node) {
             state.lives = state.lives.max(lives.min(MAX_LIVES));
@@ -201,7 +200,7 @@ impl Server {
         self.cluster.as_mut()?.nodes.get_mut(node)
     }
 
-    /// This node would have heard of others by now, if there are any.
+    /// True if this node would have heard of other nodes by now.
     pub(super) fn hears_others(&self) -> bool {
         let timeout = self.config.cluster.as_ref().map_or(Duration::ZERO, |config| config.timeout);
         let cluster = self.cluster.as_ref().filter(|cluster| cluster.up && !cluster.left);
@@ -218,7 +217,7 @@ impl Server {
         self.cluster.as_ref()?.nodes.id(node).map(Into::into)
     }
 
-    /// A node says how many changes it has told, and their sum: is that what is known?
+    /// Compares the number of changes that a node has told, and their sum, with what is known of it.
     fn compare(&mut self, node: NodeIndex, seq: u64, sum: u64) {
         let Some(state) = self.node_mut(node) else { return };
         if !state.is_known() {
@@ -230,7 +229,7 @@ impl Server {
         }
     }
 
-    /// Changes of a node are missing: it is asked for them.
+    /// Notes that changes of a node are missing, so that it is asked for them.
     fn missed(&mut self, node: NodeIndex) {
         if let Some(state) = self.node_mut(node)
             && !core::mem::replace(&mut state.behind, true)
@@ -240,8 +239,8 @@ impl Server {
         self.pull_more();
     }
 
-    /// Someone may have spoken in a node's name: the node itself is asked, once in a while. Until
-    /// it has answered, what is known of it counts.
+    /// Asks a node itself, now and then, after someone may have published in its name. What is known of it
+    /// stays valid until it has answered.
     fn doubt(&mut self, node: NodeIndex) {
         if let Some(state) = self.node_mut(node) {
             state.doubted |= state.is_known();
@@ -249,7 +248,7 @@ impl Server {
         self.pull_more();
     }
 
-    /// Leaves the cluster politely (SPEC §12): the others need not wait for its silence.
+    /// Says goodbye to the cluster (SPEC §12), so that the others do not have to wait for its silence.
     pub(super) fn leave_cluster(&mut self) {
         self.say(CLUSTER_CHANNEL.into(), Payload::Bye);
         if let Some(cluster) = &mut self.cluster {

@@ -11,44 +11,44 @@ use super::HookConfig;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Clients need a token with a session behind it (R-A4). Off.
+    /// Whether clients need a token with a session behind it (R-A4). Off by default.
     pub authentication: bool,
-    /// The host's hook is asked about every authentication (R-A5). Off.
+    /// Whether the application is asked about every authentication (R-A5). Off by default.
     pub hook: bool,
-    /// Clients may join and leave rooms (R-R2, R-R3). On.
+    /// Whether clients may join and leave rooms (R-R2, R-R3). On by default.
     pub dynamic_rooms: bool,
     /// Who may send to a room (R-M3).
     pub room_send: RoomSend,
     /// Who is told of whom (R-P7).
     pub presence: PresenceMode,
-    /// How long a connection may take to send `auth`, and how long the decision about it may take
-    /// (R-A2). 10 s; zero is for ever.
+    /// The longest time that a connection may take to send `auth`, and that the decision about it may
+    /// take (R-A2). 10 s by default; zero means no limit.
     pub auth_timeout: Duration,
-    /// What clients may send.
+    /// The limits on what clients send.
     pub limits: Limits,
-    /// How many connections there may be (R-L2).
+    /// The limits on the number of connections (R-L2).
     pub connections: ConnectionLimits,
-    /// How fast a peer may send (R-L3).
+    /// The rate limit of a peer (R-L3). `None` means no limit.
     pub rate: Option<RateLimit>,
-    /// How many bytes of its roster a newcomer is sent at once; it must have read them before it is
-    /// sent more (R-L4). 64 KiB.
+    /// The bytes of its roster that a new peer is sent at once. It must have read them before it is sent
+    /// more (R-L4). 64 KiB by default.
     pub roster_burst: usize,
-    /// How many deliveries a call of the application's, a shutdown or the death of another node
-    /// may cause at once; what is left is done with the next [`Timeout`](super::Input::Timeout).
-    /// 4096.
+    /// The number of deliveries that a call of the application, a shutdown or the death of another node
+    /// may cause at once. The rest is done with the next [`Timeout`](super::Input::Timeout). 4096 by
+    /// default.
     pub work_burst: u64,
     /// How long sessions live and how often they are looked at (R-S2).
     pub sessions: SessionConfig,
-    /// The node has a bus: it delivers what backends emit on it (R-S3), and is one of several
-    /// nodes that are one server (SPEC §10). None.
+    /// The settings of a node that has a bus: it delivers what backends emit (R-S3), and together with
+    /// other nodes it is one server (SPEC §10). `None` by default.
     pub cluster: Option<ClusterConfig>,
-    /// Which hooks the application has beside that of authentication (R-H1 to R-H3). None.
+    /// The hooks that the application has, beside the one for authentication (R-H1 to R-H3). None by
+    /// default.
     pub hooks: HookConfig,
-    /// The host is told what happens, with [`Action::Event`](super::Action::Event). Off.
+    /// Whether events are reported, with [`Action::Event`](super::Action::Event). Off by default.
     pub events: bool,
-    /// Whether the host is told of clients that are refused
-    /// ([`Event::Refused`](super::Event::Refused)) also without [`events`](Self::events): it writes them
-    /// into a log.
+    /// Whether refused clients are reported ([`Event::Refused`](super::Event::Refused)) even if
+    /// [`events`](Self::events) is off, so that a log can have them. Off by default.
     pub refusals: bool,
 }
 
@@ -76,12 +76,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Who a client is must be proved: what it writes of its rooms does not count (R-A6).
+    /// True if clients must prove who they are. The rooms that they ask for are ignored then (R-A6).
     pub(super) fn proves(&self) -> bool {
         self.authentication || self.hook
     }
 
-    /// Anyone may send to any room (R-M3).
+    /// True if anyone may send to any room (R-M3).
     pub(super) fn anyone_sends(&self) -> bool {
         match self.room_send {
             RoomSend::Auto => self.dynamic_rooms,
@@ -113,16 +113,17 @@ pub enum PresenceMode {
     Classic,
 }
 
-/// How many connections there may be (R-L2). Zero is no limit.
+/// Limits on the number of connections (R-L2). Zero means no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionLimits {
-    /// In all. No limit.
+    /// The limit for all connections together. No limit by default.
     pub total: usize,
-    /// From one address; the addresses of an IPv6 /64 are one. No limit.
+    /// The limit for each address; all addresses of an IPv6 /64 count as one. No limit by default.
     pub per_address: usize,
-    /// That are not authenticated. Past it the oldest that have sent nothing give way, those of
-    /// an address with more than a quarter of the limit first. 1024.
+    /// The limit for connections that are not authenticated. Beyond it the oldest one that has sent
+    /// nothing is closed, if possible one of an address that has more than a quarter of the limit. 1024
+    /// by default.
     pub unauthenticated: usize,
 }
 
@@ -132,18 +133,18 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// How fast a peer may send (R-L3), in units: a frame of any kind costs one, and more where it is
-/// large or reaches many.
+/// The rate limit of a peer (R-L3), in units. A frame of any kind costs one unit, and more if it is
+/// large or reaches many peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Units a second, over time. 200; at least 1.
+    /// Units per second, in the long run. 200 by default; at least 1.
     pub units_per_second: u32,
-    /// Units at once, after a time of silence. 400; at least 1.
+    /// Units at once, after a time of silence. 400 by default; at least 1.
     pub burst: u32,
-    /// A frame costs one more unit for each so many bytes. 8 KiB; zero: bytes cost nothing.
+    /// The number of bytes that cost one more unit. 8 KiB by default; with zero, bytes cost nothing.
     pub bytes_per_unit: usize,
-    /// A frame costs one more unit for each so many deliveries that it causes, presence included;
-    /// to look at 16 members of a room who are not reached is one. 250; zero: deliveries cost
+    /// The number of deliveries that cost one more unit, presence included. Looking at 16 members of a
+    /// room who are not reached counts as one delivery. 250 by default; with zero, deliveries cost
     /// nothing.
     pub deliveries_per_unit: usize,
 }
@@ -163,15 +164,16 @@ impl Default for RateLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionConfig {
-    /// How long a session lives after an authentication or a frame of its peer. It is extended at
-    /// most once in a quarter of that time and connection. None: sessions are left as they are.
+    /// How long a session lives after an authentication or a frame of its peer. Each connection extends
+    /// it at most once in a quarter of that time. With `None`, the default, sessions are never extended.
     pub ttl: Option<Duration>,
-    /// How often it is looked whether the session of a peer is still there. 30 s; zero is never.
+    /// How often the server checks whether the session of a peer still exists. 30 s by default; zero
+    /// means never.
     pub check_interval: Duration,
-    /// A session need not name its user: the client then is who it says it is (R-A4), so whoever
-    /// has the token of such a session can be any user. Off.
+    /// Whether a session may be without a user. The client then is the user that it claims to be
+    /// (R-A4), so whoever has the token of such a session can be any user. Off by default.
     pub user_optional: bool,
-    /// Which members of a session others see (R-A4). All but `private`.
+    /// The members of a session that others see (R-A4). All but `private` by default.
     pub public: PublicMembers,
 }
 
@@ -186,14 +188,14 @@ impl Default for SessionConfig {
     }
 }
 
-/// Which members of a session stand in its peer's public record (R-A4). The client itself is told
-/// of the others, too; of `private` nobody is.
+/// The members of a session that are in its peer's public record (R-A4). The client itself also gets
+/// the others. Nobody gets `private`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PublicMembers {
     /// All but `private`.
     #[default]
     All,
-    /// These, and `user` and `name` in any case; `private` never, even if it is listed.
+    /// Only these, and always `user` and `name`. `private` is left out even if it is listed.
     Only(Vec<String>),
 }
 
@@ -201,13 +203,13 @@ pub enum PublicMembers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterConfig {
-    /// How often a node says that it is alive. 2 s.
+    /// How often a node tells the others that it is alive. 2 s by default.
     pub heartbeat: Duration,
-    /// After how long a silence a node is taken for dead and its peers for offline; it is looked
-    /// for four times a heartbeat. 6 s; more than two heartbeats.
+    /// The silence after which a node is taken for dead and its peers for offline. It is checked four
+    /// times per heartbeat. 6 s by default; more than two heartbeats.
     pub timeout: Duration,
-    /// About how many bytes of the peers of other nodes are asked for at a time, of all those nodes
-    /// together; the rest is asked for as it arrives. 256 KiB.
+    /// About how many bytes of records are requested from other nodes at a time, from all of them
+    /// together. More is requested as these arrive. 256 KiB by default.
     pub pull_window: usize,
 }
 

@@ -1,7 +1,6 @@
-//! How fast clients may send (R-L3), and the reading that stops and starts for it.
+//! The rate limit (R-L3): stops and resumes reading from clients.
 //!
-//! Whatever a client causes is charged to it here: every frame, its bytes, and what it makes the
-//! server deliver.
+//! A client is charged here for everything that it causes: each frame, its bytes, and the deliveries.
 
 use core::time::Duration;
 
@@ -13,14 +12,14 @@ use super::{
     Action, ConnId, EngineError, OfflineReason, RateLimit, Server, registry::Session, timers::Timer,
 };
 
-/// Too much waits for an authentication (R-A11).
+/// Too many bytes wait for the decision about its authentication (R-A11).
 pub(super) const PAUSED_BY_PENDING: u8 = 1;
 /// The peer sends too fast (R-L3).
 pub(super) const PAUSED_BY_RATE: u8 = 2;
-/// Too much of what the peer has sent waits for the bus (R-C6).
+/// Too many bytes that the peer has sent wait for the bus (R-C6).
 pub(super) const PAUSED_BY_BUS: u8 = 4;
 
-/// So many [looks](super::registry::Registry::looks) are as much work as a delivery.
+/// The number of [looks](super::registry::Registry::looks) that count as one delivery.
 const LOOKS: u64 = 16;
 
 impl RateLimit {
@@ -34,7 +33,7 @@ impl RateLimit {
         self.interval().saturating_mul(self.burst.max(1))
     }
 
-    /// How much of the window must be free again before reading goes on: enough that it does not
+    /// The part of the window that must be free again before reading goes on, so that it does not
     /// stop again at once.
     fn slack(self) -> Duration {
         self.interval().saturating_mul((self.burst / 8).max(1))

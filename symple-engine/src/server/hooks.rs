@@ -25,18 +25,19 @@ use super::{ConnId, OfflineReason, RequestId, Text};
 pub(super) use graves::MAX_LIVES;
 use graves::{Grave, OwnClaim};
 
-/// Which hooks the application has (R-H1 to R-H3). None.
+/// The hooks that the application has (R-H1 to R-H3). None by default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HookConfig {
-    /// It is asked before a client joins a room (R-H1). The rooms that a client writes in its
-    /// `auth` frame are ignored then.
+    /// Whether it is asked before a client joins a room (R-H1). The rooms in the `auth` frame of a
+    /// client are ignored then.
     pub join: bool,
-    /// It is asked about every routed frame of a client (R-H2).
+    /// Whether it is asked about every routed frame of a client (R-H2).
     pub frame: bool,
-    /// It is told who comes online, leaves a room and goes offline (R-H3).
+    /// Whether it is told which peers come online, leave a room and go offline (R-H3).
     pub changes: bool,
-    /// How long an answer may take; later it counts as a denial (R-H5). 5 s; zero is for ever.
+    /// How long an answer may take; after that it counts as a denial (R-H5). 5 s by default; zero means
+    /// no limit.
     pub timeout: Duration,
 }
 
@@ -46,10 +47,10 @@ impl Default for HookConfig {
     }
 }
 
-/// What the application is asked about a peer.
+/// A question to the application about a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Who it is.
+    /// The address of the peer.
     pub peer: Address,
     /// The frame, as the client wrote it.
     pub frame: Text,
@@ -62,9 +63,9 @@ pub struct Question {
 pub enum QuestionAbout {
     /// May it join a room (R-H1)? [`Input::JoinDecided`](super::Input::JoinDecided) answers.
     Join {
-        /// Which room.
+        /// The name of the room.
         room: Box<str>,
-        /// What other peers know of the peer, a JSON object.
+        /// The public record of the peer, a JSON object.
         record: Box<str>,
     },
     /// May its frame be relayed (R-H2)? [`Input::FrameDecided`](super::Input::FrameDecided)
@@ -75,7 +76,7 @@ pub enum QuestionAbout {
     },
 }
 
-/// What a hook says of a join (R-H1).
+/// The answer of a hook about a join (R-H1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinVerdict {
     /// The peer may join.
@@ -87,7 +88,7 @@ pub enum JoinVerdict {
     },
 }
 
-/// What a hook says of a frame (R-H2).
+/// The answer of a hook about a frame (R-H2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameVerdict {
     /// It is relayed as it is.
@@ -108,10 +109,10 @@ pub enum FrameVerdict {
     },
 }
 
-/// What has changed with a peer (R-H3). On one of the nodes of a cluster the application is told.
+/// A change of a peer (R-H3). The application is told on exactly one node of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerChange {
-    /// Whose change it is.
+    /// The address of the peer.
     pub peer: Address,
     /// A number that grows with each change of a peer, below 2^53. A change with a smaller number
     /// than another one of the same peer is older.
@@ -131,14 +132,14 @@ pub enum Changed {
     },
     /// It has left a room, and is still online.
     Left {
-        /// Which room.
+        /// The name of the room.
         room: Box<str>,
     },
     /// It is offline, and so it has left all its rooms.
     Offline {
         /// The rooms that it was in.
         rooms: Vec<Box<str>>,
-        /// Why.
+        /// The reason.
         reason: OfflineReason,
     },
 }
@@ -148,21 +149,21 @@ pub enum Changed {
 pub(super) struct Hooks {
     /// Peers that something is being asked about, at most one question for each.
     asked: BTreeMap<ConnId, Asked>,
-    /// Whom the open questions are about.
+    /// The peers that the open questions are about.
     open: BTreeMap<RequestId, ConnId>,
     /// When questions are too old, in order; those that have been answered are passed over.
     deadlines: VecDeque<(Timestamp, RequestId)>,
-    /// A timer for the first of them is set.
+    /// Whether a timer for the first of them is set.
     timer: bool,
-    /// How many peers of this node are hidden (R-H4).
+    /// The number of hidden peers on this node (R-H4).
     pub(super) hidden: usize,
-    /// How many changes have been told.
+    /// The number of changes that have been told.
     told: u64,
     /// How often this node may have been taken for dead, and has come back.
     lives: u32,
-    /// Nodes that are dead, whose peers' end is to be told by one of the others.
+    /// Dead nodes. One of the others must tell the application that their peers are offline.
     graves: Vec<Grave>,
-    /// Whether this node was taken for dead is being found out.
+    /// How far this node is with finding out whether it was taken for dead.
     own_claim: OwnClaim,
     /// Nodes that this one took for dead, and how often they had come back by then.
     buried: VecDeque<(Box<str>, u32)>,
@@ -183,7 +184,7 @@ enum About {
 }
 
 impl Hooks {
-    /// Something is being asked about a peer: what it sends waits.
+    /// True while the application is asked about a peer. Frames of that peer wait meanwhile.
     pub(super) fn is_asked(&self, conn: ConnId) -> bool {
         !self.asked.is_empty() && self.asked.contains_key(&conn)
     }

@@ -13,9 +13,9 @@ use super::{FrameVerdict, JoinVerdict};
 /// 2^31. A pair of slot and generation must never come back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
-    /// Which of the driver's slots.
+    /// The number of the slot.
     pub slot: u32,
-    /// Which connection in that slot.
+    /// The number of the connection in that slot: it grows whenever the slot is used again.
     pub generation: u32,
 }
 
@@ -70,49 +70,49 @@ pub enum Input<'a> {
     },
     /// A text arrived from a connection: a text frame, or a binary frame that holds UTF-8 (R-T1).
     Text {
-        /// From where.
+        /// The connection that sent it.
         conn: ConnId,
-        /// What.
+        /// The text, not parsed.
         text: &'a str,
     },
-    /// So many frames arrived from a connection that carry no text of their own: control frames,
-    /// and fragments but for the last of a message. They count as frames (R-L3).
+    /// Frames arrived that carry no text of their own: control frames, and all fragments of a message
+    /// but the last. They count towards the rate limit (R-L3).
     Frames {
-        /// From where.
+        /// The connection that sent it.
         conn: ConnId,
-        /// How many.
+        /// The number of frames.
         count: u32,
     },
-    /// A client whose connection is [paused](super::Action::Pause) has left, or said goodbye.
-    /// What it had sent before may follow as texts, without regard to pauses; then
-    /// [`Input::Disconnected`].
+    /// A client has left, or has sent a close frame, while its connection was
+    /// [paused](super::Action::Pause). Texts that it had sent before may follow, although it is paused;
+    /// then comes [`Input::Disconnected`].
     Departed {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
     /// The answer to [`Action::AwaitDrain`](super::Action::AwaitDrain).
     Drained {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
-    /// A text was not queued for a receiver, because too much waits there of what the sender, or
-    /// everyone, has addressed to it (R-L8).
+    /// A text was not queued for a receiver, because too many bytes wait there already that this
+    /// sender, or all senders together, have addressed to it (R-L8).
     Undelivered {
-        /// Who had sent it; as in [`Action::Send`](super::Action::Send).
+        /// The sender, as in [`Action::Send`](super::Action::Send).
         sender: ConnId,
         /// The text.
         text: &'a str,
     },
     /// A connection broke a rule of the transport.
     Fault {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
-        /// Which rule.
+        /// The rule.
         fault: TransportFault,
     },
     /// A connection is gone, whoever closed it; its slot may be used again.
     Disconnected {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
     /// The answer to [`Action::LoadSession`](super::Action::LoadSession).
@@ -124,31 +124,30 @@ pub enum Input<'a> {
     },
     /// The answer to [`Action::CheckSession`](super::Action::CheckSession), where it is known.
     SessionChecked {
-        /// Whose peer.
+        /// The connection of the peer, as in the action.
         conn: ConnId,
-        /// Whose session.
+        /// The token of the session, as in the action.
         token: &'a Token,
-        /// It is still there.
+        /// Whether the session still exists.
         live: bool,
     },
-    /// The bus can be used (again), and everything that was subscribed to is. What was published
-    /// meanwhile is lost.
+    /// The bus can be used, for the first time or again. All subscriptions are in force. Messages that
+    /// others published meanwhile are lost.
     BusUp,
     /// The bus cannot be used.
     BusDown,
-    /// The bus has taken so many bytes of what was to be
-    /// [published](super::Action::Publish) since the last such input: the oldest of it, counted
-    /// in payloads. What was published before [`Input::BusDown`] and not taken never will be.
+    /// The bus has taken the oldest messages that were to be [published](super::Action::Publish).
+    /// Messages that it had not taken before [`Input::BusDown`] are lost.
     BusTaken {
-        /// How many bytes.
+        /// The bytes of their payloads, since the last input of this kind.
         bytes: u64,
     },
-    /// The bus has delivered what was published on a channel that is subscribed to; from one node
-    /// in the order in which it was published.
+    /// The bus has delivered a message of a channel that is subscribed to. Messages of one node come in
+    /// the order in which it published them.
     BusMessage {
-        /// Which channel.
+        /// The name of the channel.
         channel: &'a str,
-        /// What was published, by whomever: it is not trusted to make sense.
+        /// The message. Anybody may have published it, so it is not trusted.
         payload: &'a [u8],
     },
     /// The answer to [`Action::Authenticate`](super::Action::Authenticate).
@@ -176,7 +175,7 @@ pub enum Input<'a> {
     Claimed {
         /// The question.
         request: RequestId,
-        /// Which node has it; none if that cannot be told.
+        /// The id of the node that holds the key; `None` if the store did not say.
         holder: Option<&'a str>,
     },
     /// The time that [`Server::poll_timeout`](super::Server::poll_timeout) named has come. Also
@@ -187,31 +186,31 @@ pub enum Input<'a> {
         /// Spread the closing over this time; zero closes all at once.
         drain: Duration,
     },
-    /// A call of the host's.
+    /// The application calls.
     Host(HostCall<'a>),
 }
 
-/// Which rule of the transport a connection broke.
+/// A rule of the transport that a connection broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportFault {
-    /// A message over the limit that is in force, noticed at its header (R-L1). The driver must
-    /// not read on before [`Action::Resume`](super::Action::Resume).
+    /// A message is over the limit, as its header says (R-L1). The driver must not read on before
+    /// [`Action::Resume`](super::Action::Resume).
     TooBig {
-        /// How many bytes the message was going to have, as far as is known.
+        /// The size of the message in bytes, as far as its header said.
         size: u64,
         /// The limit that was in force.
         limit: usize,
     },
     /// A text or binary message that is not UTF-8 (R-T1).
     InvalidUtf8,
-    /// The bytes are no WebSocket frames.
+    /// The bytes are not WebSocket frames.
     Protocol,
     /// A message in more fragments than a message may have (R-L3).
     TooManyFragments,
     /// A message that has begun was not complete in time (R-L9).
     Unfinished,
-    /// The connection does not take what it is sent (R-L4).
+    /// The client does not read what it is sent (R-L4).
     TooSlow,
 }
 
@@ -222,42 +221,44 @@ pub enum SessionLookup<'a> {
     Found(&'a str),
     /// Nothing is stored.
     Missing,
-    /// It cannot be told.
+    /// The store did not answer.
     Unavailable,
 }
 
-/// What the hook says (R-A5).
+/// The answer of the authentication hook (R-A5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The peer may come in.
     Allow {
-        /// Who it is.
+        /// The user that the peer becomes.
         user: AllowedUser,
-        /// The rooms it is put in, beside those of its session. Names that are no rooms do not
-        /// count.
+        /// The rooms that it is put in, beside those of its session. Names that no room can have are
+        /// ignored.
         rooms: Vec<String>,
-        /// Members that go over those of the peer, for everyone to see. `user`, `id`, `online`,
-        /// `host`, `token`, `rooms`, `type`, `private` and `__proto__` do not count. `readonly` and
-        /// `hidden` say that it is read-only or hidden (R-H4): with any value but `false` and `null`.
+        /// Members that are added to the public record of the peer, over those that it has. `user`,
+        /// `id`, `online`, `host`, `token`, `rooms`, `type`, `private` and `__proto__` are ignored.
+        /// `readonly` and `hidden` make it read-only or hidden (R-H4), with any value but `false` and
+        /// `null`.
         peer: Fields,
     },
-    /// It may not.
+    /// The client is refused.
     Deny {
         /// What the client is told; `Authentication failed` without one.
         message: Option<Box<str>>,
     },
 }
 
-/// Who a client is that a hook allows (R-A5).
+/// The user that an allowed client becomes (R-A5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedUser {
     /// This user, whatever the client or its session says.
     Named(UserName),
-    /// Who its session says it is; without one, who it says it is, which the hook has checked.
+    /// The user of its session. Without a session, the user that the client claims to be: the hook has
+    /// checked that claim.
     Claimed,
 }
 
-/// What the host may ask of the engine.
+/// A call of the application.
 ///
 /// [`Server::handle`](super::Server::handle) answers with the number of peers that were reached.
 #[derive(Clone, Debug)]
@@ -280,35 +281,35 @@ pub enum HostCall<'a> {
     },
     /// Deliver a frame to one session, as it stands, whatever its `to`.
     Send {
-        /// Which session: its id, or its full address.
+        /// The session: its id, or its full address `user|id`.
         peer: &'a str,
         /// The frame.
         text: &'a str,
     },
     /// Close a session, or all sessions of a user: `error` 403, close 4409.
     Kick {
-        /// Whom.
+        /// The session or the user.
         whom: Whom<'a>,
         /// What they are told.
         reason: &'a str,
     },
     /// Put a session in a room, whatever `dynamicRooms` says; it is told with `join:ok`.
     Join {
-        /// Which session: its id, or its full address.
+        /// The session: its id, or its full address `user|id`.
         peer: &'a str,
-        /// Which room.
+        /// The name of the room.
         room: &'a str,
     },
     /// Take a session out of a room; it is told with `leave:ok`.
     Leave {
-        /// Which session: its id, or its full address.
+        /// The session: its id, or its full address `user|id`.
         peer: &'a str,
-        /// Which room.
+        /// The name of the room.
         room: &'a str,
     },
     /// Take all members out of a room; they are told with `leave:ok`.
     CloseRoom {
-        /// Which room.
+        /// The name of the room.
         room: &'a str,
     },
     /// Add a peer of the host's own, seen and addressed like any other.
@@ -321,14 +322,14 @@ pub enum HostCall<'a> {
         conn: ConnId,
         /// Its user.
         user: UserName,
-        /// What is known of it: `name` and what the application wants.
+        /// Its public record: `name`, and whatever else the application wants others to see.
         peer: Fields,
-        /// The rooms it is put in, beside its user's own.
+        /// The rooms that it is put in, beside the room of its user.
         rooms: &'a [String],
     },
 }
 
-/// Whom a kick is for.
+/// The sessions that a kick closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom<'a> {
     /// One session: its id, or its full address.

@@ -1,9 +1,9 @@
 //! Work that concerns many peers, cut into slices.
 //!
-//! What one input asks for may concern thousands of peers and cause millions of deliveries: a room
-//! is closed, a node dies, a server is drained. A slice of it is done at once, and the rest when
-//! the driver comes back with [`Input::Timeout`](super::Input::Timeout), so that others are heard
-//! and written to in between.
+//! One input may concern thousands of peers and cause millions of deliveries: a room is closed, a node
+//! dies, a server is drained. The engine does one slice of the work at once and the rest when the driver
+//! comes back with [`Input::Timeout`](super::Input::Timeout), so that the driver can serve other
+//! connections in between.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -11,38 +11,38 @@ use symple_proto::{CloseCode, Status};
 
 use super::{ConnId, OfflineReason, Server, remotes::NodeIndex};
 
-/// How much is done before the rest has to wait: so much for a peer that is dealt with, and one for
-/// a place that is looked at.
+/// The cost at which a slice ends. Looking at one place costs 1.
 const EFFORT: usize = 4096;
+/// The cost of one peer that is dealt with.
 const EFFORT_FOR_A_PEER: usize = 16;
-/// To read so many bytes is as much as to look at a place.
+/// The bytes that cost as much to read as one place costs to look at.
 const BYTES_PER_EFFORT: usize = 64;
 
-/// Something that is to be done with many peers.
+/// Work on many peers.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Take them out of a room. From the end, as are the next two.
+    /// Take them out of a room, beginning with the last. The next two begin with the last, too.
     Leave { room: Box<str>, peers: Vec<ConnId> },
     /// Close them, and tell them why.
     Kick { reason: Box<str>, peers: Vec<ConnId> },
     /// Close them because the node shuts down.
     ShutDown { peers: Vec<ConnId> },
-    /// Handle what a peer has sent while its authentication was being decided (R-A11).
+    /// Handle the frames that a peer sent while its authentication was being decided (R-A11).
     HandleQueue { conn: ConnId },
-    /// Peers of another node arrive that it has told in a part.
+    /// Take in the peers of another node that it has told in one part.
     Arrive { node: NodeIndex },
-    /// Those of its peers that it has not told of since this pull are offline; from this place on.
+    /// Take those of its peers offline that it has not told of since this pull, beginning at this place.
     Sweep { node: NodeIndex, pull: u32, at: u32, any: bool },
-    /// Peers of a node that is gone are offline; from this place on.
+    /// Take the peers of a node that is gone offline, beginning at this place.
     Lose { node: NodeIndex, at: u32 },
-    /// The application is told that the peers of a dead node are offline.
+    /// Tell the application that the peers of a dead node are offline.
     Bury { id: Box<str>, lives: u32 },
-    /// The application is told that these are online, though it was told otherwise.
+    /// Tell the application that these peers are online, after it was told that they are not.
     Resurrect { peers: Vec<ConnId> },
 }
 
 impl Server {
-    /// Does something with many peers: at once if that is not much, and if nothing waits.
+    /// Starts work on many peers. It is done at once if it is little and no other work waits.
     pub(super) fn start(&mut self, mut job: Job) {
         if let Job::Leave { peers, .. } | Job::Kick { peers, .. } | Job::ShutDown { peers } =
             &mut job
@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    /// Does a slice of what waits.
+    /// Does one slice of the waiting work.
     pub(super) fn work(&mut self) {
         self.working = true;
         let enough = self.out.deliveries + self.config.work_burst.max(1);
@@ -83,7 +83,7 @@ impl Server {
         self.working = false;
     }
 
-    /// Does the next bit of a job; how much it was. `None` when there is no more.
+    /// Does the next step of a job and returns its cost. `None` when the job is done.
     fn step(&mut self, job: &mut Job) -> Option<usize> {
         match job {
             Job::Leave { room, peers } => {
@@ -114,7 +114,7 @@ impl Server {
             }
             Job::Arrive { node } => {
                 let peer = self.next_arrival(*node)?;
-                // One that is another's is left out; nothing else of the part is wrong for it.
+                // A peer that belongs to another node is skipped. The rest of the part is still valid.
                 let _ = self.take_peer(*node, &peer);
             }
             Job::Sweep { node, pull, at, any } => {

@@ -1,27 +1,27 @@
-//! That a peer is in a room.
+//! The membership of a peer in a room.
 
 use super::rooms::RoomIndex;
 
-/// That a peer is in a room.
+/// The membership of a peer in a room.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Membership {
-    /// Which room.
+    /// The index of the room.
     pub(super) room: RoomIndex,
-    /// Where the peer stands in it.
+    /// The position of the peer in the list of members.
     pub(super) position: u32,
-    /// Why it is there.
+    /// The reason why the peer is in the room.
     pub(super) reason: Reason,
 }
 
-/// Why a peer is in a room, the best reason last.
+/// The reason why a peer is in a room, from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
-    /// The client has asked for it: such rooms are counted (R-R4).
+    /// The client has asked for it. The number of such rooms is limited (R-R4).
     Asked,
-    /// A session or a hook has put it there: until it is decided anew (R-A9).
+    /// A session or a hook has put it there, until the peer authenticates again (R-A9).
     Assigned,
-    /// The host has put it there.
+    /// The application has put it there.
     Placed,
-    /// The room is its user's own.
+    /// The room has the name of its user.
     Own,
 }

@@ -1,4 +1,4 @@
-//! Who gives way when too many connections wait to be let in (R-L2).
+//! Selection of the connection that is closed when too many are not authenticated (R-L2).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::{
@@ -10,11 +10,11 @@ use crate::Timestamp;
 
 use super::ConnId;
 
-/// How long a connection is left in peace when others wait for its place.
+/// How long a connection is safe from being closed for others that wait for its place.
 const GRACE: Grace = Grace(Duration::from_secs(2), Duration::from_millis(250));
-/// The same for one that has said who it is, and waits for a decision.
+/// The same for one that has sent `auth` and waits for a decision.
 const GRACE_DECIDING: Grace = Grace(Duration::from_secs(5), Duration::from_secs(2));
-/// An address may have one of so many places before its own connections give way first.
+/// The share of an address is one in this many places. Beyond it, its own connections are closed first.
 const SHARE: usize = 4;
 
 /// The party that an address stands for: itself, or the /64 of an IPv6 address, which is one
@@ -41,7 +41,7 @@ pub(super) fn counted_party(address: IpAddr) -> Option<IpAddr> {
 #[derive(Clone, Copy, Debug)]
 struct Grace(Duration, Duration);
 
-/// Where a connection stands among the newcomers.
+/// The place of a connection among the newcomers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(u64);
 
@@ -54,8 +54,8 @@ struct Newcomer {
 
 /// Connections that have said nothing yet, in the order in which they came (R-L2).
 ///
-/// When there is no place for another one, the oldest gives way; before all others the oldest of
-/// a party that has more than its share of the places. So silent connections cannot keep others
+/// When there is no place for another one, the oldest is closed; the oldest of a party with more
+/// than its share of the places goes before all others. So silent connections cannot keep others
 /// out, however many there are and however fast they come.
 #[derive(Debug)]
 pub struct Newcomers {
@@ -73,13 +73,13 @@ impl Default for Newcomers {
 }
 
 impl Newcomers {
-    /// Of those that have said who they are, and wait for a decision: they are left in peace for
-    /// longer, since it is not for them that it takes so long.
+    /// The connections that have sent `auth` and wait for a decision. They are safe for longer, because the
+    /// delay is not their fault.
     pub(super) fn deciding() -> Self {
         Self { grace: GRACE_DECIDING, ..Self::default() }
     }
 
-    /// How many there are.
+    /// The number of newcomers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_age.len()
@@ -115,14 +115,14 @@ impl Newcomers {
         }
     }
 
-    /// The connection that is to give way, where there may be `limit` newcomers in all.
+    /// The connection to close next, if there may be `limit` newcomers in all.
     #[must_use]
     pub fn first_to_go(&self, limit: usize) -> Option<(Place, ConnId)> {
         self.first(limit).map(|(place, newcomer, _)| (place, newcomer.conn))
     }
 
-    /// When one may be asked to give way, where there may be `limit` newcomers in all: until then
-    /// others had better wait. `None` if there is nobody who could.
+    /// The earliest time at which a connection may be closed for another one, if there may be `limit`
+    /// newcomers in all. `None` if there is no such connection.
     #[must_use]
     pub fn gives_way_at(&self, limit: usize) -> Option<Timestamp> {
         let (_, newcomer, beyond) = self.first(limit)?;

@@ -6,8 +6,8 @@ use symple_proto::PeerMembers;
 
 use super::{RequestId, claim::Claim, newcomers::Place};
 
-/// An authentication that is being decided, and what waits for it; or what is left of that once it
-/// is decided.
+/// An authentication that is being decided, with the frames that wait for it. Once it is decided, only the
+/// frames that have not been handled are left.
 #[derive(Debug)]
 pub(super) struct Pending {
     /// The question that is open, or was the last one.
@@ -16,20 +16,20 @@ pub(super) struct Pending {
     pub(super) claim: Claim,
     /// The id that the peer has or will have.
     pub(super) id: Box<str>,
-    /// Where its connection stands among those that wait for their first decision (R-L2).
+    /// The place of its connection among those that wait for their first decision (R-L2).
     pub(super) place: Place,
     /// The frame, for the hook.
     pub(super) auth: Box<str>,
     /// The session that was found, for the hook.
     pub(super) session: Option<Box<str>>,
-    /// What the client has sent meanwhile (R-A11), in order.
+    /// The frames that the client has sent meanwhile (R-A11), in order.
     pub(super) queue: VecDeque<Box<str>>,
     pub(super) queued_bytes: usize,
-    /// What is left of the queue is being handled, when the turn comes.
+    /// Whether the rest of the queue is being handled, slice by slice.
     pub(super) running: bool,
 }
 
-/// What a frame that waits costs beside its text, in bytes.
+/// The bytes that a waiting frame costs beside its text.
 const FRAME_COST: usize = 64;
 
 impl Pending {
@@ -49,7 +49,7 @@ impl Pending {
         }
     }
 
-    /// Lets a frame wait behind the others; how many bytes wait now.
+    /// Queues a frame behind the others. Returns how many bytes wait now.
     pub(super) fn push(&mut self, text: &str) -> usize {
         self.queue.push_back(text.into());
         self.queued_bytes += text.len() + FRAME_COST;
@@ -63,7 +63,7 @@ impl Pending {
         Some(text)
     }
 
-    /// It is decided, or given up: only the queue still matters.
+    /// Ends the question, which is decided or given up. Only the queue still matters.
     pub(super) fn settle(&mut self) {
         self.stage = Stage::Settled;
         self.auth = Box::default();
@@ -71,11 +71,11 @@ impl Pending {
     }
 }
 
-/// Who is being asked.
+/// The party that decides next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Session,
     Hook,
-    /// Nobody any more.
+    /// Nobody: it is decided.
     Settled,
 }

@@ -1,4 +1,4 @@
-//! Who is told of whom, so that rosters are right (SPEC §6).
+//! Presence: keeps the rosters of clients right by telling them of each other (SPEC §6).
 //!
 //! R-P1 holds because two peers are told of each other exactly when they begin to share a room,
 //! and told again exactly when they cease to.

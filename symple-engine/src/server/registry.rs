@@ -1,4 +1,4 @@
-//! Who is there and in which rooms: the tables, and nothing that is decided on them.
+//! The tables of connections, peers and rooms. They only keep state; no decision is made here.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{hash::BuildHasher, net::IpAddr};

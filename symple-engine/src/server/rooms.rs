@@ -33,18 +33,18 @@ impl BuildHasher for Keys {
 /// A member of a room, as the room has it: all that a fan-out needs, in a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
-    /// To whom frames go.
+    /// The connection that frames for the member go to.
     pub(super) conn: ConnId,
-    /// Which of the member's memberships this is.
+    /// The position of this membership in the list of the member.
     pub(super) membership: u32,
 }
 
 #[derive(Debug)]
 struct Room {
     name: Box<str>,
-    /// Those of this node: to whom frames go.
+    /// The members on this node, which frames go to.
     members: Vec<Member>,
-    /// Those of other nodes.
+    /// The members on other nodes.
     remotes: Vec<Member>,
     /// The last mark that was set; see [`Rooms::mark`].
     mark: u32,
@@ -79,7 +79,7 @@ impl Rooms {
         }
     }
 
-    /// What makes other hashes of what clients choose, too, such that they cannot be foreseen.
+    /// The key for other hashes of values that clients choose, so that clients cannot predict these either.
     pub(super) fn seed(&self) -> u64 {
         self.keys.0
     }

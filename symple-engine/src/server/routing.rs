@@ -1,4 +1,4 @@
-//! Who receives what a peer sends (SPEC §5).
+//! Routing: selects the receivers of a frame (SPEC §5).
 
 use alloc::{format, string::String};
 use core::time::Duration;
@@ -18,7 +18,7 @@ pub(super) enum Elsewhere {
     Rooms,
 }
 
-/// Who receives a frame: those on this node are pending in the outbox.
+/// The receivers of a frame. Those on this node are pending in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Selection {
     /// How many of the receivers are in a room with the sender that the frame is for; they come

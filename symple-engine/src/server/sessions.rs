@@ -1,4 +1,4 @@
-//! That sessions live on while they are used, and peers only as long as their sessions (R-S2).
+//! The life of sessions (R-S2): one that is used is extended, and a peer ends with its session.
 
 use symple_proto::{CloseCode, Status, Token};
 

@@ -19,9 +19,9 @@ pub(super) enum Timer {
     Refill(ConnId),
     /// Is the session of the peer still there?
     Session(ConnId),
-    /// Which records have changed again since other nodes were told?
+    /// Time to tell other nodes of records that have changed again.
     Records,
-    /// Who lives?
+    /// Time to tell that this node lives, and to look for nodes that are silent.
     Heartbeat,
     /// Is everything here that was missing when the bus came up?
     CaughtUp,

@@ -17,12 +17,12 @@ const BACKLOG: usize = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerOnline {
-    /// Who.
+    /// The address of the peer.
     pub peer: Address,
-    /// A number that grows with each change of a peer, below 2^53: what has a smaller number than
-    /// another change of the same peer is older.
+    /// A number that grows with each change of a peer, below 2^53. Of two changes of the same peer, the
+    /// one with the smaller number is older.
     pub number: u64,
-    /// Its rooms.
+    /// The rooms that it is in, its user's own included.
     pub rooms: Vec<Box<str>>,
 }
 
@@ -30,11 +30,11 @@ pub struct PeerOnline {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLeft {
-    /// Who.
+    /// The address of the peer.
     pub peer: Address,
     /// As [`PeerOnline::number`].
     pub number: u64,
-    /// Which room.
+    /// The name of the room.
     pub room: Box<str>,
 }
 
@@ -42,13 +42,13 @@ pub struct PeerLeft {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerOffline {
-    /// Who.
+    /// The address of the peer.
     pub peer: Address,
     /// As [`PeerOnline::number`].
     pub number: u64,
     /// The rooms that it was in: it has left them all.
     pub rooms: Vec<Box<str>>,
-    /// Why.
+    /// The reason, as far as the node knows it.
     pub reason: OfflineReason,
 }
 
@@ -69,7 +69,7 @@ impl ChangeHooks {
 
     fn tell(&self, change: PeerChange) {
         let PeerChange { peer, number, what } = change;
-        // One that panics has been told.
+        // A hook that panics counts as told: it is not called again.
         let told = catch_unwind(AssertUnwindSafe(|| match what {
             Changed::Online { rooms } => {
                 if let Some(hook) = &self.online {
@@ -105,7 +105,7 @@ impl ChangeHooks {
 /// Changes on their way to the application.
 pub(crate) struct Changes {
     sender: Sender<PeerChange>,
-    /// How many had no room.
+    /// The number of changes that found no room.
     lost: u64,
 }
 

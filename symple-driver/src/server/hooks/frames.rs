@@ -13,11 +13,11 @@ use symple_proto::{Address, ClientFrame, FrameError, FrameView, RoutedType, Stat
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FrameRequest {
-    /// Who sends it.
+    /// The address of the sender.
     pub sender: Address,
     /// The type of the frame.
     pub kind: RoutedType,
-    /// The frame as the client wrote it; what its `from` says means nothing.
+    /// The frame as the client wrote it. Do not rely on its `from`: a client can write anything there.
     pub text: Text,
 }
 
@@ -39,14 +39,13 @@ impl FrameRequest {
     /// The frame as a type, to be changed and [replaced](FrameDecision::replace).
     ///
     /// # Errors
-    /// A member that the type knows is something else than the type says, such as a `to` that is a
-    /// number.
+    /// A member has another type than it should have, such as a `to` that is a number.
     pub fn parse(&self) -> Result<ClientFrame, FrameError> {
         ClientFrame::parse(&self.text)
     }
 }
 
-/// What a hook says of a frame (R-H2).
+/// The answer of a hook about a frame (R-H2).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct FrameDecision(pub(crate) FrameVerdict);
@@ -109,7 +108,7 @@ impl<E: fmt::Display> IntoFrameDecision for Result<FrameDecision, E> {
     }
 }
 
-/// What becomes of a frame if the hook fails (R-H5).
+/// The answer about a frame if the hook fails (R-H5).
 pub(crate) const fn failed() -> FrameVerdict {
     FrameVerdict::Refuse { status: Status::FORBIDDEN, message: None }
 }
@@ -119,7 +118,7 @@ pub(crate) fn ask_now(
     hook: &(dyn Fn(&FrameRequest) -> FrameDecision + Send + Sync),
     request: &FrameRequest,
 ) -> FrameVerdict {
-    // What the function has left half done is its own.
+    // State that the function leaves half changed belongs to the application.
     catch_unwind(AssertUnwindSafe(|| hook(request))).map_or_else(
         |_| {
             static PANICKED: Complaint = Complaint::new("the hook about frames failed");

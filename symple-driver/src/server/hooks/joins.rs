@@ -10,13 +10,13 @@ use symple_proto::{Address, Fields, Json, RawJson, json::MAX_DEPTH};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JoinRequest {
-    /// Who it is.
+    /// The address of the peer that wants to join.
     pub peer: Address,
-    /// What other peers know of it.
+    /// The public record of the peer: what others see of it.
     pub record: Fields,
-    /// Which room.
+    /// The name of the room.
     pub room: String,
-    /// The `join` frame: what the client writes beside the room, such as `credential` and `data`.
+    /// The members of the `join` frame, such as `credential` and `data`.
     pub frame: Fields,
 }
 
@@ -42,7 +42,7 @@ impl JoinRequest {
     }
 }
 
-/// What a hook says of a join (R-H1).
+/// The answer of a hook about a join (R-H1).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct JoinDecision(pub(crate) JoinVerdict);
@@ -53,8 +53,8 @@ impl JoinDecision {
         Self(JoinVerdict::Allow)
     }
 
-    /// It may not, and is told why: `error` 403 that names the room. An empty message is
-    /// `Join denied`.
+    /// The peer may not join. It is sent `error` 403 with the room and this message; without one the
+    /// message is `Join denied`.
     pub fn deny(message: impl Into<String>) -> Self {
         Self(JoinVerdict::Deny { message: Some(message.into().into()) })
     }

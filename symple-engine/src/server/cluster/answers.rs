@@ -1,8 +1,8 @@
-//! Answering other nodes that have missed something of this one's.
+//! Answers to other nodes that have missed changes of this one.
 //!
-//! An answer goes to the one who has asked, and is as large as that one wants it; nothing is
-//! remembered but the last question of each. It is given when little waits for the bus: fifty
-//! thousand peers are twenty megabytes, and nothing else is to wait behind those.
+//! An answer goes only to the node that asked, and is as large as that node wants. Only the last question
+//! of each node is remembered. It is answered when little waits for the bus: fifty
+//! thousand peers are twenty megabytes, and nothing else should wait behind those.
 
 use alloc::{collections::VecDeque, vec::Vec};
 use core::time::Duration;
@@ -13,20 +13,20 @@ use crate::server::{Server, remotes::NodeIndex};
 
 use super::waiting::FOR_ANSWERS;
 
-/// No answer is larger than this, but for its last peer.
+/// The largest answer in bytes, not counting its last peer.
 const MAX_SIZE: usize = 256 * 1024;
 
-/// No list of changes is.
+/// The largest list of changes in bytes.
 const MAX_CHANGES_SIZE: usize = 64 * 1024;
 
-/// So many places are looked at for one part.
+/// The number of places that are looked at for one part.
 const MAX_PLACES: usize = 16_384;
 
 /// A `hello` is answered once in this time: whoever speaks in a node's name could make others
 /// speak for ever. What is missing then is seen with the next heartbeat.
 const HELLO_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What other nodes have asked and are to be answered: of each the last question.
+/// The open questions of other nodes: the last one of each.
 #[derive(Debug, Default)]
 pub(super) struct Asks(VecDeque<(NodeIndex, Ask)>);
 
@@ -38,7 +38,7 @@ impl Asks {
         }
     }
 
-    /// A node is gone.
+    /// Forgets the question of a node that is gone.
     pub(super) fn forget(&mut self, node: NodeIndex) {
         self.0.retain(|(asker, _)| *asker != node);
     }
@@ -49,7 +49,7 @@ impl Asks {
 }
 
 impl Server {
-    /// Another node is there, and knows so much of this one's changes.
+    /// Handles a `hello`: another node is there, and says which changes of this one it knows.
     pub(super) fn answer_hello(&mut self, node: NodeIndex, nonce: u64, known: Option<(u64, u64)>) {
         let now = self.now;
         let Some(state) = self.node_mut(node) else { return };
@@ -67,7 +67,7 @@ impl Server {
         Beat { sum }
     }
 
-    /// Another node asks for something: it is answered when its turn comes.
+    /// Remembers the question of another node until its turn comes.
     pub(super) fn asked(&mut self, node: NodeIndex, ask: Ask) {
         if let Some(cluster) = &mut self.cluster {
             cluster.asks.add(node, ask);
@@ -75,7 +75,7 @@ impl Server {
         self.answer_asks();
     }
 
-    /// Answers those who have asked, as long as little waits for the bus.
+    /// Answers open questions as long as little waits for the bus.
     pub(super) fn answer_asks(&mut self) {
         while let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.up)
             && cluster.waiting.bytes() <= FOR_ANSWERS

@@ -1,7 +1,7 @@
-//! What is published, and how much of it may wait (R-C6).
+//! Publishing on the bus, and the bound on what may wait for it (R-C6).
 //!
-//! What waits for the bus is counted. Whatever can be put off is put off while much waits; so what
-//! cannot be is never late, and a bus that takes little costs frames, not the connection to it.
+//! The bytes that wait for the bus are counted. While many wait, everything that can be put off is put
+//! off, so that urgent messages are never late. A slow bus costs frames, but not the connection to it.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
@@ -19,11 +19,11 @@ use crate::server::{
 
 use super::LOOKS_PER_BEAT;
 
-/// How often a sender is told that the cluster is busy.
+/// The shortest time between two errors to a sender that the cluster is busy.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Says something on a channel, if the bus is up.
+    /// Publishes an envelope on a channel, if the bus is up.
     pub(in crate::server) fn say(&mut self, channel: Box<str>, payload: Payload<'_>) {
         let _ = self.say_for(None, channel, payload);
     }
@@ -69,7 +69,7 @@ impl Server {
         true
     }
 
-    /// Publishes what a host wants, to the nodes that have receivers of it: to each once (R-M2,
+    /// Publishes a frame of the application to the nodes that have receivers of it, to each once (R-M2,
     /// R-C3).
     pub(super) fn publish(&mut self, elsewhere: Elsewhere, payload: &Payload<'_>) {
         let _ = self.publish_for(None, elsewhere, payload);
@@ -86,7 +86,7 @@ impl Server {
         if self.cluster.as_ref().is_none_or(|cluster| !cluster.up) {
             return;
         }
-        // Where it arrives it is checked against the rooms of the sender.
+        // The receiving node checks it against the rooms of the sender.
         self.tell_deferred(sender);
         if !self.publish_for(Some(sender), elsewhere, &Payload::Frame(text.into())) {
             self.stats.bus_refused += 1;
@@ -153,7 +153,7 @@ impl Server {
         }
     }
 
-    /// The bus can be used: others are told of this node and what it knows, and answer.
+    /// Handles that the bus is up: tells the others of this node and what it knows, so that they answer.
     pub(in crate::server) fn bus_up(&mut self) {
         let (now, nonce) = (self.now, self.nonce());
         let Some(config) = &self.config.cluster else { return };
@@ -184,19 +184,19 @@ impl Server {
         }
     }
 
-    /// The bus cannot be used, and what waits for it is lost. Its other side is not given up at
-    /// once: it may be back in a moment.
+    /// Handles that the bus is down: what waits for it is lost. The other nodes are not taken for dead
+    /// at once, because the bus may be back in a moment.
     pub(in crate::server) fn bus_down(&mut self) {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.up = false;
         cluster.asks.clear();
         let resumed = cluster.waiting.clear();
         self.resume_for_bus(resumed);
-        // Nobody hears it now, but whoever asks later is to find it.
+        // Nobody hears the change now, but a node that asks later must get it.
         self.number_all_deferred();
     }
 
-    /// The bus has taken what waited the longest for it: something else may be said.
+    /// Handles that the bus has taken the oldest messages, so that others may be published.
     pub(in crate::server) fn bus_taken(&mut self, bytes: u64) {
         let Some(cluster) = &mut self.cluster else { return };
         let resumed = cluster.waiting.take(bytes);
@@ -211,12 +211,12 @@ impl Server {
         }
     }
 
-    /// How many bytes wait for the bus.
+    /// The bytes that wait for the bus.
     pub(in crate::server) fn bus_waiting(&self) -> u64 {
         self.cluster.as_ref().map_or(0, |cluster| cluster.waiting.bytes())
     }
 
-    /// A number that nobody can know beforehand.
+    /// A number that nobody can predict.
     pub(super) fn nonce(&mut self) -> u64 {
         let mut bytes = [0; 8];
         self.random.fill(&mut bytes);

@@ -1,8 +1,8 @@
-//! Telling the other nodes what has changed with the peers of this one.
+//! Telling other nodes of changes to the peers of this one.
 //!
-//! Every change is numbered, told once to everyone, and kept for a while for those who miss it.
-//! While much waits for the bus, it is only noted who has changed, and said later how that one is
-//! then; so what waits is bounded by the number of peers, and never by how often they change.
+//! Every change is numbered, told once to all nodes, and kept for a while for nodes that miss it.
+//! While much waits for the bus, only the peer is noted, and its state is told later as it is
+//! then. So the queue is bounded by the number of peers, however often they change.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
@@ -20,23 +20,23 @@ use crate::{
 
 use super::{ring::MAX_CHANGES, waiting::FOR_CHANGES};
 
-/// Of a peer that tells of itself again and again, others are told once in so long a time.
+/// The shortest time between two records of one peer that other nodes are told.
 const RECORD_INTERVAL: Duration = Duration::from_millis(50);
 
-/// When so many peers have changed and could not be told of, the others must ask for everything.
+/// The number of peers with untold changes beyond which the other nodes must ask for everything.
 const MAX_DEFERRED: usize = 65_536;
 
-/// What is to be told later.
+/// The changes that are told later.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
-    /// Who has changed, in the order in which they did. Those that are not in `peers` any more
-    /// have been told of meanwhile.
+    /// The peers that have changed, in order. Those that are no longer in `peers` have been told
+    /// meanwhile.
     order: VecDeque<ConnId>,
-    /// Who has changed; the id of one that is gone.
+    /// The peers that have changed, with the id of those that are gone.
     peers: BTreeMap<ConnId, Option<PeerId>>,
-    /// Whose record was told a moment ago; true if it has changed since.
+    /// The peers whose record was told a moment ago, and whether it has changed since.
     records: BTreeMap<ConnId, bool>,
-    /// When that moment is over, in order.
+    /// The times at which that moment is over, in order.
     records_due: VecDeque<(Timestamp, ConnId)>,
 }
 
@@ -99,7 +99,7 @@ impl Server {
         });
     }
 
-    /// The records that have changed again since they were told are told again.
+    /// Tells the records that have changed again since they were told.
     pub(in crate::server) fn tell_records(&mut self) {
         let now = self.now;
         while let Some(cluster) = &mut self.cluster
@@ -126,7 +126,7 @@ impl Server {
         if self.cluster.is_none() || conn.is_remote() {
             return;
         }
-        // Who learns that the peer is in a room may send there at once.
+        // A node that learns that the peer is in a room may send there at once.
         self.follow_occupancy();
         let Some(cluster) = &mut self.cluster else { return };
         let deferred = &mut cluster.deferred;
@@ -152,7 +152,7 @@ impl Server {
         }
     }
 
-    /// Tells of a peer how it is now, if that was put off.
+    /// Tells the present state of a peer, if that was put off.
     pub(super) fn tell_deferred(&mut self, conn: ConnId) {
         let deferred = self.cluster.as_mut().map(|cluster| &mut cluster.deferred.peers);
         let Some(gone) = deferred.and_then(|peers| peers.remove(&conn)) else { return };
@@ -167,7 +167,7 @@ impl Server {
         }
     }
 
-    /// Tells of those that were put off, as far as there is room.
+    /// Tells the changes that were put off, as far as there is room.
     pub(super) fn tell_all_deferred(&mut self) {
         while let Some(cluster) = &mut self.cluster
             && cluster.waiting.bytes() <= FOR_CHANGES
@@ -187,7 +187,7 @@ impl Server {
         }
     }
 
-    /// There is too much to be told: the others learn only that they have missed something.
+    /// Gives up telling the changes that were put off. The others only learn that they have missed some.
     fn skip_changes(&mut self) {
         if let Some(cluster) = &mut self.cluster {
             cluster.deferred.order.clear();
@@ -196,7 +196,7 @@ impl Server {
         }
     }
 
-    /// Tells a change, if the bus is up; it counts in any case.
+    /// Tells a change if the bus is up. It gets a number in any case.
     fn tell(&mut self, change: &Change) {
         let Some(cluster) = &mut self.cluster else { return };
         let text = Bytes::from(change.encode().into_owned());
@@ -205,7 +205,7 @@ impl Server {
         self.say(CLUSTER_CHANNEL.into(), Payload::Change(text.into()));
     }
 
-    /// A peer of this node, as others are told of it.
+    /// The state of a peer of this node, as other nodes are told.
     pub(super) fn state_of(&self, peer: &Peer) -> Option<PeerState> {
         let rooms = peer.memberships.iter().map(|membership| membership.room);
         Some(PeerState {

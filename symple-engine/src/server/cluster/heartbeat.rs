@@ -1,4 +1,5 @@
-//! Saying that this node lives, looking who else does, and whether everything is here (R-C2).
+//! Heartbeats: tells that this node lives, looks for nodes that are silent, and checks whether changes are
+//! missing (R-C2).
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -9,14 +10,14 @@ use crate::server::{Event, Server, jobs::Job, remotes::NodeIndex, timers::Timer}
 
 use super::LOOKS_PER_BEAT;
 
-/// Whoever is there has answered to `hello` by then.
+/// The time within which every node that lives has answered `hello`.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// So long is waited at most until everything is here that was missing when the bus came up.
+/// The longest wait for what was missing when the bus came up.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// Looks who lives, and once in a while says that this node does.
+    /// Looks for silent nodes, and now and then tells that this node lives.
     pub(in crate::server) fn heartbeat(&mut self) {
         let Some(config) = self.config.cluster.clone() else { return };
         let now = self.now;
@@ -25,7 +26,7 @@ impl Server {
         cluster.next_look = now + config.heartbeat / LOOKS_PER_BEAT;
         self.timers.set(cluster.next_look, Timer::Heartbeat);
         if late > config.heartbeat {
-            // This node has been stopped: what the others said meanwhile is still to be read.
+            // This node has been stopped, so it has not read yet what the others said meanwhile.
             cluster.nodes.heard_all(now);
         }
         cluster.nodes.expire(now, config.heartbeat, &mut cluster.turns);
@@ -47,7 +48,7 @@ impl Server {
         self.check_caught_up();
     }
 
-    /// A node is gone, and so are its peers (R-C2).
+    /// Takes a node for gone, and its peers for offline (R-C2).
     pub(super) fn lose_node(&mut self, node: NodeIndex, dead: bool) {
         let Some(cluster) = &mut self.cluster else { return };
         let lives = cluster.nodes.get(node).map_or(0, |node| node.lives);
@@ -65,7 +66,7 @@ impl Server {
         }
     }
 
-    /// All peers of a node that is gone are offline: its place is free.
+    /// Frees the place of a gone node, after all its peers have been taken offline.
     pub(in crate::server) fn free_node(&mut self, node: NodeIndex) {
         if let Some(cluster) = &mut self.cluster {
             cluster.nodes.remove(node);
@@ -75,7 +76,7 @@ impl Server {
         self.check_caught_up();
     }
 
-    /// The bus has come up.
+    /// Begins to wait for what was missed, when the bus comes up.
     pub(super) fn expect_to_catch_up(&mut self) {
         for time in [SETTLE, CATCH_UP] {
             self.timers.set(self.now + time, Timer::CaughtUp);
@@ -91,7 +92,7 @@ impl Server {
         self.cluster.as_ref().is_none_or(|cluster| cluster.up && cluster.caught_up)
     }
 
-    /// Is everything here that was missing?
+    /// Checks whether everything has arrived that was missing.
     pub(in crate::server) fn check_caught_up(&mut self) {
         let now = self.now;
         let Some(cluster) = self.cluster.as_mut().filter(|it| it.up && !it.caught_up) else {

@@ -1,4 +1,4 @@
-//! What hosts of other nodes ask of this one, and this one's of theirs.
+//! Calls of the application that concern peers of other nodes, in both directions.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -52,7 +52,7 @@ impl Server {
         (nodes, count)
     }
 
-    /// Whoever is to receive what the host emits and is not here; how many there are.
+    /// Publishes an emission for the receivers on other nodes. Returns how many there are.
     pub(in crate::server) fn emit_elsewhere(
         &mut self,
         recipient: &Recipient<'_>,
@@ -101,7 +101,7 @@ impl Server {
         count
     }
 
-    /// The host of another node asks for something. The peer may be gone by now.
+    /// Carries out a call that another node has published. The peer may be gone by now.
     pub(super) fn called(&mut self, call: &Call) -> Result<usize, EngineError> {
         let local = |id: &str| self.registry.find_local(id).is_some();
         match call {
@@ -138,12 +138,12 @@ impl Server {
         }
     }
 
-    /// Tells the host of another node; always, since whoever runs a cluster wants to know.
+    /// Reports an event about another node, in any case: operators of a cluster want to see it in the log.
     pub(super) fn tell_host_of_node(&mut self, event: Event) {
         self.out.push(Action::Event(event));
     }
 
-    /// The other nodes that this one knows: those that have answered it.
+    /// The other nodes that this one knows, which are those that have answered it.
     pub fn nodes(&self) -> impl Iterator<Item = Box<str>> {
         let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.ids());
         nodes.into_iter().flatten().map(Into::into)

@@ -1,4 +1,4 @@
-//! The other nodes: who there is, what was heard of them, and what is missing.
+//! The other nodes of the cluster: which there are, what they have told, and what is missing.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
@@ -9,24 +9,25 @@ use crate::Timestamp;
 
 use super::super::{ClusterConfig, remotes::NodeIndex};
 
-/// How many other nodes there may be: whoever can publish on the bus can name any number.
+/// The most nodes that are remembered. A limit is needed because anyone who can publish on the bus can
+/// make up names of nodes.
 const MAX_NODES: usize = 1024;
 
-/// How many of them may be names that have never answered.
+/// The most of them that have never answered.
 const MAX_STRANGERS: usize = 64;
 
-/// A node publishes fewer envelopes than this between two that another one hears of it.
+/// The largest gap between the numbers of two envelopes that a node hears of another one.
 const MAX_JUMP: u64 = 1 << 20;
 
-/// A node whose peers are disputed is asked again after a heartbeat, and after twice as long each
-/// time; so often it is doubled.
+/// How often the pause is doubled, which is one heartbeat at first, before a node with disputed peers is
+/// asked again.
 const MAX_DOUBLINGS: u32 = 5;
 
-/// What a node has been asked, and has not answered.
+/// A question to a node that it has not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) nonce: u64,
-    /// From which place on it is to tell its peers; none if it was asked for changes.
+    /// The place of the first peer that was requested; `None` if changes were requested.
     pub(super) after: Option<u32>,
     pub(super) at: Timestamp,
 }
@@ -35,57 +36,57 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Node {
     id: Box<str>,
-    /// It has answered this node once; until then it may be a name that someone has made up.
+    /// Whether it has ever answered this node. Until then it may be a made-up name.
     pub(super) proven: bool,
-    /// It has been asked for the first time, and did not answer in time.
+    /// Whether it did not answer the first question in time.
     pub(super) mute: bool,
-    /// The number of the last envelope that was heard of it.
+    /// The number of its last envelope that has arrived.
     number: u64,
     heard: Timestamp,
-    /// How many of its changes are known, and their sum. They count for those of its peers that
+    /// The number of its changes that are known, and their sum. They include those of its peers that
     /// are marked with `pull`.
     pub(super) seq: u64,
     pub(super) sum: u64,
-    /// All its peers are to be pulled, from the first on.
+    /// Whether all its peers must be pulled, beginning with the first.
     pub(super) whole: bool,
-    /// Some changes behind `seq` are missing.
+    /// Whether changes after `seq` are missing.
     pub(super) behind: bool,
-    /// It has said what does not fit to what is known: someone else may have spoken in its name.
+    /// Whether it has contradicted what is known. Someone else may have published in its name.
     pub(super) doubted: bool,
-    /// When it was asked because of that.
+    /// The time at which it was asked because of that.
     pub(super) checked: Option<Timestamp>,
-    /// It has told of a peer that another node has told of before: one of them is wrong, and once
-    /// the other is gone it is to be asked again.
+    /// Whether it has told of a peer that another node had told of before. One of them is wrong, so this one
+    /// is asked again once the other is gone.
     pub(super) disputed: bool,
-    /// How often in a row that has come out.
+    /// How often in a row that was found.
     pub(super) disputes: u32,
-    /// When it began to tell its peers.
+    /// The time at which it began to tell its peers.
     pub(super) pulled: Timestamp,
-    /// Counts the pulls of its peers.
+    /// The number of pulls of its peers.
     pub(super) pull: u32,
-    /// Its peers are being pulled.
+    /// Whether its peers are being pulled.
     pub(super) pulling: bool,
-    /// From which place on peers are still to be asked for; none when all have been told.
+    /// The place of the next peer to request; `None` when all have been told.
     pub(super) cursor: Option<u32>,
-    /// Peers that have been told and not been let in yet, in the order from the end.
+    /// Peers of the last part that are not taken in yet, in reverse order.
     pub(super) rest: Vec<PeerState>,
     pub(super) asked: Option<Asked>,
-    /// When it was asked last, or did not answer, in the order of those who wait for their turn.
+    /// The position in the order in which nodes are asked: set when it was asked, or did not answer.
     pub(super) turn: u64,
-    /// It has answered the last `hello`.
+    /// Whether it has answered the last `hello`.
     pub(super) greeted: bool,
-    /// When its own `hello` was answered.
+    /// The time at which its own `hello` was answered.
     pub(super) answered: Option<Timestamp>,
-    /// How often it was taken for dead, and has come back.
+    /// How often it was taken for dead and came back.
     pub(super) lives: u32,
-    /// It is gone, and some of its peers are still to go.
+    /// Whether it is gone while some of its peers are not offline yet.
     retired: bool,
 }
 
-/// What a node is to be asked.
+/// A question to ask a node next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Whatever has changed since.
+    /// The changes since the last known one.
     Changes,
     /// Its peers from this place on.
     Peers(u32),
@@ -96,7 +97,7 @@ pub(super) enum Need {
 pub(super) struct Nodes(Vec<Option<Node>>);
 
 impl Nodes {
-    /// The node of that id, which is added if it is new; none if there are too many.
+    /// The node with that id, which is added if it is new. `None` if there are too many nodes.
     pub(super) fn find_or_add(&mut self, id: &str, now: Timestamp) -> Option<NodeIndex> {
         if let Some(node) = self.find(id) {
             return Some(node);
@@ -142,8 +143,8 @@ impl Nodes {
         u32::try_from(at).ok().map(NodeIndex)
     }
 
-    /// Makes room for a new name: of those that have not answered the one that was silent for the
-    /// longest time is forgotten. It has no peers.
+    /// Makes room for a new name. Of the nodes that have never answered, which have no peers, the one that
+    /// was silent for the longest time is forgotten.
     fn forget_a_stranger(&mut self) {
         let strangers =
             || self.0.iter().zip(0..).filter_map(|(node, at)| Some((node.as_ref()?, at)));
@@ -164,12 +165,12 @@ impl Nodes {
         self.get(node).map(|node| &*node.id)
     }
 
-    /// The ids of those that have answered.
+    /// The ids of the nodes that have answered.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         self.iter().filter(|(_, node)| node.proven).map(|(_, node)| &*node.id)
     }
 
-    /// All that are not gone.
+    /// All nodes that are not gone.
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
         let nodes =
             self.0.iter().zip(0..).filter_map(|(node, at)| Some((NodeIndex(at), node.as_ref()?)));
@@ -209,8 +210,8 @@ impl Nodes {
         }
     }
 
-    /// What has been asked is lost with the bus; whatever was missed shows in the answers to
-    /// `hello`. Nobody is dead before there was time for one.
+    /// Forgets the open questions, which are lost with the bus. The answers to `hello` will show what was
+    /// missed. No node is taken for dead before it had time to answer.
     pub(super) fn bus_up(&mut self, now: Timestamp, config: &ClusterConfig) {
         for (_, node) in self.iter_mut() {
             node.asked = None;
@@ -223,20 +224,20 @@ impl Nodes {
         }
     }
 
-    /// Silence is no sign of death: this node did not listen.
+    /// Counts all nodes as heard now. This node did not listen, so their silence proves nothing.
     pub(super) fn heard_all(&mut self, now: Timestamp) {
         for (_, node) in self.iter_mut() {
             node.heard = now;
         }
     }
 
-    /// Those that are silent for too long.
+    /// The nodes that have been silent for too long.
     pub(super) fn silent(&self, now: Timestamp, timeout: Duration) -> Vec<NodeIndex> {
         let silent = self.iter().filter(|(_, node)| now.since(node.heard) >= timeout);
         silent.map(|(at, _)| at).collect()
     }
 
-    /// Those that have not answered in time lose their turn, not their place.
+    /// Ends the turn of nodes that have not answered in time. They will be asked again.
     pub(super) fn expire(&mut self, now: Timestamp, patience: Duration, turns: &mut u64) {
         for (_, node) in self.iter_mut() {
             if node.asked.is_some_and(|asked| now.since(asked.at) >= patience) {
@@ -248,14 +249,15 @@ impl Nodes {
         }
     }
 
-    /// Peers are gone that others may have claimed, too: they are to be asked again soon.
+    /// Notes that peers are gone that other nodes may have claimed, too, so that these nodes are asked again
+    /// soon.
     pub(super) fn settle_disputes(&mut self) {
         for (_, node) in self.iter_mut() {
             node.disputes = 0;
         }
     }
 
-    /// Those whose peers are disputed are asked again, less and less often.
+    /// Asks nodes with disputed peers again, less and less often.
     pub(super) fn renew_disputed(&mut self, now: Timestamp, heartbeat: Duration) {
         for (_, node) in self.iter_mut().filter(|(_, node)| node.disputed && !node.whole) {
             let wait = heartbeat * (1 << node.disputes.min(MAX_DOUBLINGS));
@@ -272,7 +274,7 @@ impl Node {
         !self.retired && *self.id == *id
     }
 
-    /// Takes an envelope's number in: false for one that has been, or cannot be yet.
+    /// Takes in the number of an envelope. False if it has come before, or cannot have come yet.
     pub(super) fn hears(&mut self, number: u64, now: Timestamp) -> bool {
         let first = self.number == 0;
         let expected = number > self.number && (first || number - self.number <= MAX_JUMP);
@@ -283,14 +285,14 @@ impl Node {
         expected
     }
 
-    /// It has answered: what it says now counts, whatever was said in its name before.
+    /// Notes that the node has answered. Only what it says from now on counts.
     pub(super) fn answers(&mut self, number: u64, now: Timestamp) {
         self.asked = None;
         self.number = number;
         self.heard = now;
     }
 
-    /// All its peers are known, as they were after `seq` changes.
+    /// Notes that all its peers are known, as they were after `seq` changes.
     pub(super) fn is_complete(&self) -> bool {
         !self.whole && !self.pulling
     }

@@ -1,4 +1,4 @@
-//! What is known of the peers of other nodes, and what this node's clients are told of it.
+//! The replica of the peers of other nodes, and the presence that clients of this node get from it.
 
 use alloc::{string::String, vec::Vec};
 
@@ -10,7 +10,7 @@ use crate::server::{
 };
 
 impl Server {
-    /// A node tells what has changed with one of its peers.
+    /// Handles a change of a peer that its node has told.
     pub(super) fn take_change(
         &mut self,
         node: NodeIndex,
@@ -19,20 +19,20 @@ impl Server {
     ) -> Result<usize, EngineError> {
         let Some(state) = self.node_mut(node) else { return Ok(0) };
         if !state.is_known() {
-            // It is in the parts that are still to come.
+            // The parts that are still to come include it.
             self.pull_more();
         } else if state.seq.checked_add(1) == Some(seq) {
             return self.apply(node, seq, text);
         } else if state.seq < seq {
             self.missed(node);
         } else {
-            // The bus keeps the order: someone else has spoken in the node's name, now or before.
+            // The bus keeps the order, so someone else has published in the name of the node, now or before.
             self.doubt(node);
         }
         Ok(0)
     }
 
-    /// Takes the next change of a node in.
+    /// Takes in the next change of a node.
     pub(super) fn apply(
         &mut self,
         node: NodeIndex,
@@ -44,7 +44,7 @@ impl Server {
         let (pull, pulling) = (state.pull, state.pulling);
         let change = Change::parse(text)?;
         if let Change::Online(peer) = &change {
-            // What a part has told of it is older.
+            // The state that a part has told of this peer is older.
             self.take_from_rest(node, &peer.id);
             return self.take_peer(node, peer);
         }
@@ -74,7 +74,7 @@ impl Server {
         Ok(0)
     }
 
-    /// Everything that its node has told of a peer so far is known.
+    /// Notes that everything is known that its node has told of a peer so far.
     fn is_current(&self, conn: ConnId, pull: u32) -> bool {
         self.registry.remote(conn).is_some_and(|remote| remote.pull == pull)
     }
@@ -118,7 +118,7 @@ impl Server {
                 self.exit_others(known, &peer.rooms);
                 return Ok(0);
             }
-            // Who it was said to be before was not said by its node.
+            // An earlier identity of this peer did not come from its node.
             self.remote_offline(known);
         }
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);

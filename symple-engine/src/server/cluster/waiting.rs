@@ -1,4 +1,4 @@
-//! What has been published and not yet been taken by the bus, and whose it is.
+//! The messages that were published and that the bus has not taken yet, and which clients caused them.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -7,36 +7,36 @@ use alloc::{
 
 use crate::server::ConnId;
 
-/// While more waits, nothing is answered to those who ask for peers: heartbeats, changes and frames
-/// never stand behind more than that.
+/// The bytes beyond which nodes that ask for peers get no answer, so that heartbeats, changes and frames
+/// never wait behind more than this.
 pub(super) const FOR_ANSWERS: u64 = 256 * 1024;
 
-/// While more waits, changes are not told one by one.
+/// The bytes beyond which changes are not told one by one.
 pub(super) const FOR_CHANGES: u64 = 1024 * 1024;
 
-/// So many bytes of frames may wait, of all clients together.
+/// The bytes of frames that may wait for all clients together.
 const FOR_FRAMES: u64 = 4 * 1024 * 1024;
 
-/// So many of one client.
+/// The bytes of frames that may wait for one client.
 const FOR_ONE: u64 = FOR_FRAMES / 4;
 
-/// When so much of a client waits, nothing is read from it.
+/// The bytes at which reading from a client stops.
 const PAUSE_AT: u64 = FOR_ONE / 4;
 
-/// When no more than that is left, it is read from again.
+/// The bytes at which reading from it goes on.
 const RESUME_AT: u64 = PAUSE_AT / 2;
 
-/// What waits, oldest first.
+/// The waiting messages, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     queue: VecDeque<(u64, Option<ConnId>)>,
-    /// All that waits.
+    /// The bytes of all waiting messages.
     bytes: u64,
-    /// Of that, frames of clients.
+    /// The bytes of those that are frames of clients.
     frames: u64,
-    /// By client.
+    /// The bytes of frames by client.
     senders: BTreeMap<ConnId, u64>,
-    /// From whom nothing is read for it.
+    /// The clients that are not read from because of this.
     paused: BTreeSet<ConnId>,
 }
 
@@ -45,15 +45,16 @@ impl Waiting {
         self.bytes
     }
 
-    /// Whether a frame of a client finds room. What is larger than all the room there is goes alone.
+    /// True if there is room for a frame of a client. A frame larger than the limit is admitted when nothing
+    /// else waits.
     pub(super) fn has_room(&self, sender: ConnId, bytes: u64) -> bool {
         let own = self.senders.get(&sender).copied().unwrap_or(0);
         let fits = |waiting: u64, limit: u64| waiting == 0 || waiting + bytes <= limit;
         fits(own, FOR_ONE) && fits(self.frames, FOR_FRAMES)
     }
 
-    /// Something has been published; of a client, if it is a frame of one. True if nothing is to be
-    /// read from the client until it is taken.
+    /// Adds a message, with its client if it is a frame of one. True if reading from the client must stop
+    /// until the bus has taken more.
     pub(super) fn push(&mut self, bytes: u64, sender: Option<ConnId>) -> bool {
         self.bytes += bytes;
         self.queue.push_back((bytes, sender));
@@ -64,7 +65,7 @@ impl Waiting {
         *own >= PAUSE_AT && self.paused.insert(sender)
     }
 
-    /// So many bytes have been taken; those clients from whom may be read again.
+    /// Removes the bytes that the bus has taken. Returns the clients that may be read from again.
     pub(super) fn take(&mut self, mut bytes: u64) -> Vec<ConnId> {
         let mut resumed = Vec::new();
         while bytes > 0
@@ -94,7 +95,7 @@ impl Waiting {
         resumed
     }
 
-    /// Nothing of it will be taken any more.
+    /// Forgets all messages: the bus is down and will not take them.
     pub(super) fn clear(&mut self) -> Vec<ConnId> {
         core::mem::take(self).paused.into_iter().collect()
     }

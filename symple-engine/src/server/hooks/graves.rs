@@ -1,12 +1,12 @@
 //! Telling once of the peers of a node that died (R-H3).
 //!
-//! Every node sees by itself that another one is silent, and some see it who are only cut off
-//! themselves. So none of them tells the application before it has claimed the dead node where
-//! they all can see it (in Redis); one claim is granted, and whoever has it tells.
+//! Every node decides by itself that another one is silent, and some decide wrongly because they are cut
+//! off themselves. So a node claims the dead node in Redis, where all can see it, before it tells the
+//! application. One claim is granted, and the node that has it tells.
 //!
-//! A node that may have been taken for dead claims itself: when its bus was down, when it was
-//! stopped, or when another node says so. Whoever has the claim, its life is over then, and it
-//! begins another one; if another node has it, it tells that its peers are online.
+//! A node claims itself when it may have been taken for dead: after its bus was down, after it was
+//! stopped, or when another node says so. In any case its life is over then, and it begins
+//! another one. If another node had the claim, the node tells the application that its peers are online.
 
 use alloc::{boxed::Box, format, vec::Vec};
 use core::time::Duration;
@@ -22,41 +22,41 @@ use crate::{
     server::{Action, ConnId, OfflineReason, RequestId, Server, jobs::Job, remotes::NodeIndex},
 };
 
-/// So many dead nodes are remembered, to be told so if they are not.
+/// The number of dead nodes that are remembered, to tell them so if they are alive after all.
 const MAX_BURIED: usize = 64;
 
-/// A node that came back more often than this has not.
+/// The most lives that are believed. A node that claims to have had more is wrong.
 pub(in crate::server) const MAX_LIVES: u32 = 1 << 12;
 
 /// A node that is dead.
 #[derive(Debug)]
 pub(super) struct Grave {
     id: Box<str>,
-    /// Its place, as long as some of its peers are still to go.
+    /// Its place, as long as some of its peers are not offline yet.
     node: Option<NodeIndex>,
     /// How often it had come back.
     lives: u32,
-    /// It is not claimed before this.
+    /// The earliest time at which it is claimed.
     claim_after: Timestamp,
     /// The claim that is open.
     request: Option<RequestId>,
     /// Whether it was granted.
     won: Option<bool>,
-    /// Those of its peers that have gone.
+    /// Its peers that have gone offline.
     peers: Vec<Gone>,
 }
 
 /// This node's claim of itself.
 #[derive(Debug, Default)]
 pub(super) struct OwnClaim {
-    /// It may have been taken for dead.
+    /// Whether this node may have been taken for dead.
     wanted: bool,
     /// The claim that is open.
     request: Option<RequestId>,
 }
 
 impl Server {
-    /// A node is dead, and its peers are about to go.
+    /// Notes a dead node, before its peers are taken offline.
     pub(in crate::server) fn dig_grave(&mut self, node: NodeIndex, id: &str, lives: u32) {
         if !self.config.hooks.changes {
             return;
@@ -134,8 +134,8 @@ impl Server {
         request
     }
 
-    /// Who has what was claimed; `None` if it cannot be told: then it is claimed again at the next
-    /// heartbeat.
+    /// Handles the answer to a claim: the holder. With `None` the store did not say, and the claim is made again
+    /// at the next heartbeat.
     pub(in crate::server) fn claimed(&mut self, request: RequestId, holder: Option<&str>) {
         let granted = holder.map(|holder| self.node_id() == Some(holder));
         if self.hooks.own_claim.request == Some(request) {
@@ -176,7 +176,7 @@ impl Server {
         }
     }
 
-    /// Tells the end of the next peer of a dead node. `None` when there is no more.
+    /// Tells that the next peer of a dead node is offline. `None` when there are no more.
     pub(in crate::server) fn bury_next(&mut self, id: &str, lives: u32) -> Option<()> {
         let graves = &mut self.hooks.graves;
         let at = graves.iter().position(|grave| *grave.id == *id && grave.lives == lives)?;

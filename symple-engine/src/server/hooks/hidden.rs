@@ -5,9 +5,9 @@ use symple_proto::Recipient;
 use crate::server::{ConnId, Server};
 
 impl Server {
-    /// Takes those hidden peers out of the pending receivers to whom a frame is addressed as users:
-    /// they hear what their rooms hear, but for the room that bears their own name. Of the
-    /// receivers the first so many are members; how many of these are left.
+    /// Takes hidden peers out of the pending receivers if the frame is addressed to them as users. They
+    /// receive frames for their rooms, except for the room that has their own name. The first receivers, as
+    /// many as given, are members of a room. Returns how many of these are left.
     pub(in crate::server) fn spare_hidden(
         &mut self,
         recipient: &Recipient<'_>,

@@ -7,10 +7,10 @@ use symple_proto::{FrameType, FrameView, Recipient, RoutedType, Status, json::qu
 use super::{About, FrameVerdict, JoinVerdict};
 use crate::server::{ConnId, EngineError, RequestId, Server, Text};
 
-/// What a client is told whose join is denied, where nothing else is said.
+/// The message for a client whose join is denied without a message.
 const JOIN_DENIED: &str = "Join denied";
 
-/// What a client is told whose frame is refused, where nothing else is said.
+/// The message for a client whose frame is refused without a message.
 const FRAME_REFUSED: &str = "Frame refused";
 
 impl Server {
@@ -27,7 +27,7 @@ impl Server {
         Some((conn, asked.about))
     }
 
-    /// What the hook says of a join (R-H1).
+    /// Carries out the answer of the hook about a join (R-H1).
     pub(in crate::server) fn join_decided(&mut self, request: RequestId, verdict: JoinVerdict) {
         let Some((conn, about)) = self.take_question(request) else { return };
         match (about, verdict) {
@@ -43,7 +43,7 @@ impl Server {
         self.run_queue(conn);
     }
 
-    /// What the hook says of a frame (R-H2).
+    /// Carries out the answer of the hook about a frame (R-H2).
     pub(in crate::server) fn frame_decided(
         &mut self,
         request: RequestId,
@@ -92,7 +92,7 @@ impl Server {
         }
     }
 
-    /// Relays a frame as if its sender had just written it; it is charged for whom it reaches.
+    /// Relays a frame as if its sender had just written it. The sender is charged for the deliveries.
     fn relay_decided(&mut self, conn: ConnId, text: &str) -> Result<(), EngineError> {
         let (frame, kind) = self.check_routed(text)?;
         self.charged_arrival(conn, |server| server.route(conn, &frame, kind));
