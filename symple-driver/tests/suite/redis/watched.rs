@@ -161,12 +161,7 @@ fn a_socket_of_the_machine() {
 /// server is not ready before it can. The bus is there before that.
 #[test]
 fn loading() {
-    let arguments = [
-        "--key-load-delay",
-        "1000",
-        "--loading-process-events-interval-bytes",
-        "1024",
-    ];
+    let arguments = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
     let Some(mut redis) = Redis::start_with(&arguments) else { return };
     let server = serve_at(&redis.url(), |config| config.engine.authentication = true);
     let _: () = redis.run(&["SET", "symple:session:t", r#"{"user":"alice"}"#]);
