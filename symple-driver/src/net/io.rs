@@ -18,7 +18,7 @@ pub(crate) enum Io<S> {
     Plain(S),
     Tls(Box<Tls<S>>),
     /// A stream of the application's.
-    Foreign(Foreign),
+    Foreign(Box<Foreign>),
     /// Nothing yet: the application hands the stream over when it has answered the request.
     Awaited(Box<Awaited>),
 }
@@ -42,7 +42,11 @@ impl<S: Socket> Io<S> {
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Foreign(Foreign { tls: true, .. }))
+        match self {
+            Self::Tls(_) => true,
+            Self::Foreign(stream) => stream.tls,
+            Self::Plain(_) | Self::Awaited(_) => false,
+        }
     }
 
     /// The client is not told that the connection ends by dropping it alone, as TCP tells it.

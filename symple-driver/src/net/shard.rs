@@ -379,7 +379,7 @@ impl<R: Runtime> Shard<R> {
                 return self.table.end(id);
             }
             let limit = AHEAD.min(conn.message_limit as usize * AHEAD_MESSAGES);
-            let limit = limit.min((left + conn.held) / AHEAD_SHARE);
+            let limit = limit.min((left + conn.held as usize) / AHEAD_SHARE);
             let ahead = !conn.wants_input();
             if ahead && !conn.looks_ahead(limit) {
                 return;

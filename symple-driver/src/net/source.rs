@@ -150,7 +150,7 @@ pub(crate) fn take_over<R: Runtime>(
 ) -> io::Result<(Io<R::Socket>, Bytes)> {
     let Stream { kind, read, tls, .. } = stream;
     let io = match kind {
-        StreamKind::Other(stream) => Io::Foreign(Foreign::new(stream, tls)),
+        StreamKind::Other(stream) => Io::Foreign(Box::new(Foreign::new(stream, tls))),
         StreamKind::Std(socket) => {
             match &socket {
                 StdSocket::Tcp(socket) => {

@@ -209,7 +209,7 @@ impl<S: Socket> ConnectionTable<S> {
                 self.leave_handshake(&conn.phase);
                 conn.out.clear(&mut self.buffers);
                 conn.io.count_no_more(&mut self.buffers.waiting);
-                self.held -= conn.held;
+                self.held -= conn.held as usize;
                 Some(conn)
             }
             Entry::Virtual(..) | Entry::Remote(_) => None,

@@ -184,9 +184,9 @@ impl<S: Socket> ConnectionTable<S> {
     /// Counts what is kept of a connection's input.
     pub(crate) fn count_held(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id) {
-            let (before, held) = (conn.held, conn.held_bytes());
-            conn.held = held;
-            self.held = self.held - before + held;
+            let held = u32::try_from(conn.held_bytes()).unwrap_or(u32::MAX);
+            let before = std::mem::replace(&mut conn.held, held);
+            self.held = self.held - before as usize + held as usize;
         }
     }
 
