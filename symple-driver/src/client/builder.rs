@@ -5,7 +5,7 @@ use std::{
     io,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -26,7 +26,7 @@ use super::{
     transport::{Connect, Target},
 };
 
-/// How many requests of the application may wait for the client's task.
+/// How many requests of the application may wait for the client's task, and how many looks at it.
 const REQUESTS: usize = 256;
 
 /// How much is read at once.
@@ -160,7 +160,8 @@ impl<R: Connect> ClientBuilder<R> {
         self
     }
 
-    /// How `wss://` is encrypted, and whom it trusts. Without this, whom the system trusts.
+    /// How `wss://` is encrypted, and whom it trusts. Without this, whom the system trusts: that is
+    /// read once in a process, when the first client needs it.
     pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
         self
@@ -254,6 +255,7 @@ impl<R: Connect> ClientBuilder<R> {
         let (requests, received) = async_channel::bounded(REQUESTS);
         // No more than operations: each is taken back once at most.
         let (urgent, heard) = async_channel::unbounded();
+        let (looks, looked) = async_channel::bounded(REQUESTS);
         let end = Arc::new(OnceLock::new());
         let inbox = Inbox::new(self.inbox);
         let task = Task::new(
@@ -263,19 +265,34 @@ impl<R: Connect> ClientBuilder<R> {
             self.find_token,
             received,
             heard,
+            looked,
             Arc::clone(&inbox),
             Arc::clone(&end),
             Instant::now(),
         );
         runtime.spawn(task);
-        let shared = Arc::new(Shared { requests, urgent, end, last: 0.into() });
+        let shared = Arc::new(Shared { requests, urgent, looks, end, last: 0.into() });
         let client = Client { shared, runtime: PhantomData };
         Ok((client, ClientEvents(inbox)))
     }
 }
 
-/// Trusts whom the system trusts.
+/// Trusts whom the system trusts. That is read once in a process, and shared: it is a file of
+/// some 200 KB, or a folder of as many certificates, and half a megabyte of memory. What fails is
+/// tried again for the next client.
 fn trust_the_system() -> Result<Arc<ClientConfig>, ClientStartError> {
+    static SYSTEM: Mutex<Option<Arc<ClientConfig>>> = Mutex::new(None);
+    // There is nothing in it, or all.
+    let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(config) = &*system {
+        return Ok(Arc::clone(config));
+    }
+    let config = read_system()?;
+    *system = Some(Arc::clone(&config));
+    Ok(config)
+}
+
+fn read_system() -> Result<Arc<ClientConfig>, ClientStartError> {
     let found = rustls_native_certs::load_native_certs();
     let problem = found.errors.first().map(ToString::to_string);
     trust(found.certs).map_err(|error| match problem {
@@ -304,4 +321,20 @@ pub fn trust(
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the system trusts is read once, and is the same for all; where it trusts nobody that
+    /// is said each time.
+    #[test]
+    fn the_system_is_read_once() {
+        match (trust_the_system(), trust_the_system()) {
+            (Ok(one), Ok(other)) => assert!(Arc::ptr_eq(&one, &other)),
+            (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string()),
+            differ => panic!("{differ:?}"),
+        }
+    }
 }

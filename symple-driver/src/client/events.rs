@@ -10,7 +10,8 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 use futures_core::Stream;
-use symple_engine::client::Event;
+use symple_engine::client::{CallEvent, Event};
+use symple_proto::RawJson;
 
 /// What an event counts beside its text.
 const EXTRA: usize = 256;
@@ -21,7 +22,8 @@ const EXTRA: usize = 256;
 pub struct InboxLimits {
     /// How many events. 4096.
     pub events: usize,
-    /// How many bytes of frames, and 256 for each event. 16 MiB.
+    /// How many bytes of frames and of what peers tell, and 256 for each event. 16 MiB; one event
+    /// may always wait, however large it is.
     pub bytes: usize,
 }
 
@@ -50,11 +52,22 @@ pub(super) struct Inbox {
 }
 
 fn cost(event: &Event) -> usize {
+    let raw = |data: &RawJson| data.text().len();
     let text = match event {
         Event::Frame(frame) => frame.text().len(),
         Event::PeerOnline(peer) | Event::PeerUpdated(peer) | Event::PeerOffline(peer) => {
-            peer.data().text().len()
+            raw(peer.data())
         }
+        Event::Call(CallEvent::Incoming { data, .. } | CallEvent::Accepted { data, .. }) => {
+            raw(data)
+        }
+        Event::Call(CallEvent::Signal { signal, .. }) => raw(signal.data()),
+        Event::Error { to, .. } => to.as_ref().map_or(0, raw),
+        Event::Online { peer, rooms } => {
+            let told: usize = peer.extra.iter().map(|(name, value)| name.len() + raw(value)).sum();
+            told + rooms.iter().map(|room| room.len() + size_of::<Box<str>>()).sum::<usize>()
+        }
+        // What these have is short: a name, or a line.
         _ => 0,
     };
     text + EXTRA
@@ -178,6 +191,12 @@ mod tests {
         }
         let kept = inbox.waiting().events.len();
         assert_eq!((kept, inbox.waiting().dropped), (3, 7));
+        // Whatever has text of a peer counts with it.
+        let large = || RawJson::string(&"x".repeat(3 * EXTRA));
+        inbox.push(Event::Error { status: None, message: "no".into(), to: Some(large()) });
+        assert_eq!(inbox.waiting().events.len(), 1);
+        inbox.push(Event::Shutdown);
+        assert_eq!(inbox.waiting().events.len(), 1, "the large one has made room");
         drop(ClientEvents(Arc::clone(&inbox)));
         inbox.push(Event::Shutdown);
         assert_eq!(inbox.waiting().events.len(), 0);

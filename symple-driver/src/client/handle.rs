@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use symple_engine::client::{
     CallId, CallInfo, Callee, Client as Machine, End, Frame, Operation, OperationError,
     OperationId, Outgoing, PeerRecord, Reply, Signal, Stats, Status,
@@ -34,26 +34,32 @@ pub enum ClientError {
     Name(#[from] NameError),
 }
 
-/// What reaches a client's task.
-pub(super) enum Request {
-    /// Do something, and say what came of it.
-    Operate(OperationId, Operation, Sender<Result<Reply, OperationError>>),
-    /// Look at the machine.
-    Look(Box<dyn FnOnce(&Machine) + Send>),
+/// Where the answer to an operation goes.
+pub(super) type Answer = Sender<Result<Reply, OperationError>>;
+
+/// Something that a client's task is to do, when what was to be written before has room.
+pub(super) struct Request {
+    pub(super) id: OperationId,
+    pub(super) operation: Operation,
+    pub(super) reply: Answer,
 }
+
+/// A look at the machine, whatever waits to be written.
+pub(super) type Look = Box<dyn FnOnce(&Machine) + Send>;
 
 /// What a client's task hears however much waits.
 pub(super) enum Urgent {
     /// Nobody waits for this operation any more.
     Cancel(OperationId),
     /// Say goodbye.
-    Close(OperationId, Sender<Result<Reply, OperationError>>),
+    Close(OperationId, Answer),
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) requests: Sender<Request>,
     pub(super) urgent: Sender<Urgent>,
+    pub(super) looks: Sender<Look>,
     /// Why the client has ended, once it has.
     pub(super) end: Arc<OnceLock<End>>,
     pub(super) last: AtomicU64,
@@ -62,7 +68,9 @@ pub(super) struct Shared {
 /// A client: access to it from anywhere, cheap to clone. When the last clone is dropped, it says
 /// goodbye and ends.
 ///
-/// What is asked for is done in the order in which it is asked. A future that is dropped takes
+/// What is asked for is done in the order in which it is asked, and waits while much is to be
+/// written that the server does not read; what is only looked at ([`roster`](Self::roster),
+/// [`status`](Self::status)) does not wait. A future that is dropped takes
 /// back what has not been sent yet.
 pub struct Client<R> {
     pub(super) shared: Arc<Shared>,
@@ -84,13 +92,19 @@ impl<R> std::fmt::Debug for Client<R> {
 /// Takes an operation back when nobody waits for it any more.
 struct Waits<'a> {
     shared: &'a Shared,
-    id: Option<OperationId>,
+    id: OperationId,
+    answer: Receiver<Result<Reply, OperationError>>,
+    /// The answer is there, or there will be none.
+    over: bool,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            let _ = self.shared.urgent.try_send(Urgent::Cancel(id));
+        if !self.over {
+            // In this order: the task passes over what nobody waits for when it comes to it, and
+            // what it has come to by now it finds when it hears this.
+            self.answer.close();
+            let _ = self.shared.urgent.try_send(Urgent::Cancel(self.id));
         }
     }
 }
@@ -106,11 +120,11 @@ impl<R> Client<R> {
     async fn operate(&self, operation: Operation) -> Result<Reply, ClientError> {
         let id = self.next_id();
         let (reply, answer) = async_channel::bounded(1);
-        let request = Request::Operate(id, operation, reply);
+        let request = Request { id, operation, reply };
         self.shared.requests.send(request).await.map_err(|_| self.ended())?;
-        let mut waits = Waits { shared: &self.shared, id: Some(id) };
-        let answer = answer.recv().await;
-        waits.id = None;
+        let mut waits = Waits { shared: &self.shared, id, answer, over: false };
+        let answer = waits.answer.recv().await;
+        waits.over = true;
         Ok(answer.map_err(|_| self.ended())??)
     }
 
@@ -132,8 +146,7 @@ impl<R> Client<R> {
     ) -> Result<T, ClientError> {
         let (reply, answer) = async_channel::bounded(1);
         let look = move |machine: &Machine| drop(reply.try_send(look(machine)));
-        let request = Request::Look(Box::new(look));
-        self.shared.requests.send(request).await.map_err(|_| self.ended())?;
+        self.shared.looks.send(Box::new(look)).await.map_err(|_| self.ended())?;
         answer.recv().await.map_err(|_| self.ended())
     }
 

@@ -31,17 +31,18 @@ use tungstenite::{
 use super::{
     builder::FindToken,
     events::Inbox,
-    handle::{Request, Urgent},
+    handle::{Look, Request, Urgent},
     transport::{Connect, Target},
 };
 use crate::runtime::Timer as _;
 
 /// How many messages are read before what else there is has its turn.
 const READS: usize = 64;
-/// How many frames may wait to be written before nothing more is asked of the machine.
-const OUTBOX: usize = 64;
+/// How many frames may wait to be written before nothing more is asked of the machine, and how many
+/// bytes.
+const OUTBOX: (usize, usize) = (64, 1024 * 1024);
 /// And before nothing more is read, since what is read may be answered.
-const ANSWERS: usize = 1024;
+const ANSWERS: (usize, usize) = (1024, 4 * 1024 * 1024);
 /// The name of the goodbye when nobody holds the client any more. The application's count from 1.
 const GOODBYE: OperationId = OperationId(u64::MAX);
 /// The name of the connect at the beginning.
@@ -59,10 +60,24 @@ struct Open<W> {
     socket: W,
     /// What is to be written.
     out: VecDeque<Message>,
+    /// How many bytes that is.
+    out_bytes: usize,
     /// Something was given to the socket that it may not have written.
     dirty: bool,
     /// The client closes it, and waits no longer than until then.
     close_by: Option<Timestamp>,
+}
+
+impl<W> Open<W> {
+    fn push(&mut self, message: Message) {
+        self.out_bytes += message.len();
+        self.out.push_back(message);
+    }
+
+    /// True if less waits than so many frames and bytes.
+    fn has_room(&self, (frames, bytes): (usize, usize)) -> bool {
+        self.out.len() < frames && self.out_bytes < bytes
+    }
 }
 
 /// A client's task.
@@ -73,6 +88,7 @@ pub(super) struct Task<R: Connect> {
     find_token: Option<FindToken>,
     requests: Pin<Box<Receiver<Request>>>,
     urgent: Pin<Box<Receiver<Urgent>>>,
+    looks: Pin<Box<Receiver<Look>>>,
     inbox: Arc<Inbox>,
     /// Why the client has ended, for those who ask later.
     end: Arc<OnceLock<End>>,
@@ -97,6 +113,7 @@ impl<R: Connect> Task<R> {
         find_token: Option<FindToken>,
         requests: Receiver<Request>,
         urgent: Receiver<Urgent>,
+        looks: Receiver<Look>,
         inbox: Arc<Inbox>,
         end: Arc<OnceLock<End>>,
         started: Instant,
@@ -108,6 +125,7 @@ impl<R: Connect> Task<R> {
             find_token,
             requests: Box::pin(requests),
             urgent: Box::pin(urgent),
+            looks: Box::pin(looks),
             end,
             inbox,
             started,
@@ -164,7 +182,7 @@ impl<R: Connect> Task<R> {
 
     fn write(&mut self, message: Message) {
         if let Some(open) = self.open.as_mut().filter(|open| open.close_by.is_none()) {
-            open.out.push_back(message);
+            open.push(message);
         }
     }
 
@@ -173,7 +191,7 @@ impl<R: Connect> Task<R> {
         if let Some(open) = self.open.as_mut().filter(|open| open.conn == conn) {
             let code = WireCode::from(code.0);
             let frame = CloseFrame { code, reason: reason.into() };
-            open.out.push_back(Message::Close(Some(frame)));
+            open.push(Message::Close(Some(frame)));
             let forever = timeout.is_zero();
             open.close_by = Some(if forever { Timestamp::MAX } else { now + timeout });
         } else if self.opening.as_ref().is_some_and(|(opening, _)| *opening == conn) {
@@ -182,15 +200,11 @@ impl<R: Connect> Task<R> {
         }
     }
 
-    /// A connection is no more.
+    /// A connection is no more. The machine's actions are a queue, so where this is one of them
+    /// the others of that input are carried out before those that follow from this.
     fn gone(&mut self, conn: ConnectionId, code: CloseCode, reason: Box<str>) {
         self.open = None;
-        // Not from within the actions of another input: there is one at a time.
-        self.machine.handle(self.now(), Input::Closed { conn, code, reason });
-        let now = self.now();
-        while let Some(action) = self.machine.poll_action() {
-            self.carry_out(action, now);
-        }
+        self.input(Input::Closed { conn, code, reason });
     }
 
     /// True if something has happened.
@@ -201,9 +215,14 @@ impl<R: Connect> Task<R> {
         self.opening = None;
         match opened {
             Ok(socket) => {
-                let out = VecDeque::new();
-                let open = Open { conn, socket, out, dirty: false, close_by: None };
-                self.open = Some(open);
+                self.open = Some(Open {
+                    conn,
+                    socket,
+                    out: VecDeque::new(),
+                    out_bytes: 0,
+                    dirty: false,
+                    close_by: None,
+                });
                 self.input(Input::Opened { conn });
             }
             Err(failure) => self.input(Input::Failed { conn, failure }),
@@ -230,7 +249,7 @@ impl<R: Connect> Task<R> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         for read in 0..READS {
-            let Some(open) = self.open.as_mut().filter(|open| open.out.len() < ANSWERS) else {
+            let Some(open) = self.open.as_mut().filter(|open| open.has_room(ANSWERS)) else {
                 return read > 0;
             };
             let conn = open.conn;
@@ -285,19 +304,20 @@ impl<R: Connect> Task<R> {
             }
             some = true;
         }
-        while self.open.as_ref().is_none_or(|open| open.out.len() < OUTBOX) {
+        while let Poll::Ready(Some(look)) = self.looks.as_mut().poll_next(cx) {
+            some = true;
+            look(&self.machine);
+        }
+        while self.open.as_ref().is_none_or(|open| open.has_room(OUTBOX)) {
             match self.requests.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Request::Operate(id, operation, reply))) => {
+                Poll::Ready(Some(Request { id, operation, reply })) => {
                     some = true;
+                    // Whoever takes it back from now on says so behind this.
                     if reply.is_closed() {
                         continue;
                     }
                     self.waiting.insert(id, reply);
                     self.input(Input::Operation { id, operation });
-                }
-                Poll::Ready(Some(Request::Look(look))) => {
-                    some = true;
-                    look(&self.machine);
                 }
                 Poll::Ready(None) | Poll::Pending => break,
             }
@@ -331,6 +351,20 @@ impl<R: Connect> Task<R> {
         true
     }
 
+    /// Whoever waits for an answer, or asks for one later, learns that there will be none. What
+    /// nobody takes out of a channel stays there for as long as somebody holds the client, and its
+    /// sender would wait for as long: so all of it is taken out.
+    fn refuse(&mut self) {
+        self.inbox.end();
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
+        self.looks.close();
+        while self.looks.try_recv().is_ok() {}
+        self.urgent.close();
+        while self.urgent.try_recv().is_ok() {}
+        self.waiting.clear();
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(open) = &mut self.open else { return false };
         let mut socket = pin!(&mut open.socket);
@@ -355,6 +389,7 @@ impl<R: Connect> Task<R> {
                 Poll::Ready(Err(error)) => break error,
             }
             let Some(message) = open.out.pop_front() else { return some };
+            open.out_bytes -= message.len();
             some = true;
             open.dirty = true;
             if let Err(error) = socket.as_mut().start_send(message) {
@@ -386,8 +421,7 @@ impl<R: Connect> Future for Task<R> {
             some |= task.poll_write(cx);
             if task.machine.status() == Status::Closed && task.open.is_none() {
                 // It does not come back: whoever still asks learns so.
-                task.inbox.end();
-                task.requests.close();
+                task.refuse();
                 return Poll::Ready(());
             }
             if !some {
@@ -401,8 +435,6 @@ impl<R: Connect> Future for Task<R> {
 
 impl<R: Connect> Drop for Task<R> {
     fn drop(&mut self) {
-        self.inbox.end();
-        self.requests.close();
-        while self.requests.try_recv().is_ok() {}
+        self.refuse();
     }
 }

@@ -383,11 +383,7 @@ fn a_close_frame_without_an_end() {
 /// Whatever waits to be written, and whoever does not read it: a client that is told to close does.
 #[test]
 fn a_server_that_does_not_read() {
-    let welcome = br#"{"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","id":"7gf","name":"alice","online":true},"rooms":["alice"]}"#;
-    let mut says = vec![0x81, 126];
-    says.extend(u16::try_from(welcome.len()).unwrap().to_be_bytes());
-    says.extend(welcome);
-    let address = open_impostor(says);
+    let address = open_impostor(welcome());
     block_on(async {
         let soon = |config: &mut symple_engine::client::Config| {
             config.limits.close_timeout = Duration::from_millis(50);
@@ -407,6 +403,75 @@ fn a_server_that_does_not_read() {
         futures_join(closing, flooding).await;
         while events.next().await.is_some() {}
     });
+}
+
+/// A welcome, as a frame of the server.
+fn welcome() -> Vec<u8> {
+    let welcome = br#"{"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","id":"7gf","name":"alice","online":true},"rooms":["alice"]}"#;
+    let mut says = vec![0x81, 126];
+    says.extend(u16::try_from(welcome.len()).unwrap().to_be_bytes());
+    says.extend(welcome);
+    says
+}
+
+/// What waits to be written is bounded by its bytes, too, and keeps nobody from looking.
+#[test]
+fn large_frames_for_a_server_that_does_not_read() {
+    let address = open_impostor(welcome());
+    block_on(async {
+        let soon = |config: &mut symple_engine::client::Config| {
+            config.limits.close_timeout = Duration::from_millis(50);
+        };
+        let (client, mut events) =
+            builder(url(address), "alice").configure(soon).connect().await.unwrap();
+        let text = "x".repeat(1_000_000);
+        let mut floods: Vec<_> = (0..100)
+            .map(|_| Some(Box::pin(client.send(Outgoing::message(text.as_str()).to("bob")))))
+            .collect();
+        let mut went = 0;
+        let mut poll_all = async || {
+            std::future::poll_fn(|cx| {
+                for flood in &mut floods {
+                    if flood.as_mut().is_some_and(|flood| flood.as_mut().poll(cx).is_ready()) {
+                        *flood = None;
+                        went += 1;
+                    }
+                }
+                std::task::Poll::Ready(())
+            })
+            .await;
+        };
+        // The client takes all that it has room for before it answers; the system's own buffers
+        // have room for some more.
+        for _ in 0..20 {
+            poll_all().await;
+            assert_eq!(client.status().await, Ok(Status::Online));
+        }
+        drop(floods);
+        assert!((1..60).contains(&went), "{went} frames of 1 MB went");
+        client.close().await.unwrap();
+        while events.next().await.is_some() {}
+    });
+}
+
+/// Whoever says goodbye while the client ends of itself is told so, and does not wait for ever.
+#[test]
+fn a_goodbye_that_comes_too_late() {
+    let mut says = vec![0x88, 2];
+    says.extend(4409_u16.to_be_bytes());
+    let address = open_impostor(says);
+    for _ in 0..100 {
+        block_on(async {
+            let (client, mut events) = builder(url(address), "alice").start().unwrap();
+            // This is told while the client's task may still be at it, on another thread.
+            until(&mut events, |event| matches!(event, Event::Closed { .. })).await;
+            if let Err(error) = client.close().await {
+                assert!(has_ended(&error), "{error}");
+            }
+            assert!(has_ended(&client.flush().await.unwrap_err()));
+            assert!(has_ended(&client.status().await.unwrap_err()));
+        });
+    }
 }
 
 /// A function that panics when it is asked for a token has none to give.
