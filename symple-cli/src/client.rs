@@ -53,6 +53,15 @@ pub(crate) fn arguments() -> Vec<Arg> {
     ]
 }
 
+/// The argument of a file in which what is typed is kept.
+pub(crate) fn history_argument() -> Arg {
+    Arg::new("history")
+        .long("history")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(std::path::PathBuf))
+        .help("Keeps what is typed in a file, for the next time; without it, until the end")
+}
+
 /// A client as the arguments say.
 pub(crate) fn builder(flags: &ArgMatches) -> Result<ClientBuilder, Failure> {
     let text = |name| flags.get_one::<String>(name).map(String::as_str);

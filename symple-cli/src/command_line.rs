@@ -40,7 +40,9 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::session::command())
         .subcommand(crate::emit::command())
         .subcommand(crate::listen::command())
-        .subcommand(crate::send::command());
+        .subcommand(crate::send::command())
+        .subcommand(crate::chat::command())
+        .subcommand(crate::call::command());
     #[cfg(feature = "bench")]
     let program = program.subcommand(crate::bench::command());
     program

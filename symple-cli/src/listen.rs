@@ -95,20 +95,19 @@ fn as_one_line(frame: &Frame) -> String {
 
 fn for_people(frame: &Frame) -> String {
     let from = frame.from().map(ToString::to_string).unwrap_or_default();
-    let said = match (
-        frame.data().as_ref().and_then(|data| data.as_str().map(String::from)),
-        frame.data(),
-    ) {
-        (Some(text), _) => text,
-        (None, Some(data)) => data.to_string(),
-        (None, None) => String::new(),
-    };
+    let said = said(frame);
     let kind = frame.get_str("type").unwrap_or_default();
     format!("{} {}: {}\n", shown(&kind), shown(&from), shown(&said))
 }
 
+/// What a frame says, as it is.
+pub(crate) fn said(frame: &Frame) -> String {
+    let Some(data) = frame.data() else { return String::new() };
+    data.as_str().map_or_else(|| data.to_string(), String::from)
+}
+
 /// What is said of the connection.
-fn news(event: &Event) -> Option<String> {
+pub(crate) fn news(event: &Event) -> Option<String> {
     let seconds = |duration: &std::time::Duration| format!("{:.1} s", duration.as_secs_f64());
     Some(match event {
         Event::Online { peer, .. } => {

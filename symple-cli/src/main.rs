@@ -4,9 +4,12 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod call;
+mod chat;
 mod check_config;
 mod client;
 mod command_line;
+mod console;
 mod emit;
 mod input;
 mod listen;
@@ -18,6 +21,7 @@ mod session;
 mod settings;
 mod signals;
 mod stderr;
+mod talk;
 mod text;
 
 use std::{path::Path, process::ExitCode};
@@ -103,6 +107,8 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("emit", flags)) => emit::run(flags),
         Some(("listen", flags)) => listen::run(flags),
         Some(("send", flags)) => send::run(flags),
+        Some(("chat", flags)) => chat::run(flags),
+        Some(("call", flags)) => call::run(flags),
         #[cfg(feature = "bench")]
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),

@@ -25,7 +25,7 @@ const MAX_LINE: usize = 64 * 1024;
 /// After how long a write is tried again that would have blocked.
 const RETRY: Duration = Duration::from_millis(20);
 /// How long the end of the program waits for what is still to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The number of lost lines that the line stands for which this thread queues.
@@ -91,7 +91,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// Lines for an output. `lost` is called on their thread with how many were lost; it is to
     /// queue a line that says so.
-    fn start(out: impl Write + Send + 'static, lost: fn(u64)) -> Self {
+    pub(crate) fn start(out: impl Write + Send + 'static, lost: fn(u64)) -> Self {
         let shared: Arc<Shared> = Arc::default();
         let theirs = Arc::clone(&shared);
         let run = move || Writer { out, torn: false }.run(&theirs, lost);
@@ -99,7 +99,8 @@ impl Lines {
         Self { shared, threaded }
     }
 
-    fn push(&self, text: Vec<u8>) {
+    /// Queues a text, whole or not at all. Never blocks.
+    pub(crate) fn push(&self, text: Vec<u8>) {
         if !self.threaded {
             // A machine that has no thread left for this has none for a server.
             let _ = io::stderr().write_all(&text);
@@ -120,7 +121,7 @@ impl Lines {
     }
 
     /// Waits until everything is written that is queued, but not longer than this. True if it is.
-    fn flush(&self, within: Duration) -> bool {
+    pub(crate) fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let mut queue = self.shared.queue();
         while self.threaded && (queue.busy || !queue.lines.is_empty()) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[cfg(unix)]
+#[path = "cli/chat.rs"]
+mod chat;
 #[path = "cli/client.rs"]
 mod client;
 #[path = "cli/dot_env.rs"]
