@@ -1,4 +1,4 @@
-//! A Symple v4 server for async-std: realtime messaging and presence over WebSocket.
+//! A Symple v4 server and client for async-std: realtime messaging and presence over WebSocket.
 //!
 //! **async-std is discontinued upstream**: it gets no features, and fixes only if someone cares.
 //! This crate is for applications that are built on it already. For a new one take

@@ -151,7 +151,7 @@ impl Program for Calls {
             ("accept" | "reject", _) => talk.fail("nobody calls"),
             ("hangup", _) => talk.fail("there is no call"),
             (name, _) => {
-                talk.fail(&format!("there is no command {name}; help has those that there are"))
+                talk.fail(&format!("there is no command {name}; help has those that there are"));
             }
         }
         Flow::Goes

@@ -1,4 +1,4 @@
-//! A Symple v4 server for tokio: realtime messaging and presence over WebSocket.
+//! A Symple v4 server and client for tokio: realtime messaging and presence over WebSocket.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -228,6 +228,8 @@
 //! }
 //! ```
 
+//! What takes the place of what in the JavaScript client is in [`javascript_client`].
+
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "axum")]
@@ -279,7 +281,14 @@ pub type ClientBuilder = symple_driver::ClientBuilder<Tokio>;
 /// A server that is being set up.
 pub type ServerBuilder = symple_driver::ServerBuilder<Tokio>;
 
-/// The example of the README compiles.
+#[doc = include_str!("../docs/javascript-client.md")]
+pub mod javascript_client {}
+
+/// The examples of the READMEs compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-mod readme {}
+mod readmes {
+    #[doc = include_str!("../../README.md")]
+    mod of_the_repository {}
+    #[doc = include_str!("../README.md")]
+    mod of_the_crate {}
+}
