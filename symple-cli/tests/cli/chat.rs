@@ -345,11 +345,24 @@ fn calls() {
     bob.until("the call has ended: hung up");
 
     // Both at once: there is one call, whoever was first.
-    bob.says("call alice");
-    alice.types("call bob\ra");
-    bob.until("connecting with alice|");
-    alice.until("connecting with bob|");
-    bob.until("active");
+    let takes = |user: &'static str| [&arguments(user)[..], &["--accept"]].concat();
+    let mut carol = Piped::start(&folder, &takes("carol"));
+    carol.until("online as carol|");
+    let mut dave = Piped::start(&folder, &takes("dave"));
+    dave.until("+ carol|");
+    carol.until("+ dave|");
+    carol.says("call dave");
+    dave.says("call carol");
+    carol.until("connecting with dave|");
+    dave.until("connecting with carol|");
+    carol.until("active");
+    dave.until("active");
+    drop(carol);
+    dave.until("the call has ended: the other side is offline");
+
+    alice.types("call bob\r");
+    bob.until("calls: accept, or reject");
+    bob.says("accept");
     alice.until("active");
     // Whoever leaves ends it.
     alice.types("\u{3}");

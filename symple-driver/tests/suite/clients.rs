@@ -16,12 +16,12 @@ use crate::adapter::{
     Config, Server, ServerBuilder, THREADS, block_on, tls, trust,
 };
 
-fn url(address: SocketAddr) -> String {
+pub(super) fn url(address: SocketAddr) -> String {
     format!("ws://{address}/")
 }
 
 /// A client that comes back soon.
-fn builder(url: impl Into<String>, user: &str) -> ClientBuilder {
+pub(super) fn builder(url: impl Into<String>, user: &str) -> ClientBuilder {
     let builder = Client::builder(url).user(user);
     builder.configure(|config| {
         config.reconnect.start = Duration::from_millis(20);
@@ -35,7 +35,10 @@ fn has_ended(error: &ClientError) -> bool {
 }
 
 /// What a client is told until this is the case.
-async fn until(events: &mut ClientEvents, mut done: impl FnMut(&Event) -> bool) -> Event {
+pub(super) async fn until(
+    events: &mut ClientEvents,
+    mut done: impl FnMut(&Event) -> bool,
+) -> Event {
     loop {
         let event = events.next().await.expect("the client has not ended");
         if done(&event) {
@@ -44,14 +47,14 @@ async fn until(events: &mut ClientEvents, mut done: impl FnMut(&Event) -> bool) 
     }
 }
 
-async fn online(server: &Server, user: &str, room: &str) -> (Client, ClientEvents) {
+pub(super) async fn online(server: &Server, user: &str, room: &str) -> (Client, ClientEvents) {
     let builder = builder(url(server.local_address()), user).room(room);
     let (client, mut events) = builder.connect().await.unwrap();
     until(&mut events, |event| matches!(event, Event::RosterComplete)).await;
     (client, events)
 }
 
-async fn users(client: &Client) -> Vec<String> {
+pub(super) async fn users(client: &Client) -> Vec<String> {
     let roster = client.roster().await.unwrap();
     let mut users: Vec<_> = roster.iter().map(|peer| peer.user().to_string()).collect();
     users.sort();
@@ -101,7 +104,7 @@ fn two_talk() {
 }
 
 /// Both, to their ends.
-async fn futures_join(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+pub(super) async fn futures_join(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
     let (mut a_done, mut b_done) = (false, false);
     std::future::poll_fn(|cx| {
@@ -163,7 +166,7 @@ fn a_server_that_is_started_again() {
 }
 
 /// Listens on an address that was in use until now.
-fn listen(address: SocketAddr) -> TcpListener {
+pub(super) fn listen(address: SocketAddr) -> TcpListener {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();

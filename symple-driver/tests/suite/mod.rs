@@ -8,6 +8,7 @@
 mod bounds;
 mod client;
 mod clients;
+mod comeback;
 mod crash;
 mod handle;
 mod hooks;
