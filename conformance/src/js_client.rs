@@ -111,7 +111,7 @@ pub async fn js_client(
 }
 
 /// The servers that are needed. A command has no hook: there the token is in Redis.
-fn groups(kind: &Kind) -> [(&'static str, Header); 3] {
+pub(crate) fn groups(kind: &Kind) -> [(&'static str, Header); 3] {
     let plain = ScenarioConfig {
         authentication: false,
         dynamic_rooms: true,

@@ -18,6 +18,7 @@ mod record;
 mod redis;
 mod replay;
 mod runner;
+mod rust_client;
 mod target;
 mod transcript;
 mod world;
@@ -29,6 +30,7 @@ pub use record::record;
 pub use redis::Redis;
 pub use replay::Failure;
 pub use runner::{RunOptions, run_all};
+pub use rust_client::{FAULTS_FOR_OUR_CLIENT, rust_client};
 pub use target::{Target, Verdict};
 pub use transcript::{
     Event, Frame, Header, HookAnswer, RecordedFrom, RedisContents, ScenarioConfig, Transcript,

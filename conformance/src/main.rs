@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         .subcommand(commands::parity::command())
         .subcommand(commands::record::command())
         .subcommand(commands::js_client::command())
+        .subcommand(commands::client::command())
         .subcommand(commands::deviations::command())
         .subcommand(commands::draft::command());
     let matches = match command.try_get_matches() {
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
                 Some(("parity", flags)) => commands::parity::run(flags).await,
                 Some(("record", flags)) => commands::record::run(flags).await,
                 Some(("js-client", flags)) => commands::js_client::run(flags).await,
+                Some(("client", flags)) => commands::client::run(flags).await,
                 Some(("deviations", flags)) => commands::deviations::run(flags),
                 Some(("draft", flags)) => commands::draft::run(flags).await,
                 _ => Err(Problem("there is no such command".into())),

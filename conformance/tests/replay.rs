@@ -5,9 +5,9 @@
 use std::{collections::BTreeSet, env, io::Write as _, path::PathBuf};
 
 use symple_conformance::{
-    KNOWN_FAULTS, Redis, RunOptions, Target, Transcript, Verdict,
+    FAULTS_FOR_OUR_CLIENT, KNOWN_FAULTS, Redis, RunOptions, Target, Transcript, Verdict,
     deviation::{DEVIATIONS, Declarations},
-    js_client, run_all,
+    js_client, run_all, rust_client,
 };
 use tokio::sync::Mutex;
 
@@ -94,6 +94,33 @@ async fn the_javascript_client() {
         let known: BTreeSet<_> = KNOWN_FAULTS.iter().map(|(check, _)| *check).collect();
         assert_eq!(failed, known);
     }
+}
+
+/// What applications with our client see, of our servers and, where its folder is given, of the
+/// original one.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_client() {
+    let _turn = TURN.lock().await;
+    for target in [Target::Tokio, Target::AsyncStd] {
+        for checks in [
+            rust_client::<symple_tokio::Tokio>(&target, |_| {}).await.unwrap(),
+            rust_client::<symple_async_std::AsyncStd>(&target, |_| {}).await.unwrap(),
+        ] {
+            let failed: Vec<_> = checks.iter().filter(|check| check.failure.is_some()).collect();
+            assert!(failed.is_empty() && checks.len() > 20, "{target}: {failed:#?}");
+        }
+    }
+    let Some(folder) = env::var_os("SYMPLE_NODE_SERVER").map(PathBuf::from) else {
+        return say(
+            "NOT RUN: our client with the original server; set SYMPLE_NODE_SERVER to its folder",
+        );
+    };
+    let target = Target::Node(folder);
+    let checks = rust_client::<symple_tokio::Tokio>(&target, |_| {}).await.unwrap();
+    let failed: Vec<_> = checks.iter().filter(|check| check.failure.is_some()).collect();
+    let names: BTreeSet<_> = failed.iter().map(|check| &*check.name).collect();
+    let known: BTreeSet<_> = FAULTS_FOR_OUR_CLIENT.iter().map(|(check, _)| *check).collect();
+    assert_eq!(names, known, "{failed:#?}");
 }
 
 /// Every declaration belongs to a transcript of the original server, every name is unique, and

@@ -14,6 +14,9 @@ mod bridge;
 mod browser_call;
 #[path = "../../symple-driver/tests/suite/client.rs"]
 mod client;
+#[cfg(target_os = "linux")]
+#[path = "../examples/client_figures.rs"]
+mod client_figures;
 #[path = "../examples/echo_bot.rs"]
 mod echo_bot;
 #[path = "../examples/game_lobby.rs"]
@@ -332,4 +335,12 @@ async fn a_call_between_browsers() {
     }
     connected.sort();
     assert_eq!(connected, ["alice", "bob"]);
+}
+
+/// Both sides of the comparison read and write everything that there is.
+#[cfg(target_os = "linux")]
+#[test]
+fn figures_of_the_client() {
+    assert!(!client_figures::ours(300).unwrap().is_zero());
+    assert!(!client_figures::bare(300).unwrap().is_zero());
 }
