@@ -45,7 +45,6 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let child = Command::new(program)
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--max-connections-per-ip", "0"])
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())

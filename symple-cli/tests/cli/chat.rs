@@ -300,8 +300,7 @@ fn a_restart_in_the_middle() {
     // Whoever comes back later has not heard what was said before.
     alice.until("online as alice|");
     bob.says("so we are");
-    alice.says("/who");
-    alice.until("1 here beside you");
+    alice.until("bob: so we are");
     alice.says("once more");
     bob.until("alice: once more");
 }
