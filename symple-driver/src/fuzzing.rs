@@ -54,6 +54,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         max_head_size: config.max_head_size,
         allowed_origins: &allowed_origins,
         trusted_proxies: &[TrustedProxy::from(proxy)],
+        deflate: Some(15),
         keep_request: true,
         keep_alive: false,
         closed: false,

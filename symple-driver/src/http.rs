@@ -2,6 +2,7 @@
 
 mod address;
 mod authority;
+mod extensions;
 mod head;
 pub(crate) mod mounted;
 pub(crate) mod origin;

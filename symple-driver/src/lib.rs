@@ -60,3 +60,4 @@ pub use server::{
     stats::{ServerStats, TransportStats},
 };
 pub use tungstenite;
+pub use ws::deflate::Compression;

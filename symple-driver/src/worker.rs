@@ -77,9 +77,10 @@ impl<R: Runtime> Worker<R> {
     fn command(&mut self, command: WorkerCommand<R::Socket>) {
         let Self { shard, up, receivers, .. } = self;
         match command {
-            WorkerCommand::Send { text, to, input, sender } => {
+            WorkerCommand::Send { text, to, input, sender, deflated } => {
                 shard.table.input = input;
-                shard.table.send(&text, receivers.get(to).unwrap_or_default(), sender);
+                let to = receivers.get(to).unwrap_or_default();
+                shard.table.send_with(&text, to, sender, deflated.as_ref());
             }
             WorkerCommand::AwaitDrain(id) => shard.table.await_drain(id),
             WorkerCommand::Open { id, source, address } => {

@@ -244,12 +244,12 @@ pub use runtime::{Listener, Socket, Timer, Tokio};
 pub use stream::stream;
 pub use symple_driver::{
     AcceptedUpgrade, AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError,
-    Config, ConfigError, Crashed, Emitter, Endpoint, Events, FrameDecision, FrameRequest, Handle,
-    HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision, IntoJoinDecision, JoinDecision,
-    JoinRequest, ListenAddress, MountedRequest, OriginError, OriginPattern, PeerLeft, PeerOffline,
-    PeerOnline, ProxyError, RedisConfig, RedisError, Request, Server, ServerStats, SessionEntry,
-    Sessions, StartError, Stream, TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer,
-    rustls, tls, trust,
+    Compression, Config, ConfigError, Crashed, Emitter, Endpoint, Events, FrameDecision,
+    FrameRequest, Handle, HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision,
+    IntoJoinDecision, JoinDecision, JoinRequest, ListenAddress, MountedRequest, OriginError,
+    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, RedisConfig, RedisError, Request,
+    Server, ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
+    UpgradeDecision, VirtualPeer, rustls, tls, trust,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,

@@ -128,6 +128,22 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "The proxies that may tell a client's address, such as 10.0.0.1 or 10.0.0.0/8; unix is the other end of a Unix socket"
     ),
     setting!(
+        CLIENTS,
+        "compression",
+        ["SYMPLE_COMPRESSION"],
+        "BOOL",
+        "false",
+        "Compress texts for clients that can take it (permessage-deflate), once for all receivers"
+    ),
+    setting!(
+        CLIENTS,
+        "compression-threshold",
+        ["SYMPLE_COMPRESSION_THRESHOLD"],
+        "BYTES",
+        "1024",
+        "The fewest bytes that a text must have to be compressed, at least 1"
+    ),
+    setting!(
         TLS,
         "ssl-enabled",
         ["SYMPLE_SSL_ENABLED"],

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use symple_driver::{Config, RedisConfig};
+use symple_driver::{Compression, Config, RedisConfig};
 use symple_engine::server::{PresenceMode, PublicMembers, RateLimit, RoomSend};
 use symple_proto::PRIVATE_MEMBER;
 use thiserror::Error;
@@ -309,6 +309,9 @@ impl Settings {
             Ok(_) => Err("must not be less than the outbound limit".to_owned()),
             Err(_) => Err("must be auto or a number, 0 or more".to_owned()),
         })?;
+        let mut compression = Compression::default();
+        compression.threshold = reader.positive("compression-threshold")?;
+        config.compression = reader.bool("compression")?.then_some(compression);
         config.message_timeout = reader.seconds("message-timeout")?;
         config.threads = reader.read("threads", |value| {
             let threads = value.parse().ok().filter(|threads| *threads <= 256);

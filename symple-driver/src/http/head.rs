@@ -47,6 +47,7 @@ pub(super) struct Found<'a> {
     content_length: Field<'a>,
     transfer_encoding: bool,
     protocols: Vec<&'a [u8]>,
+    pub(super) extensions: Vec<&'a [u8]>,
 }
 
 /// The elements of a header that is a list; empty ones do not count (RFC 9110 §5.6.1.2). What is
@@ -80,6 +81,9 @@ pub(super) fn find<'a>(headers: &[httparse::Header<'a>]) -> Found<'a> {
             21 if name.eq_ignore_ascii_case("sec-websocket-version") => found.version.add(value),
             22 if name.eq_ignore_ascii_case("sec-websocket-protocol") => {
                 found.protocols.push(value);
+            }
+            24 if name.eq_ignore_ascii_case("sec-websocket-extensions") => {
+                found.extensions.push(value);
             }
             _ => {}
         }
@@ -135,6 +139,6 @@ impl Found<'_> {
 }
 
 /// A character of a token (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -81,6 +81,9 @@ impl MountedRequest {
     }
 }
 
+/// The bytes of an answer that is no upgrade, and what the log tells of it.
+type Refusal = (Vec<u8>, Option<Box<RefusedUpgrade>>);
+
 impl Policy<'_> {
     /// Decides about a request that the application has read: as about one on a port of the
     /// server's own, but that pages are the application's. If it is no upgrade, the bytes of the
@@ -90,7 +93,7 @@ impl Policy<'_> {
         request: &MountedRequest,
         peer: SocketAddr,
         tls: bool,
-    ) -> Result<Box<Upgrade>, (Vec<u8>, Option<Box<RefusedUpgrade>>)> {
+    ) -> Result<Box<Upgrade>, Refusal> {
         let target = request.uri.to_string();
         let headers: Vec<_> = request
             .headers

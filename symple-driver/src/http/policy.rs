@@ -10,6 +10,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::{
     Request, Upgrade,
+    extensions::negotiate,
     head::{Field, Found, find},
     response::{refusal, response},
     scan::{HeadScan, Scanned},
@@ -46,6 +47,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) max_head_size: usize,
     pub(crate) allowed_origins: &'a [OriginPattern],
     pub(crate) trusted_proxies: &'a [TrustedProxy],
+    /// The base-2 logarithm of the window, where texts are compressed.
+    pub(crate) deflate: Option<u8>,
     /// Requests are wanted in full: there is a hook.
     pub(crate) keep_request: bool,
     /// Behind a page there may be another request.
@@ -240,6 +243,12 @@ impl Policy<'_> {
         }
         let key = found.websocket_key().ok_or(NO_HANDSHAKE)?;
         let subprotocol = found.subprotocol().ok_or(NO_HANDSHAKE)?;
+        // Where nothing is compressed nobody looks at what is offered.
+        let deflate = match self.deflate.map(|bits| negotiate(&found.extensions, bits)) {
+            None => None,
+            Some(Ok(deflate)) => deflate,
+            Some(Err(_)) => return Err(NO_HANDSHAKE),
+        };
         if self.draining {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(Instead::Refusal(status, "Server shutting down\n"));
@@ -259,7 +268,7 @@ impl Policy<'_> {
             address,
             tls,
         });
-        Ok(Upgrade { length: head.length, address, request, accept_key, subprotocol })
+        Ok(Upgrade { length: head.length, address, request, accept_key, subprotocol, deflate })
     }
 
     /// What is answered to those who do not want WebSocket (R-T2).

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::IpAddr};
 use http::{HeaderMap, Response, StatusCode};
 use rand::{TryRng as _, rngs::SysRng};
 
-use super::Request;
+use super::{Request, extensions::Deflate};
 
 /// A request to be upgraded to which nothing stands in the way.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Upgrade {
     pub(crate) request: Option<Request>,
     pub(super) accept_key: String,
     pub(super) subprotocol: Option<&'static str>,
+    /// Messages may be compressed, either way.
+    pub(crate) deflate: Option<Deflate>,
 }
 
 impl Upgrade {
@@ -28,6 +30,9 @@ impl Upgrade {
         let _ = write!(out, "Connection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n", self.accept_key);
         if let Some(name) = self.subprotocol {
             let _ = write!(out, "Sec-WebSocket-Protocol: {name}\r\n");
+        }
+        if let Some(deflate) = self.deflate {
+            deflate.push_header(&mut out);
         }
         let mut out = out.into_bytes();
         push_headers(headers, &mut out);

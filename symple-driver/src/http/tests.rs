@@ -17,6 +17,7 @@ fn policy() -> Policy<'static> {
         max_head_size: LIMIT,
         allowed_origins: &[],
         trusted_proxies: &[],
+        deflate: None,
         keep_request: false,
         keep_alive: false,
         closed: false,
@@ -55,6 +56,31 @@ fn respond(policy: &Policy<'_>, request: &str) -> String {
 fn status(policy: &Policy<'_>, request: &str) -> u16 {
     let response = respond(policy, request);
     response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+/// R-T10: what is offered, and what is answered.
+#[test]
+fn compression() {
+    const ANSWER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+        client_no_context_takeover";
+    let on = Policy { deflate: Some(15), ..policy() };
+    let offer = |offer: &str| upgrade("/", &format!("Sec-WebSocket-Extensions: {offer}\r\n"));
+    let deflate = offer("permessage-deflate; client_max_window_bits");
+    assert!(!respond(&policy(), &deflate).contains("Extensions"), "it is off");
+    assert_eq!(status(&policy(), &offer(";;")), 101, "nobody looks");
+    assert!(respond(&on, &deflate).contains(&format!("\r\n{ANSWER}\r\n")));
+    let small = respond(&Policy { deflate: Some(9), ..policy() }, &deflate);
+    assert!(small.contains(&format!("\r\n{ANSWER}; server_max_window_bits=9\r\n")), "{small}");
+    let declined = offer("permessage-deflate; server_max_window_bits=9");
+    assert!(!respond(&on, &declined).contains("Extensions"));
+    assert_eq!(status(&on, &declined), 101);
+    assert_eq!(status(&on, &offer("permessage-deflate;;")), 400);
+    assert!(!respond(&on, &upgrade("/", "")).contains("Extensions"));
+    // What a host adds does not change what was agreed on.
+    let Answer::Upgrade(upgrade) = answer(&on, &deflate) else { panic!() };
+    let value = HeaderValue::from_static("x-other");
+    let headers = HeaderMap::from_iter([(http::header::SEC_WEBSOCKET_EXTENSIONS, value)]);
+    assert_eq!(upgrade.response(&headers), upgrade.response(&HeaderMap::new()));
 }
 
 /// R-T1, R-T4: the example of RFC 6455 §1.3, and the subprotocols.

@@ -276,7 +276,7 @@ impl<S: Socket> Connection<S> {
     /// Drops the input that has not been handled.
     pub(crate) fn forget_input(&mut self) {
         self.backlog = None;
-        self.decoder = Decoder::default();
+        self.decoder.forget();
     }
 
     /// True if it is read from although nothing that arrives is to be handled: only so can it be

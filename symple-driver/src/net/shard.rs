@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -26,7 +26,8 @@ use crate::{
     net::source::{Source, Stream, take_over},
     net::table::{ConnectionTable, Entry},
     runtime::{Runtime, Timer},
-    ws::decode::{Decoded, Violation},
+    ws::decode::{Decoded, Fragments, Violation},
+    ws::deflate::{InflateError, Inflater},
 };
 
 /// How much is read at once. All connections of a thread share this memory.
@@ -109,6 +110,8 @@ pub(crate) struct Shard<R: Runtime> {
     late: Option<(u32, Timestamp)>,
     /// Frames without text that have been read and not told of.
     frames: u32,
+    /// What inflates messages, once one was compressed.
+    inflater: Option<Box<Inflater>>,
 }
 
 impl<R: Runtime> Shard<R> {
@@ -124,6 +127,7 @@ impl<R: Runtime> Shard<R> {
             armed: None,
             late: None,
             frames: 0,
+            inflater: None,
         }
     }
 
@@ -566,11 +570,13 @@ impl<R: Runtime> Shard<R> {
         up: &mut impl Upstream<R::Socket>,
     ) -> ControlFlow<usize, usize> {
         let now = self.table.now;
+        let max_fragments = self.table.config.max_fragments;
         let Some(conn) = self.table.get(id).filter(|conn| conn.wants_input()) else {
             return ControlFlow::Break(0);
         };
         let open = conn.is_open();
-        let (used, decoded) = conn.decoder.decode(bytes, conn.message_limit as usize);
+        let (used, decoded) =
+            conn.decoder.decode_within(bytes, conn.message_limit as usize, max_fragments);
         if open {
             if decoded == Decoded::Incomplete || conn.decoder.is_within_message() {
                 conn.message_begins(now);
@@ -584,6 +590,16 @@ impl<R: Runtime> Shard<R> {
             Decoded::Incomplete => return ControlFlow::Break(0),
             Decoded::Message(range) if open => self.text(id, &bytes[range], up),
             Decoded::Assembled(message) if open => self.text(id, &message, up),
+            Decoded::Deflated(range) if open => {
+                if !self.deflated_text(id, bytes, range, None, up) {
+                    return ControlFlow::Break(0);
+                }
+            }
+            Decoded::AssembledDeflated(fragments, last) if open => {
+                if !self.deflated_text(id, bytes, last, Some(fragments), up) {
+                    return ControlFlow::Break(0);
+                }
+            }
             Decoded::Ping(range) if open => {
                 self.frames += 1;
                 self.table.control(id, Control::Pong, &bytes[range]);
@@ -610,9 +626,58 @@ impl<R: Runtime> Shard<R> {
                 return ControlFlow::Break(used);
             }
             Decoded::Fragment | Decoded::Pong => self.frames += 1,
-            Decoded::Message(_) | Decoded::Assembled(_) | Decoded::Ping(_) => {}
+            Decoded::Message(_)
+            | Decoded::Assembled(_)
+            | Decoded::Deflated(_)
+            | Decoded::AssembledDeflated(..)
+            | Decoded::Ping(_) => {}
         }
         ControlFlow::Continue(used)
+    }
+
+    /// Handles a compressed message, whose payload, or last payload, stands there. False if it is
+    /// too big: it may be looked at once more, when more is allowed (R-A11).
+    fn deflated_text(
+        &mut self,
+        id: ConnId,
+        bytes: &mut [u8],
+        payload: Range<usize>,
+        fragments: Option<Box<Fragments>>,
+        up: &mut impl Upstream<R::Socket>,
+    ) -> bool {
+        let Some(limit) = self.table.get(id).map(|conn| conn.message_limit as usize) else {
+            return true;
+        };
+        let message =
+            fragments.as_ref().map_or(&bytes[payload.clone()], |fragments| &fragments.message);
+        let length = message.len();
+        let mut inflater = self.inflater.take().unwrap_or_default();
+        self.table.stats.inflated += 1;
+        let result = inflater.inflate(message, limit);
+        // What is refused has cost as much as what is not.
+        self.table.spend_input(result.map_or(limit.max(length), <[u8]>::len));
+        let fits = match result {
+            Ok(text) => {
+                self.text(id, text, up);
+                true
+            }
+            Err(InflateError::Invalid) => {
+                up.fault(&mut self.table, id, TransportFault::InvalidPayload);
+                true
+            }
+            Err(InflateError::TooBig) => {
+                if let Some(conn) = self.table.get(id) {
+                    conn.decoder.take_back(bytes, payload, fragments);
+                    conn.oversized = true;
+                }
+                // How many more there are nobody has looked.
+                let size = (limit as u64).saturating_add(1);
+                up.fault(&mut self.table, id, TransportFault::TooBig { size, limit });
+                false
+            }
+        };
+        self.inflater = Some(inflater);
+        fits
     }
 
     fn text(&mut self, id: ConnId, message: &[u8], up: &mut impl Upstream<R::Socket>) {

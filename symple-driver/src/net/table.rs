@@ -6,6 +6,7 @@ mod tests;
 mod turn;
 
 use std::{
+    cell::OnceCell,
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque, btree_map},
     sync::{Arc, atomic::AtomicUsize},
@@ -35,6 +36,7 @@ use crate::{
     server::mount::AcceptedUpgrade,
     server::stats::TransportStats,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
+    ws::deflate::{Deflater, SharedDeflated},
     ws::queue::{Buffers, TextFrame},
 };
 
@@ -62,6 +64,8 @@ const WRITTEN: usize = 128;
 const BEHIND: usize = 512;
 /// And deliveries are for so many bytes that are copied.
 const COPIED: usize = 512;
+/// And compressing is for so many bytes.
+const DEFLATED: usize = 16;
 /// Of what waits for a client that has taken something within this time, only a part counts when
 /// it is decided who is closed: it may just have been kept waiting itself.
 const READS: Duration = Duration::from_millis(500);
@@ -115,6 +119,8 @@ pub(crate) struct ConnectionTable<S> {
     pub(crate) closed_virtuals: Vec<ConnId>,
     /// Those that have ended.
     pub(crate) ended: VecDeque<ConnId>,
+    /// What compresses texts, where they are.
+    deflater: Option<Box<Deflater>>,
     timers: BinaryHeap<Reverse<(Timestamp, ConnId)>>,
     pub(crate) buffers: Buffers,
     pub(crate) now: Timestamp,
@@ -147,6 +153,8 @@ impl<S: Socket> ConnectionTable<S> {
         waiting: Waiting,
     ) -> Self {
         let buffers = Buffers::new(waiting.shared);
+        let deflater =
+            config.compression.as_ref().map(|settings| Box::new(Deflater::new(settings)));
         Self {
             config,
             entries: Vec::new(),
@@ -164,6 +172,7 @@ impl<S: Socket> ConnectionTable<S> {
             undelivered: BTreeMap::new(),
             closed_virtuals: Vec::new(),
             ended: VecDeque::new(),
+            deflater,
             timers: BinaryHeap::new(),
             buffers,
             now: Timestamp::ZERO,
@@ -320,7 +329,21 @@ impl<S: Socket> ConnectionTable<S> {
     /// Queues a text for each of the connections. Where a sender has addressed it to them, each
     /// takes only so much of that (R-L8).
     pub(crate) fn send(&mut self, text: &Text, to: &[ConnId], sender: Option<ConnId>) {
-        let mut frame = TextFrame::new(text.as_bytes());
+        self.send_with(text, to, sender, None);
+    }
+
+    /// As [`send`](Self::send), with the place of the compressed text that other threads have, too.
+    pub(crate) fn send_with(
+        &mut self,
+        text: &Text,
+        to: &[ConnId],
+        sender: Option<ConnId>,
+        known: Option<&SharedDeflated>,
+    ) {
+        let mut plain = TextFrame::new(text.as_bytes());
+        let place = self.deflater.as_mut().and_then(|deflater| deflater.place(text, known));
+        // Whether it is compressed is seen when the first receiver is found that can take it.
+        let (payload, mut deflated) = (OnceCell::new(), None);
         let limit = self.config.outbound_limit;
         let few = to.len() <= FEW;
         let mut refused = false;
@@ -347,13 +370,30 @@ impl<S: Socket> ConnectionTable<S> {
                             continue;
                         }
                     }
+                    let payload = match (&place, &mut self.deflater) {
+                        (Some(place), Some(deflater)) if conn.decoder.deflates => payload
+                            .get_or_init(|| {
+                                let made = place.get_or_init(|| {
+                                    self.stats.deflated += 1;
+                                    self.spent += text.as_bytes().len() / DEFLATED;
+                                    deflater.deflate(text.as_bytes())
+                                });
+                                made.clone()
+                            }),
+                        _ => &None,
+                    };
+                    let frame = match payload {
+                        Some(payload) => {
+                            deflated.get_or_insert_with(|| TextFrame::deflated(payload))
+                        }
+                        None => &mut plain,
+                    };
                     let before = if conn.dirty == Dirty::No { 0 } else { conn.out.len() };
                     match sender.filter(|sender| sender != id) {
-                        None => conn.push_text(&mut frame, self.now, &mut self.buffers),
+                        None => conn.push_text(frame, self.now, &mut self.buffers),
                         Some(sender) => {
                             let (now, buffers) = (self.now, &mut self.buffers);
-                            if conn.push_addressed(sender, &mut frame, limit, now, buffers).is_err()
-                            {
+                            if conn.push_addressed(sender, frame, limit, now, buffers).is_err() {
                                 refused = true;
                                 continue;
                             }
@@ -393,7 +433,7 @@ impl<S: Socket> ConnectionTable<S> {
         }
         self.spent += self.buffers.waiting.saturating_sub(copied) / COPIED;
         for worker in &mut self.workers {
-            worker.send(text, self.input, sender);
+            worker.send(text, self.input, sender, place.as_ref());
         }
         if let Some(sender) = sender.filter(|_| refused)
             && let btree_map::Entry::Vacant(place) = self.undelivered.entry(sender)
@@ -562,6 +602,7 @@ impl<S: Socket> ConnectionTable<S> {
     fn begin(&mut self, id: ConnId, upgrade: &Upgrade) {
         let Some(conn) = self.get(id) else { return };
         conn.address = upgrade.address;
+        conn.decoder.deflates = upgrade.deflate.is_some();
         conn.announced = true;
         self.enter(id, Phase::Open);
         self.mark_dirty(id);

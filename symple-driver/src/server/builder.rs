@@ -46,6 +46,7 @@ use crate::{
     server::status::Status,
     worker::mailbox::{EngineMailbox, Mailbox, WorkerMailbox},
     worker::{Surroundings, Worker},
+    ws::deflate::Compression,
 };
 
 /// How many requests may wait for the engine.
@@ -238,6 +239,12 @@ impl<R: Runtime> ServerBuilder<R> {
         self
     }
 
+    /// Compresses texts for clients that can take it (R-T10), and lets clients do the same.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.config.compression = Some(compression);
+        self
+    }
+
     /// Encrypts all connections to the addresses of [`bind`](Self::bind) and
     /// [`listener`](Self::listener); an [`Endpoint`] says so itself.
     /// [`tls::load`](crate::net::tls::load) reads the usual files.
@@ -268,7 +275,7 @@ impl<R: Runtime> ServerBuilder<R> {
     /// [`StartError`]: then nothing has been started.
     pub fn start_unbound(self) -> Result<Server, StartError> {
         let runtime = R::current().map_err(StartError::Start)?;
-        self.start_on(runtime)
+        self.start_on(&runtime)
     }
 
     /// Starts the server as [`start`](Self::start) does, but lets other tasks of the runtime run
@@ -283,7 +290,7 @@ impl<R: Runtime> ServerBuilder<R> {
         let runtime = R::current().map_err(StartError::Start)?;
         let (sender, started) = async_channel::bounded(1);
         let start = move || {
-            let _ = sender.try_send(self.start_on(runtime));
+            let _ = sender.try_send(self.start_on(&runtime));
         };
         thread::Builder::new()
             .name("symple-start".into())
@@ -292,7 +299,7 @@ impl<R: Runtime> ServerBuilder<R> {
         started.recv().await.unwrap_or(Err(StartError::Crashed(Crashed)))
     }
 
-    fn start_on(self, runtime: R) -> Result<Server, StartError> {
+    fn start_on(self, runtime: &R) -> Result<Server, StartError> {
         let Self { mut config, endpoints, hooks, tls, .. } = self;
         config.engine.hook = hooks.authenticate.is_some();
         config.engine.hooks.join = hooks.join.is_some();
@@ -376,7 +383,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 // The server has ended when all its threads have.
                 drop(ended);
             };
-            spawn(&runtime, format!("symple-{number}"), told, worker)?;
+            spawn(runtime, format!("symple-{number}"), told, worker)?;
         }
         let (future_runtime, finished) = (runtime.clone(), Arc::clone(&status));
         let told = started.clone();
@@ -415,7 +422,7 @@ impl<R: Runtime> ServerBuilder<R> {
             finished.finished.store(as_it_should, Ordering::Relaxed);
             drop(ended);
         };
-        spawn(&runtime, "symple".into(), told, node)?;
+        spawn(runtime, "symple".into(), told, node)?;
         let server = Server::new(handle, listen_addresses, node_id, end);
         for _ in 0..threads {
             // The threads that have been started end with the server.

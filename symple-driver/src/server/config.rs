@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::{
     http::origin::OriginPattern, http::proxy::TrustedProxy, redis::RedisConfig, server::memory,
+    ws::decode::MAX_FRAGMENTS, ws::deflate::Compression,
 };
 
 /// How a server behaves. [`Config::default`] has the values of the specification.
@@ -49,6 +50,11 @@ pub struct Config {
     pub outbound_total: usize,
     /// How long a message may take from its first byte to its last (R-L9). 30 s; zero is for ever.
     pub message_timeout: Duration,
+    /// In how many frames a message may come (R-L3), at least 1. 1024.
+    pub max_fragments: u32,
+    /// How texts are compressed for clients that can take it (R-T10), and that clients may do the
+    /// same. None: nothing is.
+    pub compression: Option<Compression>,
     /// Where sessions are, what backends emit, and other nodes (SPEC §9). None.
     pub redis: Option<RedisConfig>,
     /// How many events may wait for the host to read them; past that the oldest are lost, and the
@@ -77,6 +83,8 @@ impl Default for Config {
             outbound_timeout: Duration::from_secs(10),
             outbound_total: memory::default_total(),
             message_timeout: Duration::from_secs(30),
+            max_fragments: MAX_FRAGMENTS,
+            compression: None,
             redis: None,
             event_backlog: 1024,
             threads: NonZeroUsize::MIN,
@@ -99,11 +107,17 @@ impl Config {
         if !(1024..=1024 * 1024).contains(&self.max_head_size) {
             return Err(ConfigError::HeadSize);
         }
+        if self.max_fragments == 0 {
+            return Err(ConfigError::Fragments);
+        }
         if self.outbound_limit < self.engine.limits.message {
             return Err(ConfigError::OutboundLimit);
         }
         if self.outbound_total > 0 && self.outbound_total < self.outbound_limit {
             return Err(ConfigError::OutboundTotal);
+        }
+        if self.compression.as_ref().is_some_and(|compression| !compression.is_valid()) {
+            return Err(ConfigError::Compression);
         }
         if let Some(cluster) = &self.engine.cluster
             && (cluster.heartbeat.is_zero() || cluster.timeout <= cluster.heartbeat * 2)
@@ -141,12 +155,18 @@ pub enum ConfigError {
     /// take all memory.
     #[error("the head limit must be from 1024 to 1048576 bytes")]
     HeadSize,
+    /// No message at all could arrive.
+    #[error("a message must be allowed to have one frame")]
+    Fragments,
     /// A single message would be too much for its receiver.
     #[error("the outbound limit must not be less than the message limit")]
     OutboundLimit,
     /// All connections together might have less than one of them.
     #[error("the outbound total must not be less than the outbound limit")]
     OutboundTotal,
+    /// There is no such compressor.
+    #[error("compression must have a window of 9 to 15 bits and a level from 1 to 9")]
+    Compression,
     /// Nodes would take each other for dead between two signs of life, or do nothing else than
     /// give them.
     #[error("the heartbeat must not be zero, and the cluster's timeout longer than two heartbeats")]
@@ -180,9 +200,17 @@ mod tests {
         }
         assert_eq!(with(|c| c.max_head_size = 1023), Err(ConfigError::HeadSize));
         assert_eq!(with(|c| c.max_head_size = 1024 * 1024 + 1), Err(ConfigError::HeadSize));
+        assert_eq!(with(|c| c.max_fragments = 0), Err(ConfigError::Fragments));
         assert_eq!(with(|c| c.outbound_limit = 1000), Err(ConfigError::OutboundLimit));
         assert_eq!(with(|c| c.outbound_total = 1000), Err(ConfigError::OutboundTotal));
         assert_eq!(with(|c| c.outbound_total = 0), Ok(()));
+        for (window_bits, level, ok) in
+            [(9, 1, true), (8, 1, false), (16, 1, false), (9, 0, false), (9, 10, false)]
+        {
+            let compression = Compression { window_bits, level, ..Compression::default() };
+            let config = Config { compression: Some(compression), ..Config::default() };
+            assert_eq!(config.check().is_ok(), ok, "{window_bits} {level}");
+        }
         for (heartbeat, timeout, ok) in [(0, 6, false), (3, 6, false), (2, 6, true)] {
             let redis = RedisConfig::new("redis://localhost").unwrap();
             let mut config = Config { redis: Some(redis), ..Config::default() };

@@ -27,6 +27,10 @@ pub struct TransportStats {
     pub silent: u64,
     /// Connections closed because too much waited for all of them together (R-L7).
     pub shed: u64,
+    /// Texts that were compressed: each once, however many clients it went to (R-T10).
+    pub deflated: u64,
+    /// Messages of clients that were inflated.
+    pub inflated: u64,
 }
 
 impl TransportStats {
@@ -38,6 +42,8 @@ impl TransportStats {
             upgrades_dropped: self.upgrades_dropped + other.upgrades_dropped,
             silent: self.silent + other.silent,
             shed: self.shed + other.shed,
+            deflated: self.deflated + other.deflated,
+            inflated: self.inflated + other.inflated,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     net::source::{Source, Stream},
     server::hooks::UpgradeDecision,
     server::stats::TransportStats,
+    ws::deflate::SharedDeflated,
 };
 
 /// How many bytes of texts and what goes with them may wait for the engine's thread, before
@@ -54,6 +55,8 @@ pub(crate) enum WorkerCommand<S> {
         input: u64,
         /// Who has addressed it to them (R-L8).
         sender: Option<ConnId>,
+        /// Where its compressed form is, or will be, for all threads.
+        deflated: Option<SharedDeflated>,
     },
     Close {
         id: ConnId,
@@ -268,12 +271,19 @@ impl<S> WorkerMailbox<S> {
     }
 
     /// Sends a text to those who have been added, if there are any.
-    pub(crate) fn send(&mut self, text: &Text, input: u64, sender: Option<ConnId>) {
+    pub(crate) fn send(
+        &mut self,
+        text: &Text,
+        input: u64,
+        sender: Option<ConnId>,
+        deflated: Option<&SharedDeflated>,
+    ) {
         let to = self.start..self.commands.receivers.len();
         if !to.is_empty() {
             self.start = to.end;
             self.commands.cost += to.len() * (text.as_bytes().len() + EXTRA);
-            self.commands.list.push(WorkerCommand::Send { text: text.clone(), to, input, sender });
+            let (text, deflated) = (text.clone(), deflated.cloned());
+            self.commands.list.push(WorkerCommand::Send { text, to, input, sender, deflated });
         }
     }
 
@@ -457,7 +467,7 @@ mod tests {
             for slot in 0..100 {
                 down.push_receiver(ConnId::new(slot, 1));
             }
-            down.send(&text, 1, None);
+            down.send(&text, 1, None, None);
         }
         down.hand_over();
         down.begin();

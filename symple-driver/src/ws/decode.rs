@@ -11,13 +11,17 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
+use crate::ws::deflate::compressed_limit;
+
 /// How many fragments a message may have (R-L3).
-const MAX_FRAGMENTS: u32 = 1024;
+pub(crate) const MAX_FRAGMENTS: u32 = 1024;
 
 /// The parts of a message that comes in several frames.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     fragments: Option<Box<Fragments>>,
+    /// Messages may be compressed: the first reserved bit says which are (RFC 7692 §6).
+    pub(crate) deflates: bool,
 }
 
 /// How the other side has broken the rules of WebSocket.
@@ -33,10 +37,13 @@ pub(crate) enum Violation {
     InvalidUtf8,
 }
 
-#[derive(Debug)]
-struct Fragments {
-    message: Vec<u8>,
+/// The fragments of a message that have arrived.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Fragments {
+    pub(crate) message: Vec<u8>,
     count: u32,
+    /// They are to be inflated, all of them together.
+    deflated: bool,
 }
 
 /// What stands at the start of the bytes.
@@ -46,8 +53,12 @@ pub(crate) enum Decoded {
     Incomplete,
     /// A message in one piece: where its payload stands, unmasked.
     Message(Range<usize>),
+    /// As a message in one piece, but compressed.
+    Deflated(Range<usize>),
     /// The last fragment of a message: its payload.
     Assembled(Vec<u8>),
+    /// The last fragment of a compressed message: all of them, and where its own payload stands.
+    AssembledDeflated(Box<Fragments>, Range<usize>),
     /// A fragment that is not the last.
     Fragment,
     /// A ping: where its payload stands, unmasked.
@@ -71,9 +82,47 @@ impl Decoder {
         self.fragments.as_ref().map_or(0, |fragments| fragments.message.len())
     }
 
-    /// Reads the frame at the start of `bytes` and unmasks its payload there. A message may have
-    /// `limit` bytes. The number of bytes that are done with.
+    /// Takes a compressed frame back, whose payload stood there: it will be decoded once more. If it
+    /// was the last of several, these are the fragments.
+    pub(crate) fn take_back(
+        &mut self,
+        bytes: &mut [u8],
+        payload: Range<usize>,
+        fragments: Option<Box<Fragments>>,
+    ) {
+        self.fragments = fragments.map(|mut fragments| {
+            fragments.message.truncate(fragments.message.len().saturating_sub(payload.len()));
+            fragments.count -= 1;
+            fragments
+        });
+        // The mask stands before the payload.
+        if let Some((header, payload)) =
+            bytes.get_mut(..payload.end).and_then(|frame| frame.split_at_mut_checked(payload.start))
+            && let Some(mask) = header.last_chunk::<4>()
+        {
+            unmask(payload, *mask);
+        }
+    }
+
+    /// Forgets a message that has not ended.
+    pub(crate) fn forget(&mut self) {
+        self.fragments = None;
+    }
+
+    /// As [`decode_within`](Self::decode_within), in as many fragments as usual.
+    #[cfg(test)]
     pub(crate) fn decode(&mut self, bytes: &mut [u8], limit: usize) -> (usize, Decoded) {
+        self.decode_within(bytes, limit, MAX_FRAGMENTS)
+    }
+
+    /// Reads the frame at the start of `bytes` and unmasks its payload there. A message may have
+    /// `limit` bytes in so many fragments. The number of bytes that are done with.
+    pub(crate) fn decode_within(
+        &mut self,
+        bytes: &mut [u8],
+        limit: usize,
+        max_fragments: u32,
+    ) -> (usize, Decoded) {
         const FAULT: (usize, Decoded) = (0, Decoded::Fault(Violation::Protocol));
         let mut cursor = std::io::Cursor::new(&*bytes);
         let (header, length) = match FrameHeader::parse(&mut cursor) {
@@ -82,9 +131,16 @@ impl Decoder {
             Err(_) => return FAULT,
         };
         let FrameHeader { is_final, rsv1, rsv2, rsv3, opcode, mask } = header;
-        // No extension gives the reserved bits a meaning; clients must mask (§5.1, §5.2).
-        let (Some(mask), false) = (mask, rsv1 || rsv2 || rsv3) else { return FAULT };
+        // Clients must mask, and no extension gives the last reserved bits a meaning (§5.1, §5.2).
+        let (Some(mask), false) = (mask, rsv2 || rsv3) else { return FAULT };
+        // The first of them stands where a message begins, if it was agreed on (RFC 7692 §6.1).
+        let may_deflate =
+            self.deflates && matches!(opcode, OpCode::Data(Data::Text | Data::Binary));
+        if rsv1 && !may_deflate {
+            return FAULT;
+        }
         let in_fragments = self.fragments.is_some();
+        let deflated = rsv1 || self.fragments.as_ref().is_some_and(|fragments| fragments.deflated);
         match opcode {
             OpCode::Control(_) if !is_final || length > 125 => return FAULT,
             OpCode::Data(Data::Continue) if !in_fragments => return FAULT,
@@ -92,7 +148,8 @@ impl Decoder {
             OpCode::Data(_) => {
                 let before = self.held() as u64;
                 let size = before.saturating_add(length);
-                if size > limit as u64 {
+                let most = if deflated { compressed_limit(limit) } else { limit };
+                if size > most as u64 {
                     return (0, Decoded::Fault(Violation::TooBig { size, limit }));
                 }
             }
@@ -100,6 +157,10 @@ impl Decoder {
         }
         // The limit has been checked, so this is no more than a usize holds.
         let start = header.len(length);
+        // A length is written in as few bytes as it can be (§5.2).
+        if cursor.position() != start as u64 {
+            return FAULT;
+        }
         let Some(end) = usize::try_from(length).ok().and_then(|length| start.checked_add(length))
         else {
             return FAULT;
@@ -111,10 +172,12 @@ impl Decoder {
             OpCode::Control(Control::Close) => close(payload),
             OpCode::Control(_) => Decoded::Pong,
             OpCode::Data(Data::Continue) => match self.fragments.take() {
-                Some(mut fragments) if fragments.count < MAX_FRAGMENTS => {
+                Some(mut fragments) if fragments.count < max_fragments => {
                     fragments.message.extend_from_slice(payload);
                     fragments.count += 1;
-                    if is_final {
+                    if is_final && deflated {
+                        Decoded::AssembledDeflated(fragments, start..end)
+                    } else if is_final {
                         Decoded::Assembled(fragments.message)
                     } else {
                         self.fragments = Some(fragments);
@@ -123,9 +186,11 @@ impl Decoder {
                 }
                 _ => Decoded::Fault(Violation::TooManyFragments),
             },
+            OpCode::Data(_) if is_final && deflated => Decoded::Deflated(start..end),
             OpCode::Data(_) if is_final => Decoded::Message(start..end),
             OpCode::Data(_) => {
-                self.fragments = Some(Box::new(Fragments { message: payload.to_vec(), count: 1 }));
+                let message = payload.to_vec();
+                self.fragments = Some(Box::new(Fragments { message, count: 1, deflated }));
                 Decoded::Fragment
             }
         };
@@ -245,6 +310,8 @@ mod tests {
     fn what_no_client_may_send() {
         let protocol = Decoded::Fault(Violation::Protocol);
         for (what, bytes) in [
+            ("length of 2 bytes", b"\x81\xfe\0\x05\0\0\0\0hello".to_vec()),
+            ("length of 8 bytes", b"\x81\xff\0\0\0\0\0\0\0\x05\0\0\0\0hello".to_vec()),
             ("unmasked", b"\x81\x05hello".to_vec()),
             ("reserved bit 1", frame(0xc1, b"x")),
             ("reserved bit 2", frame(0xa1, b"x")),
@@ -262,6 +329,52 @@ mod tests {
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&mut frame(0x01, b"a"), 10).1, Decoded::Fragment);
         assert_eq!(decoder.decode(&mut frame(0x81, b"b"), 10).1, protocol);
+    }
+
+    /// RFC 7692 §6.1: where it was agreed on, the first reserved bit stands on the first frame of a
+    /// data message, and nowhere else.
+    #[test]
+    fn compressed_messages() {
+        let protocol = Decoded::Fault(Violation::Protocol);
+        let decoder = || Decoder { deflates: true, ..Decoder::default() };
+        let decode = |bytes: &[u8]| decoder().decode(&mut bytes.to_vec(), 1000).1;
+        assert_eq!(decode(&frame(0xc1, b"hello")), Decoded::Deflated(6..11));
+        assert_eq!(decode(&frame(0xc2, b"hello")), Decoded::Deflated(6..11));
+        assert_eq!(decode(&frame(0x81, b"hello")), Decoded::Message(6..11));
+        for first in [0xc8, 0xc9, 0xca, 0xe1, 0xd1, 0xc3, 0xc0] {
+            assert_eq!(decode(&frame(first, b"")), protocol, "{first:x}");
+        }
+        let mut decoder = decoder();
+        assert_eq!(decoder.decode(&mut frame(0x41, b"a"), 10).1, Decoded::Fragment);
+        assert_eq!(decoder.decode(&mut frame(0x89, b""), 10).1, Decoded::Ping(6..6));
+        assert_eq!(decoder.decode(&mut frame(0x00, b"b"), 10).1, Decoded::Fragment);
+        // What is taken back is decoded to the same.
+        let mut last = frame(0x80, b"c");
+        let sent = last.clone();
+        for _ in 0..2 {
+            let (_, decoded) = decoder.decode(&mut last, 10);
+            let Decoded::AssembledDeflated(fragments, payload) = decoded else {
+                panic!("{decoded:?}")
+            };
+            assert_eq!((&*fragments.message, fragments.count, &payload), (&b"abc"[..], 3, &(6..7)));
+            assert!(!decoder.is_within_message());
+            decoder.take_back(&mut last, payload, Some(fragments));
+            assert_eq!(last, sent);
+        }
+        decoder.forget();
+        decoder.take_back(&mut last, 6..7, None);
+        assert_eq!(&last[6..], b"c");
+        assert_eq!(decoder.decode(&mut frame(0x01, b"a"), 10).1, Decoded::Fragment);
+        assert_eq!(decoder.decode(&mut frame(0xc0, b"b"), 10).1, protocol);
+        decoder.forget();
+        // R-L1: what cannot be compressed may be a little longer.
+        let limit = compressed_limit(10);
+        let too_big = Decoded::Fault(Violation::TooBig { size: limit as u64 + 1, limit: 10 });
+        assert_eq!(decoder.decode(&mut frame(0xc1, &vec![0; limit + 1]), 10).1, too_big);
+        assert_eq!(
+            decoder.decode(&mut frame(0xc1, &vec![0; limit]), 10).1,
+            Decoded::Deflated(6..6 + limit)
+        );
     }
 
     /// RFC 6455 §7.4: what stands for no frame at all is no code of a frame; what has no meaning yet

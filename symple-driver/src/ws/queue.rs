@@ -40,10 +40,20 @@ pub(crate) struct TextFrame<'a> {
 
 impl<'a> TextFrame<'a> {
     pub(crate) fn new(payload: &'a Bytes) -> Self {
+        Self::with(payload, Data::Text, false)
+    }
+
+    /// A frame whose payload is compressed (RFC 7692 §6.1).
+    pub(crate) fn deflated(payload: &'a Bytes) -> Self {
+        Self::with(payload, Data::Text, true)
+    }
+
+    /// A frame of any kind of data.
+    pub(crate) fn with(payload: &'a Bytes, data: Data, rsv1: bool) -> Self {
         let mut header = [0; 10];
         let mut rest = &mut header[..];
-        let opcode = OpCode::Data(Data::Text);
-        FrameHeader { opcode, ..FrameHeader::default() }
+        let opcode = OpCode::Data(data);
+        FrameHeader { opcode, rsv1, ..FrameHeader::default() }
             .format(payload.len() as u64, &mut rest)
             .expect("a header without a mask has at most 10 bytes");
         let header_len = 10 - rest.len();

@@ -101,7 +101,7 @@ fn a_large_roster() {
             }
         }
         let rooms = (0..ROOMS).map(|room| format!("room-{room}"));
-        let alice = rooms.fold(builder(url(address), "alice"), |alice, room| alice.room(room));
+        let alice = rooms.fold(builder(url(address), "alice"), crate::adapter::ClientBuilder::room);
         let many = |limits: &mut crate::adapter::InboxLimits| limits.events = 20_000;
         let (alice, mut events) = alice.inbox(many).connect().await.unwrap();
         until(&mut events, |event| matches!(event, Event::RosterComplete)).await;

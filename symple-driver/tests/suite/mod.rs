@@ -10,6 +10,7 @@ mod client;
 mod clients;
 mod comeback;
 mod crash;
+mod deflate;
 mod handle;
 mod hooks;
 mod hostile;

@@ -4,7 +4,9 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use crate::adapter::{self, adapter as traits, client, http, proto, rustls, tls};
+use crate::adapter::{
+    self, adapter as traits, adapter::tungstenite as websocket, client, http, proto, rustls, tls,
+};
 
 /// Names a type, whatever it can do.
 const fn name<T: ?Sized>() {}
@@ -56,15 +58,16 @@ fn hooks() {
 /// What a server gives.
 #[test]
 fn servers() {
-    fn event(event: adapter::Event) -> Option<(adapter::ConnId, proto::Status)> {
+    fn event(event: &adapter::Event) -> Option<(adapter::ConnId, proto::Status)> {
         match event {
-            adapter::Event::Refused { conn, status, .. } => Some((conn, status)),
+            adapter::Event::Refused { conn, status, .. } => Some((*conn, *status)),
             _ => None,
         }
     }
-    let _: fn(adapter::Event) -> _ = event;
+    let _: fn(&adapter::Event) -> _ = event;
     name::<(adapter::Handle, adapter::HandleError, adapter::EngineError, adapter::Events)>();
     name::<(adapter::PeerInfo, adapter::ClusterPeer, adapter::RoomInfo, adapter::VirtualPeer)>();
+    name::<adapter::Compression>();
     name::<(adapter::ServerStats, adapter::Stats, adapter::TransportStats, adapter::Text)>();
     name::<(adapter::Server, adapter::StartError, adapter::ConfigError, adapter::Crashed)>();
     name::<(proto::UserName, proto::Address, proto::SessionError, proto::PublicRecord)>();
@@ -99,7 +102,7 @@ fn bounds() {
     {
     }
     implements::<adapter::Runtime>();
-    name::<(traits::Target, client::ConnectFailure, traits::tungstenite::Error)>();
+    name::<(traits::Target, client::ConnectFailure, websocket::Error)>();
     fn debug<T: Debug>() {}
-    debug::<traits::tungstenite::protocol::WebSocketConfig>();
+    debug::<websocket::protocol::WebSocketConfig>();
 }

@@ -11,7 +11,7 @@ use crate::adapter::{
 #[test]
 fn other_tasks_run_while_a_server_starts() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let redis = RedisConfig::new(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+    let redis = RedisConfig::new(format!("redis://{}", silent.local_addr().unwrap())).unwrap();
     let started = block_on(async {
         let builder = ServerBuilder::new().bind("127.0.0.1:0").redis(redis);
         let mut start = pin!(builder.start_async());

@@ -204,6 +204,8 @@ pub enum TransportFault {
     },
     /// A text or binary message that is not UTF-8 (R-T1).
     InvalidUtf8,
+    /// The payload of a message cannot be decoded into a text.
+    InvalidPayload,
     /// The bytes are not WebSocket frames.
     Protocol,
     /// A message in more fragments than a message may have (R-L3).

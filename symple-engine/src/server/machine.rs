@@ -370,6 +370,11 @@ impl Server {
                 let reason = OfflineReason::ProtocolError;
                 self.end(conn, CloseCode::INVALID_DATA, "Invalid UTF-8", reason);
             }
+            (_, TransportFault::InvalidPayload) => {
+                self.stats.protocol_errors += 1;
+                let reason = OfflineReason::ProtocolError;
+                self.end(conn, CloseCode::INVALID_DATA, "Invalid payload", reason);
+            }
             (_, TransportFault::Protocol) => {
                 self.stats.protocol_errors += 1;
                 let reason = OfflineReason::ProtocolError;

@@ -17,6 +17,7 @@ fn faults_of_the_transport() {
             ],
         ),
         (TransportFault::InvalidUtf8, vec!["close #0.7 1007 Invalid UTF-8"]),
+        (TransportFault::InvalidPayload, vec!["close #0.7 1007 Invalid payload"]),
         (TransportFault::Protocol, vec!["close #0.7 1002 Protocol error"]),
         (TransportFault::TooSlow, vec!["close #0.7 4429 Too slow discard"]),
     ] {

@@ -118,6 +118,10 @@ fn zero() {
         [
             means("port", "0"),
             refused(
+                "compression-threshold",
+                "invalid value '0' for compression-threshold (flag): must be a number, 1 or more"
+            ),
+            refused(
                 "redis-port",
                 "invalid value '0' for redis-port (flag): must be a number from 1 to 65535"
             ),

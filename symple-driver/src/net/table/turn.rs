@@ -24,6 +24,9 @@ impl<S: Socket> ConnectionTable<S> {
         self.now = now;
         self.spent = 0;
         self.allowed = SHARE;
+        if let Some(deflater) = &mut self.deflater {
+            deflater.forget();
+        }
     }
 
     /// Inputs of another kind have their turn, and may cause so much work. So none of them can
