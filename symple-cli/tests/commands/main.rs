@@ -114,7 +114,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         page: README,
-        block: "cargo run -p symple-conformance -- replay --target tokio                  # ours, in the same process",
+        block: "cargo run -p symple-conformance -- replay --target tokio    # ours, in the same process",
         before: START_SERVER,
         after: "",
         prints: &[" passed, 0 failed", " passed, 0 failed"],
@@ -137,7 +137,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         page: CONFORMANCE,
-        block: "cargo run -p symple-conformance -- replay --target ws://127.0.0.1:4500",
+        block: "cargo run -p symple-conformance -- replay --target ws://127.0.0.1:4500 --only auth-",
         before: START_SERVER,
         after: "",
         prints: &["passed   auth-minimal", "skipped  auth-required-without-redis: ", " passed, 0 failed"],
@@ -162,6 +162,16 @@ const CLAIMS: &[Claim] = &[
 
 /// The blocks that are not run, and why. What can be run is no exception.
 const NOT_RUN: &[(&str, &str, &str)] = &[
+    (
+        README,
+        "symple chat ws://127.0.0.1:4500 --user alice --room lobby",
+        "it is a conversation; symple-cli/tests/cli/chat.rs has it with a terminal",
+    ),
+    (
+        README,
+        "symple call ws://127.0.0.1:4500 --user alice --room lobby",
+        "it is a conversation; symple-cli/tests/cli/chat.rs has it with a terminal",
+    ),
     (
         CONFORMANCE,
         "cargo run -p symple-conformance -- parity --node ../symple-server --target tokio",

@@ -135,6 +135,8 @@ pub(crate) struct Connection<S> {
     /// How far the request has been looked at.
     pub(crate) head: HeadScan,
     pub(crate) decoder: Decoder,
+    /// Texts may be compressed, in both directions (R-T10).
+    pub(crate) deflates: bool,
     pub(crate) out: OutQueue,
     /// The engine knows it.
     pub(crate) announced: bool,
@@ -216,6 +218,7 @@ impl<S: Socket> Connection<S> {
             answering: false,
             head: HeadScan::default(),
             decoder: Decoder::default(),
+            deflates: false,
             out: OutQueue::default(),
             announced: false,
             message_limit: u32::try_from(message_limit).unwrap_or(u32::MAX),

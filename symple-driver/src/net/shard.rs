@@ -26,7 +26,7 @@ use crate::{
     net::source::{Source, Stream, take_over},
     net::table::{ConnectionTable, Entry},
     runtime::{Runtime, Timer},
-    ws::decode::{Decoded, Fragments, Violation},
+    ws::decode::{Allowed, Decoded, Fragments, Violation},
     ws::deflate::{InflateError, Inflater},
 };
 
@@ -575,8 +575,9 @@ impl<R: Runtime> Shard<R> {
             return ControlFlow::Break(0);
         };
         let open = conn.is_open();
-        let (used, decoded) =
-            conn.decoder.decode_within(bytes, conn.message_limit as usize, max_fragments);
+        let limit = conn.message_limit as usize;
+        let allowed = Allowed { limit, max_fragments, deflates: conn.deflates };
+        let (used, decoded) = conn.decoder.decode_within(bytes, allowed);
         if open {
             if decoded == Decoded::Incomplete || conn.decoder.is_within_message() {
                 conn.message_begins(now);

@@ -371,15 +371,16 @@ impl<S: Socket> ConnectionTable<S> {
                         }
                     }
                     let payload = match (&place, &mut self.deflater) {
-                        (Some(place), Some(deflater)) if conn.decoder.deflates => payload
-                            .get_or_init(|| {
+                        (Some(place), Some(deflater)) if conn.deflates => {
+                            payload.get_or_init(|| {
                                 let made = place.get_or_init(|| {
                                     self.stats.deflated += 1;
                                     self.spent += text.as_bytes().len() / DEFLATED;
                                     deflater.deflate(text.as_bytes())
                                 });
                                 made.clone()
-                            }),
+                            })
+                        }
                         _ => &None,
                     };
                     let frame = match payload {
@@ -602,7 +603,7 @@ impl<S: Socket> ConnectionTable<S> {
     fn begin(&mut self, id: ConnId, upgrade: &Upgrade) {
         let Some(conn) = self.get(id) else { return };
         conn.address = upgrade.address;
-        conn.decoder.deflates = upgrade.deflate.is_some();
+        conn.deflates = upgrade.deflate.is_some();
         conn.announced = true;
         self.enter(id, Phase::Open);
         self.mark_dirty(id);

@@ -20,7 +20,16 @@ pub(crate) const MAX_FRAGMENTS: u32 = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     fragments: Option<Box<Fragments>>,
-    /// Messages may be compressed: the first reserved bit says which are (RFC 7692 §6).
+}
+
+/// What a connection's messages may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    /// How many bytes a message may have.
+    pub(crate) limit: usize,
+    /// In how many fragments it may come (R-L3).
+    pub(crate) max_fragments: u32,
+    /// They may be compressed: the first reserved bit says which are (RFC 7692 §6).
     pub(crate) deflates: bool,
 }
 
@@ -109,21 +118,18 @@ impl Decoder {
         self.fragments = None;
     }
 
-    /// As [`decode_within`](Self::decode_within), in as many fragments as usual.
+    /// As [`decode_within`](Self::decode_within), in as many fragments as usual, without compression.
     #[cfg(test)]
     pub(crate) fn decode(&mut self, bytes: &mut [u8], limit: usize) -> (usize, Decoded) {
-        self.decode_within(bytes, limit, MAX_FRAGMENTS)
+        let allowed = Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: false };
+        self.decode_within(bytes, allowed)
     }
 
-    /// Reads the frame at the start of `bytes` and unmasks its payload there. A message may have
-    /// `limit` bytes in so many fragments. The number of bytes that are done with.
-    pub(crate) fn decode_within(
-        &mut self,
-        bytes: &mut [u8],
-        limit: usize,
-        max_fragments: u32,
-    ) -> (usize, Decoded) {
+    /// Reads the frame at the start of `bytes` and unmasks its payload there. The number of bytes
+    /// that are done with.
+    pub(crate) fn decode_within(&mut self, bytes: &mut [u8], allowed: Allowed) -> (usize, Decoded) {
         const FAULT: (usize, Decoded) = (0, Decoded::Fault(Violation::Protocol));
+        let Allowed { limit, max_fragments, deflates } = allowed;
         let mut cursor = std::io::Cursor::new(&*bytes);
         let (header, length) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(found)) => found,
@@ -134,8 +140,7 @@ impl Decoder {
         // Clients must mask, and no extension gives the last reserved bits a meaning (§5.1, §5.2).
         let (Some(mask), false) = (mask, rsv2 || rsv3) else { return FAULT };
         // The first of them stands where a message begins, if it was agreed on (RFC 7692 §6.1).
-        let may_deflate =
-            self.deflates && matches!(opcode, OpCode::Data(Data::Text | Data::Binary));
+        let may_deflate = deflates && matches!(opcode, OpCode::Data(Data::Text | Data::Binary));
         if rsv1 && !may_deflate {
             return FAULT;
         }
@@ -204,6 +209,9 @@ pub(crate) fn find_close(bytes: &[u8], mut at: usize) -> (usize, bool) {
     while let Some(rest) = bytes.get(at..) {
         let mut cursor = std::io::Cursor::new(rest);
         let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) else { break };
+        if cursor.position() != header.len(length) as u64 {
+            break;
+        }
         let whole = usize::try_from(length).ok().and_then(|n| n.checked_add(header.len(length)));
         let Some(end) = whole.and_then(|whole| at.checked_add(whole)) else { break };
         if end > bytes.len() {
@@ -336,23 +344,26 @@ mod tests {
     #[test]
     fn compressed_messages() {
         let protocol = Decoded::Fault(Violation::Protocol);
-        let decoder = || Decoder { deflates: true, ..Decoder::default() };
-        let decode = |bytes: &[u8]| decoder().decode(&mut bytes.to_vec(), 1000).1;
+        let decode_with = |decoder: &mut Decoder, bytes: &mut [u8], limit| {
+            let allowed = Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: true };
+            decoder.decode_within(bytes, allowed).1
+        };
+        let decode = |bytes: &[u8]| decode_with(&mut Decoder::default(), &mut bytes.to_vec(), 1000);
         assert_eq!(decode(&frame(0xc1, b"hello")), Decoded::Deflated(6..11));
         assert_eq!(decode(&frame(0xc2, b"hello")), Decoded::Deflated(6..11));
         assert_eq!(decode(&frame(0x81, b"hello")), Decoded::Message(6..11));
         for first in [0xc8, 0xc9, 0xca, 0xe1, 0xd1, 0xc3, 0xc0] {
             assert_eq!(decode(&frame(first, b"")), protocol, "{first:x}");
         }
-        let mut decoder = decoder();
-        assert_eq!(decoder.decode(&mut frame(0x41, b"a"), 10).1, Decoded::Fragment);
-        assert_eq!(decoder.decode(&mut frame(0x89, b""), 10).1, Decoded::Ping(6..6));
-        assert_eq!(decoder.decode(&mut frame(0x00, b"b"), 10).1, Decoded::Fragment);
+        let mut decoder = Decoder::default();
+        assert_eq!(decode_with(&mut decoder, &mut frame(0x41, b"a"), 10), Decoded::Fragment);
+        assert_eq!(decode_with(&mut decoder, &mut frame(0x89, b""), 10), Decoded::Ping(6..6));
+        assert_eq!(decode_with(&mut decoder, &mut frame(0x00, b"b"), 10), Decoded::Fragment);
         // What is taken back is decoded to the same.
         let mut last = frame(0x80, b"c");
         let sent = last.clone();
         for _ in 0..2 {
-            let (_, decoded) = decoder.decode(&mut last, 10);
+            let decoded = decode_with(&mut decoder, &mut last, 10);
             let Decoded::AssembledDeflated(fragments, payload) = decoded else {
                 panic!("{decoded:?}")
             };
@@ -364,15 +375,15 @@ mod tests {
         decoder.forget();
         decoder.take_back(&mut last, 6..7, None);
         assert_eq!(&last[6..], b"c");
-        assert_eq!(decoder.decode(&mut frame(0x01, b"a"), 10).1, Decoded::Fragment);
-        assert_eq!(decoder.decode(&mut frame(0xc0, b"b"), 10).1, protocol);
+        assert_eq!(decode_with(&mut decoder, &mut frame(0x01, b"a"), 10), Decoded::Fragment);
+        assert_eq!(decode_with(&mut decoder, &mut frame(0xc0, b"b"), 10), protocol);
         decoder.forget();
         // R-L1: what cannot be compressed may be a little longer.
         let limit = compressed_limit(10);
         let too_big = Decoded::Fault(Violation::TooBig { size: limit as u64 + 1, limit: 10 });
-        assert_eq!(decoder.decode(&mut frame(0xc1, &vec![0; limit + 1]), 10).1, too_big);
+        assert_eq!(decode_with(&mut decoder, &mut frame(0xc1, &vec![0; limit + 1]), 10), too_big);
         assert_eq!(
-            decoder.decode(&mut frame(0xc1, &vec![0; limit]), 10).1,
+            decode_with(&mut decoder, &mut frame(0xc1, &vec![0; limit]), 10),
             Decoded::Deflated(6..6 + limit)
         );
     }
@@ -409,7 +420,8 @@ mod tests {
         for size in [1001, 1 << 62, u64::MAX] {
             assert_eq!(claim(size), (0, Decoded::Fault(Violation::TooBig { size, limit: 1000 })));
         }
-        assert_eq!(claim(1000), (0, Decoded::Incomplete));
+        let mut begun = [0x81, 0xfe, 0x03, 0xe8, 0, 0, 0, 0];
+        assert_eq!(Decoder::default().decode(&mut begun, 1000), (0, Decoded::Incomplete));
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&mut frame(0x01, &[b'x'; 600]), 1000).1, Decoded::Fragment);
         assert_eq!(
