@@ -1,7 +1,7 @@
 //! Where a server listens, and connections that ask more than once: SPEC §1.
 
 use std::{
-    io::{BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Shutdown, TcpListener},
     time::Duration,
 };
@@ -19,7 +19,7 @@ const ASK: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 const LAST: &str = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 /// The next answer: its status, whether the connection ends behind it, its body.
-fn answer(from: &mut impl std::io::BufRead) -> Option<(u16, bool, String)> {
+fn answer(from: &mut impl BufRead) -> Option<(u16, bool, String)> {
     let mut line = String::new();
     if from.read_line(&mut line).ok()? == 0 {
         return None;
@@ -168,10 +168,16 @@ fn kept_alive_for_a_while() {
     let mut slow = BufReader::new(socket(&server));
     slow.get_mut().write_all(ASK.as_bytes()).unwrap();
     assert_eq!(answer(&mut slow).unwrap().0, 200);
+    // A byte whenever nothing has come for a moment, until the end comes.
+    slow.get_ref().set_read_timeout(Some(Duration::from_millis(10))).unwrap();
     let mut sent = 0;
-    while slow.get_mut().write_all(b"x").is_ok() {
+    while let Err(error) = slow.fill_buf()
+        && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    {
+        if slow.get_mut().write_all(b"x").is_err() {
+            break;
+        }
         sent += 1;
-        std::thread::sleep(Duration::from_millis(10));
         assert!(sent < 2_000, "it is never dropped");
     }
     let off = start(|config| config.keep_alive_timeout = Duration::ZERO);
