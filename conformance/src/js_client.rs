@@ -49,14 +49,6 @@ pub struct Check {
     pub failure: Option<String>,
 }
 
-impl Check {
-    /// The deviation that explains why the original server fails, if it is known to.
-    #[must_use]
-    pub fn known_fault(&self) -> Option<&'static str> {
-        KNOWN_FAULTS.iter().find(|(check, _)| *check == self.name).map(|(_, id)| *id)
-    }
-}
-
 /// What the driver says: the result of a check, or a wish.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -85,20 +77,7 @@ pub async fn js_client(
     let kind = target.kind().map_err(|error| error.to_string())?;
     let mut checks = Vec::new();
     for (group, header) in groups(&kind) {
-        let redis = match header.config.redis {
-            true => Some(Arc::new(Redis::start().await?)),
-            false => None,
-        };
-        if let Some(redis) = &redis {
-            redis.reset(header.redis.stored()).await?;
-        }
-        let (tell, seen) = unbounded_channel();
-        let mut host = match Host::start(kind.clone(), &header, redis, tell).await {
-            Ok(host) => host,
-            // A server that runs elsewhere is set up in one way only.
-            Err(StartError::Unsupported(_)) => continue,
-            Err(error) => return Err(error.to_string()),
-        };
+        let Some((mut host, seen)) = start_server(&kind, &header).await? else { continue };
         let done = drive(folder, group, &mut host, seen, |check| {
             report(&check);
             checks.push(check);
@@ -108,6 +87,27 @@ pub async fn js_client(
         done?;
     }
     Ok(checks)
+}
+
+/// Starts a server that is set up so, with a Redis where it needs one, and what is seen of it; none
+/// for a server that runs elsewhere and is set up in another way.
+pub(crate) async fn start_server(
+    kind: &Kind,
+    header: &Header,
+) -> Result<Option<(Host, UnboundedReceiver<Seen>)>, String> {
+    let redis = match header.config.redis {
+        true => Some(Arc::new(Redis::start().await?)),
+        false => None,
+    };
+    if let Some(redis) = &redis {
+        redis.reset(header.redis.stored()).await?;
+    }
+    let (tell, seen) = unbounded_channel();
+    match Host::start(kind.clone(), header, redis, tell).await {
+        Ok(host) => Ok(Some((host, seen))),
+        Err(StartError::Unsupported(_)) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The servers that are needed. A command has no hook: there the token is in Redis.

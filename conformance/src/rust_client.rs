@@ -10,16 +10,12 @@ use symple_engine::client::{
     QueueLimits, Signal,
 };
 use symple_proto::{Address, Fields, RawJson, RoutedType, Status};
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::timeout,
-};
+use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 use crate::{
-    js_client::{Check, groups},
-    redis::Redis,
+    js_client::{Check, groups, start_server},
     target::Target,
-    world::{Host, Seen, StartError},
+    world::{Host, Seen},
 };
 
 /// How long anything may take.
@@ -212,20 +208,7 @@ pub async fn rust_client<R: Connect>(
     let kind = target.kind().map_err(problem)?;
     let mut checks = Vec::new();
     for (group, header) in groups(&kind) {
-        let redis = match header.config.redis {
-            true => Some(Arc::new(Redis::start().await?)),
-            false => None,
-        };
-        if let Some(redis) = &redis {
-            redis.reset(header.redis.stored()).await?;
-        }
-        let (tell, seen) = unbounded_channel();
-        let host = match Host::start(kind.clone(), &header, redis, tell).await {
-            Ok(host) => host,
-            // A server that runs elsewhere is set up in one way only.
-            Err(StartError::Unsupported(_)) => continue,
-            Err(error) => return Err(error.to_string()),
-        };
+        let Some((host, seen)) = start_server(&kind, &header).await? else { continue };
         let mut world = World { host, seen, count: 0, runtime: std::marker::PhantomData };
         let elsewhere = matches!(target, Target::Url(_));
         for (name, restarts, run) in checks_of::<R>(group) {
