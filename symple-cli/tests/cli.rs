@@ -15,6 +15,8 @@ mod log;
 mod output;
 #[path = "cli/redis.rs"]
 mod redis;
+#[path = "support/running.rs"]
+mod running;
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -24,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use running::Running;
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -68,7 +71,7 @@ fn checked(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], name: 
 
 /// A server that runs, and what it logs.
 struct Server {
-    child: Child,
+    child: Running,
     log: BufReader<std::process::ChildStderr>,
     address: SocketAddr,
     greeting: String,
@@ -96,7 +99,7 @@ impl Server {
         let address = greeting.split("://").nth(1).unwrap();
         let end = address.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
         let address = address[..end].parse().unwrap();
-        Self { child, log, address, greeting }
+        Self { child: Running(child), log, address, greeting }
     }
 
     /// The next line of its log.
@@ -132,13 +135,6 @@ impl Server {
         client.send(Message::text(auth.to_string())).unwrap();
         assert_eq!(recv(&mut client)["type"], "welcome");
         client
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

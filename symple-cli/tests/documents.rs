@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "support/sources.rs"]
+mod support;
+
+use support::sources_below;
+
 /// The pages, from the root of the repository.
 const PAGES: &[&str] = &[
     "README.md",
@@ -89,23 +94,8 @@ fn types(page: &str) -> impl Iterator<Item = &str> {
 
 /// Every source file of the crates.
 fn sources() -> Vec<String> {
-    fn read(folder: &Path, texts: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                read(&path, texts);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                texts.push(fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-    let mut texts = Vec::new();
-    for folder in FOLDERS.iter().map(|folder| root().join(folder).join("src")) {
-        if folder.exists() {
-            read(&folder, &mut texts);
-        }
-    }
-    texts
+    let folders = FOLDERS.iter().map(|folder| root().join(folder).join("src"));
+    folders.filter(|folder| folder.exists()).flat_map(|folder| sources_below(&folder)).collect()
 }
 
 /// True if one of the texts declares the type, and in it, if the name has two parts, the second.

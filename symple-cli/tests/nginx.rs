@@ -5,33 +5,28 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpStream,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use missing::is_installed;
+use nginx_process::Nginx;
+use running::Running;
 use serde_json::{Value, json};
 use started::says;
 use tungstenite::{Message, WebSocket};
 
 #[path = "../../symple-driver/tests/suite/redis/missing.rs"]
 mod missing;
+#[path = "support/nginx.rs"]
+mod nginx_process;
+#[path = "support/running.rs"]
+mod running;
 #[path = "../../symple-driver/tests/suite/redis/started.rs"]
 #[allow(dead_code, reason = "there is no Redis here")]
 mod started;
-
-/// A process that is ended with the test, politely: the workers of nginx end with it only then.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let kill = format!("kill {}", self.0.id());
-        let _ = Command::new("sh").args(["-c", &kill]).status();
-        let _ = self.0.wait();
-    }
-}
 
 fn recv(client: &mut WebSocket<TcpStream>) -> Value {
     loop {
@@ -59,38 +54,17 @@ fn a_unix_socket_behind_nginx() {
         .spawn()
         .unwrap();
     assert!(says(server.stderr.take().unwrap(), &["listens on unix:symple.sock"]));
-    let _server = Process(server);
+    let _server = Running(server);
 
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nginx-unix.conf");
-    let mut configuration = std::fs::read_to_string(page).unwrap();
-    for (written, instead) in [
-        ("/tmp/symple-nginx-unix.pid", folder.join("pid").display().to_string()),
-        ("unix:/run/symple/symple.sock", format!("unix:{}", folder.join("symple.sock").display())),
-        ("listen 127.0.0.1:4500;", format!("listen 127.0.0.1:{port};")),
-        // It says then that it has begun.
-        ("error_log stderr warn;", "error_log stderr notice;".into()),
-    ] {
-        let before = configuration.clone();
-        configuration = configuration.replace(written, &instead);
-        assert_ne!(configuration, before, "{written}");
-    }
-    let file = folder.join("nginx.conf");
-    std::fs::write(&file, configuration).unwrap();
-    let mut nginx = Command::new("nginx")
-        .args(["-g", "daemon off;", "-p"])
-        .arg(&folder)
-        .arg("-c")
-        .arg(&file)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    assert!(says(nginx.stderr.take().unwrap(), &["start worker process"]), "nginx has ended");
-    let _nginx = Process(nginx);
-
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let socket = folder.join("symple.sock");
+    let changes = vec![
+        ("/tmp/symple-nginx-unix.pid".into(), folder.join("pid").display().to_string()),
+        ("unix:/run/symple/symple.sock".into(), format!("unix:{}", socket.display())),
+    ];
+    let nginx = Nginx::start(&folder, page, changes);
     let connect = || {
-        let socket = TcpStream::connect(address).unwrap();
+        let socket = TcpStream::connect(nginx.address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         socket
     };

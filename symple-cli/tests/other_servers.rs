@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "support/sources.rs"]
+mod support;
+
+use support::sources_below;
+
 /// The options, hooks, methods and events of the other servers, as their documents write them.
 const OF_OTHERS: &[&str] = &[
     // symple-server
@@ -111,21 +116,8 @@ fn cells(line: &str) -> Vec<&str> {
 
 /// The sources of the crates whose items the page names.
 fn sources() -> Vec<String> {
-    fn read(folder: &Path, texts: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                read(&path, texts);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                texts.push(fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-    let mut texts = Vec::new();
-    for name in ["symple-proto", "symple-engine", "symple-driver", "symple-tokio"] {
-        read(&root().join(name).join("src"), &mut texts);
-    }
-    texts
+    let crates = ["symple-proto", "symple-engine", "symple-driver", "symple-tokio"];
+    crates.iter().flat_map(|name| sources_below(&root().join(name).join("src"))).collect()
 }
 
 /// True if this stands there, and is not the beginning of a longer name.

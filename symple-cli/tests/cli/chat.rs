@@ -15,7 +15,7 @@ use super::*;
 
 /// The program in a terminal of its own.
 struct Terminal {
-    child: Child,
+    child: Running,
     screen: File,
     /// The other end, which says what the terminal is set to.
     line: File,
@@ -41,7 +41,7 @@ impl Terminal {
             .stderr(end())
             .spawn()
             .unwrap();
-        Self { child, screen: File::from(screen), line, seen: String::new() }
+        Self { child: Running(child), screen: File::from(screen), line, seen: String::new() }
     }
 
     /// Reads until this is on the screen, and forgets what was before it; what stood in between.
@@ -82,16 +82,9 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The program between two pipes.
 struct Piped {
-    child: Child,
+    child: Running,
     input: Option<ChildStdin>,
     out: BufReader<ChildStdout>,
 }
@@ -107,7 +100,7 @@ impl Piped {
             .unwrap();
         let input = child.stdin.take();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, input, out }
+        Self { child: Running(child), input, out }
     }
 
     fn says(&mut self, line: &str) {
@@ -131,13 +124,6 @@ impl Piped {
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap(), rest)
-    }
-}
-
-impl Drop for Piped {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

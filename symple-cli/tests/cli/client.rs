@@ -6,7 +6,7 @@ use super::*;
 
 /// A `symple listen` that is online, and what it prints.
 struct Listener {
-    child: Child,
+    _child: Running,
     out: BufReader<ChildStdout>,
     news: BufReader<std::process::ChildStderr>,
 }
@@ -22,7 +22,7 @@ impl Listener {
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let news = BufReader::new(child.stderr.take().unwrap());
-        let mut listener = Self { child, out, news };
+        let mut listener = Self { _child: Running(child), out, news };
         assert!(listener.news().starts_with("symple: online as ear|"));
         listener
     }
@@ -42,13 +42,6 @@ impl Listener {
                 return line;
             }
         }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Outputs that are full, closed or stuck: they neither end the program nor stop it.
 
-use std::{fs::File, io::Write as _, process::Child};
+use std::{fs::File, io::Write as _};
 
 use tungstenite::WebSocket;
 
@@ -8,7 +8,7 @@ use super::*;
 
 /// A server whose standard error is not the test's to read, once it listens.
 struct Deaf {
-    child: Child,
+    child: Running,
     address: SocketAddr,
 }
 
@@ -28,7 +28,7 @@ impl Deaf {
             assert!(child.try_wait().unwrap().is_none(), "it has ended");
             std::thread::yield_now();
         }
-        Self { child, address }
+        Self { child: Running(child), address }
     }
 
     fn client(&self, user: &str) -> WebSocket<TcpStream> {
@@ -64,13 +64,6 @@ impl Deaf {
         let kill = format!("kill {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for Deaf {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -15,7 +15,7 @@ mod sentinel;
 use std::time::{Duration, Instant};
 
 use client::Client;
-use processes::{Nginx, Node, Redis};
+use processes::{Node, Redis, balancer};
 
 /// Nodes on one Redis, and observers in the room `team` on the first two.
 struct Cluster {
@@ -253,7 +253,7 @@ fn a_node_is_restarted_under_load() {
 #[test]
 fn nodes_behind_a_balancer() {
     on_each_runtime(|mut cluster| {
-        let Some(nginx) = Nginx::start(&cluster.nodes) else { return };
+        let Some(nginx) = balancer(&cluster.nodes) else { return };
         let clients: Vec<_> = (0..6)
             .map(|n| Client::connect(nginx.address, &format!("user{n}"), &["team"]))
             .collect();

@@ -14,8 +14,12 @@ use started::{REDIS_LISTENS, says};
 
 #[path = "../../../symple-driver/tests/suite/redis/missing.rs"]
 mod missing;
+#[path = "../support/nginx.rs"]
+mod nginx;
 #[path = "../../../symple-driver/tests/suite/redis/started.rs"]
 mod started;
+
+use nginx::Nginx;
 
 /// Longer than anything takes; not a measure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -259,57 +263,20 @@ impl Drop for Node {
     }
 }
 
-/// The balancer of the three-node page, with its own configuration but for the addresses.
-pub(crate) struct Nginx {
-    child: Child,
-    pub(crate) address: SocketAddr,
-}
-
-impl Nginx {
-    /// None where the program is missing.
-    pub(crate) fn start(nodes: &[Node]) -> Option<Self> {
-        if !is_installed("nginx", "-v") {
-            return None;
-        }
-        let folder =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{}", free_port()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let port = free_port();
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nginx.conf");
-        let pid = folder.join("pid").display().to_string();
-        let mut configuration =
-            std::fs::read_to_string(page).unwrap().replace("/tmp/symple-nginx.pid", &pid);
-        for (node, written) in nodes.iter().zip([4501, 4502, 4503]) {
-            // Whole words: the port of a node may begin with one that is still to be replaced.
-            let written = format!("server 127.0.0.1:{written} ");
-            assert!(configuration.contains(&written));
-            configuration = configuration.replace(&written, &format!("server {} ", node.address));
-        }
-        let configuration =
-            configuration.replace("listen 127.0.0.1:4500;", &format!("listen 127.0.0.1:{port};"));
-        // It says then that it has begun.
-        let configuration =
-            configuration.replace("error_log stderr warn;", "error_log stderr notice;");
-        let file = folder.join("nginx.conf");
-        std::fs::write(&file, configuration).unwrap();
-        let mut child = Command::new("nginx")
-            .args(["-g", "daemon off;", "-p"])
-            .arg(&folder)
-            .arg("-c")
-            .arg(&file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        assert!(says(child.stderr.take().unwrap(), &["start worker process"]), "nginx has ended");
-        Some(Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) })
+/// The balancer of the three-node page, with its own configuration but for the addresses. None where
+/// the program is missing.
+pub(crate) fn balancer(nodes: &[Node]) -> Option<Nginx> {
+    if !is_installed("nginx", "-v") {
+        return None;
     }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its workers end with it when it is asked, and not when it is killed.
-        let kill = format!("kill {}", self.child.id());
-        let _ = Command::new("sh").args(["-c", &kill]).status();
-        let _ = self.child.wait();
-    }
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{}", free_port()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nginx.conf");
+    let mut changes =
+        vec![("/tmp/symple-nginx.pid".into(), folder.join("pid").display().to_string())];
+    changes.extend(nodes.iter().zip([4501, 4502, 4503]).map(|(node, written)| {
+        // Whole words: the port of a node may begin with one that is still to be replaced.
+        (format!("server 127.0.0.1:{written} "), format!("server {} ", node.address))
+    }));
+    Some(Nginx::start(&folder, page, changes))
 }

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::{Client, on_each_runtime, processes::Nginx};
+use super::{Client, on_each_runtime, processes::balancer};
 
 /// How many clients stay.
 const CLIENTS: usize = 60;
@@ -29,7 +29,7 @@ fn handshake(address: SocketAddr) -> String {
 #[test]
 fn a_rolling_restart_behind_a_balancer() {
     on_each_runtime(|mut cluster| {
-        let Some(nginx) = Nginx::start(&cluster.nodes) else { return };
+        let Some(nginx) = balancer(&cluster.nodes) else { return };
         let connect = |n: usize| Client::connect(nginx.address, &format!("user{n}"), &["team"]);
         let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
         for node in 0..cluster.nodes.len() {
