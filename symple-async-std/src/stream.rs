@@ -18,8 +18,8 @@ use symple_driver::{Stream, runtime};
 /// Makes a stream for a server of whatever futures-io reads and writes: TLS, a pipe, what an HTTP
 /// server has upgraded.
 ///
-/// A `TcpStream` or `UnixStream` of async-std's, or of async-io's ([`Async`]), becomes a socket of the
-/// server's. Any other stream is polled where the server runs.
+/// A `TcpStream` of async-std's, or a `TcpStream` or `UnixStream` of async-io's ([`Async`]), becomes a
+/// socket of the server's. Any other stream is polled where the server runs.
 pub fn stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Stream {
     let mut stream = Some(stream);
     let any: &mut dyn Any = &mut stream;

@@ -34,7 +34,7 @@ use crate::{
     runtime::{Runtime, Socket},
     server::config::Config,
     server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
-    server::log::{ConnectionLog, Refusals, log_cluster},
+    server::log::{self, ConnectionLog, Refusals, log_cluster},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };
@@ -93,6 +93,9 @@ pub(crate) struct Core<R> {
     events: async_broadcast::Sender<Event>,
     pub(crate) status: Arc<Status>,
 }
+
+/// To compress a byte is as much work as to read so many (R-L3).
+const DEFLATED: usize = 4;
 
 impl<R: Runtime> Core<R> {
     pub(crate) fn new(
@@ -488,7 +491,7 @@ struct Otherwise(Option<(Sender<CoreRequest>, CoreRequest)>);
 impl Drop for Otherwise {
     fn drop(&mut self) {
         if let Some((requests, answer)) = self.0.take() {
-            tracing::warn!("a hook has ended without an answer");
+            log::no_answer();
             // Where there is no room this waits for the server's thread, which waits for nobody.
             let _ = requests.send_blocking(answer);
         }
@@ -559,7 +562,13 @@ where
     }
 
     fn text(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, text: &str) {
+        // What was compressed since the last text was for nobody's.
+        table.take_deflated();
         self.connection_input(table, Input::Text { conn, text });
+        let deflated = table.take_deflated();
+        if deflated > 0 {
+            self.connection_input(table, Input::Work { conn, bytes: deflated * DEFLATED });
+        }
     }
 
     fn frames(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, count: u32) {

@@ -58,6 +58,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         keep_request: true,
         keep_alive: false,
         closed: false,
+        kept: false,
         draining: false,
         ready: true,
         caught_up: true,

@@ -25,6 +25,7 @@ use crate::{
     runtime::Runtime,
     server::config::Config,
     server::hooks::Hooks,
+    server::log,
     server::status::Status,
     worker::mailbox::{EngineMailbox, WorkerCommand, WorkerCommands, WorkerEvent},
 };
@@ -88,7 +89,7 @@ impl<R: Runtime> Worker<R> {
                     Source::Accepted(socket, tls) => match up.runtime.adopt(socket) {
                         Ok(socket) => Source::Accepted(socket, tls),
                         Err(error) => {
-                            tracing::warn!(%error, "cannot take a connection in");
+                            log::not_taken_in(&error);
                             return up.removed(id);
                         }
                     },

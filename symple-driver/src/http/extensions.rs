@@ -13,6 +13,8 @@ const NAME: &str = "permessage-deflate";
 pub(crate) struct Deflate {
     /// The base-2 logarithm of the server's window.
     window_bits: u8,
+    /// The client has asked for a window of at most some size, and is told the one that there is.
+    is_asked: bool,
 }
 
 impl Deflate {
@@ -24,7 +26,8 @@ impl Deflate {
             "Sec-WebSocket-Extensions: {NAME}; server_no_context_takeover; \
              client_no_context_takeover"
         );
-        if self.window_bits < 15 {
+        // To an offer that names it the answer has it, too (RFC 7692 §7.1.2.1).
+        if self.window_bits < 15 || self.is_asked {
             let _ = write!(out, "; server_max_window_bits={}", self.window_bits);
         }
         out.push_str("\r\n");
@@ -50,11 +53,11 @@ pub(super) fn negotiate(values: &[&[u8]], window_bits: u8) -> Result<Option<Defl
             if parser.take(',') {
                 continue;
             }
-            let acceptable = parser.offer(window_bits)?;
+            let offer = parser.offer(window_bits)?;
             any = true;
             seen += 1;
-            if acceptable && found.is_none() && seen <= MAX_OFFERS {
-                found = Some(Deflate { window_bits });
+            if found.is_none() && seen <= MAX_OFFERS {
+                found = offer;
             }
             if !parser.rest.is_empty() && !parser.take(',') {
                 return Err(Malformed);
@@ -113,10 +116,10 @@ impl<'a> Parser<'a> {
         Err(Malformed)
     }
 
-    /// Reads an offer. Whether it is one of permessage-deflate that can be accepted: a parameter
-    /// that is unknown, repeated, or has a value that it may not have, makes it one that must not
-    /// be (RFC 7692 §7.1).
-    fn offer(&mut self, window_bits: u8) -> Result<bool, Malformed> {
+    /// Reads an offer. What is agreed on if it is one of permessage-deflate that can be accepted: a
+    /// parameter that is unknown, repeated, or has a value that it may not have, makes it one that
+    /// must not be (RFC 7692 §7.1).
+    fn offer(&mut self, window_bits: u8) -> Result<Option<Deflate>, Malformed> {
         let mut acceptable = self.token()?.eq_ignore_ascii_case(NAME);
         let mut seen = [false; 4];
         while self.take(';') {
@@ -138,7 +141,7 @@ impl<'a> Parser<'a> {
             acceptable &= valid && !std::mem::replace(&mut seen[index], true);
         }
         self.skip_space();
-        Ok(acceptable)
+        Ok(acceptable.then_some(Deflate { window_bits, is_asked: seen[2] }))
     }
 }
 
@@ -228,9 +231,14 @@ mod tests {
 
     #[test]
     fn answers() {
-        for (window_bits, end) in [(15, ""), (9, "; server_max_window_bits=9")] {
+        for (window_bits, is_asked, end) in [
+            (15, false, ""),
+            (15, true, "; server_max_window_bits=15"),
+            (9, false, "; server_max_window_bits=9"),
+            (9, true, "; server_max_window_bits=9"),
+        ] {
             let mut out = String::new();
-            Deflate { window_bits }.push_header(&mut out);
+            Deflate { window_bits, is_asked }.push_header(&mut out);
             let expected = format!(
                 "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
                  client_no_context_takeover{end}\r\n"

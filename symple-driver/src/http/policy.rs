@@ -55,6 +55,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) keep_alive: bool,
     /// No more connections are accepted, whoever brings them.
     pub(crate) closed: bool,
+    /// The request stands behind another one.
+    pub(crate) kept: bool,
     /// Nobody may come in any more.
     pub(crate) draining: bool,
     /// Everything that must be reachable is.
@@ -256,7 +258,8 @@ impl Policy<'_> {
         if !self.allows_origin(&found) {
             return Err(Instead::Refusal(StatusCode::FORBIDDEN, "Origin not allowed\n"));
         }
-        if head.mounted && self.closed {
+        // A connection that was kept behind a page may be a proxy's, and bring another client.
+        if self.closed && (head.mounted || self.kept) {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(Instead::Refusal(status, "No more connections\n"));
         }

@@ -21,6 +21,7 @@ fn policy() -> Policy<'static> {
         keep_request: false,
         keep_alive: false,
         closed: false,
+        kept: false,
         draining: false,
         ready: true,
         caught_up: true,
@@ -71,6 +72,8 @@ fn compression() {
     assert!(respond(&on, &deflate).contains(&format!("\r\n{ANSWER}\r\n")));
     let small = respond(&Policy { deflate: Some(9), ..policy() }, &deflate);
     assert!(small.contains(&format!("\r\n{ANSWER}; server_max_window_bits=9\r\n")), "{small}");
+    let asked = respond(&on, &offer("permessage-deflate; server_max_window_bits=15"));
+    assert!(asked.contains(&format!("\r\n{ANSWER}; server_max_window_bits=15\r\n")), "{asked}");
     let declined = offer("permessage-deflate; server_max_window_bits=9");
     assert!(!respond(&on, &declined).contains("Extensions"));
     assert_eq!(status(&on, &declined), 101);
@@ -81,6 +84,14 @@ fn compression() {
     let value = HeaderValue::from_static("x-other");
     let headers = HeaderMap::from_iter([(http::header::SEC_WEBSOCKET_EXTENSIONS, value)]);
     assert_eq!(upgrade.response(&headers), upgrade.response(&HeaderMap::new()));
+}
+
+/// R-T2: when no more connections are accepted, none that was kept brings a client.
+#[test]
+fn closed_and_kept() {
+    for (closed, kept, expected) in [(true, true, 503), (true, false, 101), (false, true, 101)] {
+        assert_eq!(status(&Policy { closed, kept, ..policy() }, &upgrade("/", "")), expected);
+    }
 }
 
 /// R-T1, R-T4: the example of RFC 6455 §1.3, and the subprotocols.

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::runtime::Socket;
+use crate::{runtime::Socket, server::log};
 
 /// A stream that the application brings. Its code runs on the server's thread: what goes wrong there
 /// ends this connection, and no other.
@@ -31,7 +31,7 @@ impl Foreign {
         };
         // It is not used any more when it has panicked.
         catch_unwind(AssertUnwindSafe(|| poll(&mut **stream))).unwrap_or_else(|_| {
-            tracing::error!("a stream that was handed over has panicked");
+            log::stream_panicked();
             self.discard();
             Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
         })

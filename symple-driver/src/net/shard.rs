@@ -26,6 +26,7 @@ use crate::{
     net::source::{Source, Stream, take_over},
     net::table::{ConnectionTable, Entry},
     runtime::{Runtime, Timer},
+    server::log,
     ws::decode::{Allowed, Decoded, Fragments, Violation},
     ws::deflate::{InflateError, Inflater},
 };
@@ -180,7 +181,7 @@ impl<R: Runtime> Shard<R> {
         let (io, read, request) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!(%error, "cannot take a connection in");
+                log::not_taken_in(&error);
                 return up.removed(id);
             }
         };
@@ -220,7 +221,7 @@ impl<R: Runtime> Shard<R> {
         let (io, read) = match take_over(&self.runtime, stream) {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::warn!(%error, "cannot take a stream over");
+                log::not_taken_in(&error);
                 return self.table.end(id);
             }
         };
@@ -503,6 +504,7 @@ impl<R: Runtime> Shard<R> {
         let Some(backlog) = &mut conn.backlog else { return };
         let mut policy = up.policy();
         policy.keep_alive &= conn.pages < PAGES;
+        policy.kept = conn.pages > 0;
         match policy.answer(&mut conn.head, backlog.unread(), address, tls) {
             Answer::Incomplete => self.table.schedule(id),
             Answer::Page { response, length } => {
@@ -655,8 +657,6 @@ impl<R: Runtime> Shard<R> {
         let mut inflater = self.inflater.take().unwrap_or_default();
         self.table.stats.inflated += 1;
         let result = inflater.inflate(message, limit);
-        // What is refused has cost as much as what is not.
-        self.table.spend_input(result.map_or(limit.max(length), <[u8]>::len));
         let fits = match result {
             Ok(text) => {
                 self.text(id, text, up);
@@ -677,6 +677,8 @@ impl<R: Runtime> Shard<R> {
                 false
             }
         };
+        // What is refused has cost as much as what is not.
+        self.table.spend_input(length.max(inflater.inflated()));
         self.inflater = Some(inflater);
         fits
     }

@@ -96,6 +96,8 @@ pub(crate) struct ConnectionTable<S> {
     express: VecDeque<ConnId>,
     /// How much work has been done in this turn.
     spent: usize,
+    /// How many bytes of texts have been compressed, here or where they were handed over to.
+    deflated: usize,
     /// How much may have been done before others have their turn.
     allowed: usize,
     /// How many bytes of input are kept.
@@ -161,6 +163,7 @@ impl<S: Socket> ConnectionTable<S> {
             dirty: VecDeque::new(),
             express: VecDeque::new(),
             spent: 0,
+            deflated: 0,
             allowed: 0,
             held: 0,
             reported: 0,
@@ -326,6 +329,11 @@ impl<S: Socket> ConnectionTable<S> {
         None
     }
 
+    /// How many bytes of texts have been compressed since this was last asked.
+    pub(crate) fn take_deflated(&mut self) -> usize {
+        std::mem::take(&mut self.deflated)
+    }
+
     /// Queues a text for each of the connections. Where a sender has addressed it to them, each
     /// takes only so much of that (R-L8).
     pub(crate) fn send(&mut self, text: &Text, to: &[ConnId], sender: Option<ConnId>) {
@@ -376,6 +384,7 @@ impl<S: Socket> ConnectionTable<S> {
                                 let made = place.get_or_init(|| {
                                     self.stats.deflated += 1;
                                     self.spent += text.as_bytes().len() / DEFLATED;
+                                    self.deflated += text.as_bytes().len();
                                     deflater.deflate(text.as_bytes())
                                 });
                                 made.clone()
@@ -433,8 +442,15 @@ impl<S: Socket> ConnectionTable<S> {
             }
         }
         self.spent += self.buffers.waiting.saturating_sub(copied) / COPIED;
+        let mut handed_over = false;
         for worker in &mut self.workers {
-            worker.send(text, self.input, sender, place.as_ref());
+            if worker.send(text, self.input, sender, place.as_ref()) && place.is_some() {
+                handed_over = true;
+            }
+        }
+        // Who of them can take it is known there.
+        if handed_over && place.is_some_and(|place| place.get().is_none()) {
+            self.deflated += text.as_bytes().len();
         }
         if let Some(sender) = sender.filter(|_| refused)
             && let btree_map::Entry::Vacant(place) = self.undelivered.entry(sender)

@@ -167,7 +167,7 @@ pub enum FileProblem {
         "has its certificates in the wrong order: each must have signed one before it, and number \
          {0} has signed none"
     )]
-    WorkerCommand(usize),
+    Order(usize),
 }
 
 /// What is there instead, as the end of a sentence.

@@ -48,6 +48,30 @@ impl OncePerSecond {
     }
 }
 
+/// A connection or a stream cannot be used.
+pub(crate) fn not_taken_in(error: &std::io::Error) {
+    static LINES: OncePerSecond = OncePerSecond::new();
+    if let Some(more) = LINES.is_due() {
+        tracing::warn!(%error, more, "cannot take a connection in");
+    }
+}
+
+/// A stream of the application's has panicked.
+pub(crate) fn stream_panicked() {
+    static LINES: OncePerSecond = OncePerSecond::new();
+    if let Some(more) = LINES.is_due() {
+        tracing::error!(more, "a stream that was handed over has panicked");
+    }
+}
+
+/// A hook of the application's has panicked, or its runtime is gone.
+pub(crate) fn no_answer() {
+    static LINES: OncePerSecond = OncePerSecond::new();
+    if let Some(more) = LINES.is_due() {
+        tracing::warn!(more, "a hook has ended without an answer");
+    }
+}
+
 /// A client's address as the log shows it, if there is one: two stand for what is none.
 struct Shown(IpAddr);
 

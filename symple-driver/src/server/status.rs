@@ -29,15 +29,17 @@ impl Status {
     /// What decides about requests now.
     pub(crate) fn policy<'a>(&self, config: &'a Config, hooks: &Hooks) -> Policy<'a> {
         let draining = self.draining.load(Ordering::Relaxed);
+        let closed = self.closed.load(Ordering::Relaxed);
         Policy {
-            keep_alive: !draining && !config.keep_alive_timeout.is_zero(),
+            keep_alive: !draining && !closed && !config.keep_alive_timeout.is_zero(),
             path: config.path.as_deref(),
             max_head_size: config.max_head_size,
             allowed_origins: &config.allowed_origins,
             trusted_proxies: &config.trusted_proxies,
             deflate: config.compression.as_ref().map(|compression| compression.window_bits),
             keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),
-            closed: self.closed.load(Ordering::Relaxed),
+            closed,
+            kept: false,
             draining,
             ready: self.ready.load(Ordering::Relaxed),
             caught_up: !self.catching_up.load(Ordering::Relaxed),

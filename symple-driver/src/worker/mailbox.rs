@@ -270,21 +270,23 @@ impl<S> WorkerMailbox<S> {
         self.commands.receivers.push(id);
     }
 
-    /// Sends a text to those who have been added, if there are any.
+    /// Sends a text to those who have been added. False if there are none.
     pub(crate) fn send(
         &mut self,
         text: &Text,
         input: u64,
         sender: Option<ConnId>,
         deflated: Option<&SharedDeflated>,
-    ) {
+    ) -> bool {
         let to = self.start..self.commands.receivers.len();
-        if !to.is_empty() {
+        let any = !to.is_empty();
+        if any {
             self.start = to.end;
             self.commands.cost += to.len() * (text.as_bytes().len() + EXTRA);
             let (text, deflated) = (text.clone(), deflated.cloned());
             self.commands.list.push(WorkerCommand::Send { text, to, input, sender, deflated });
         }
+        any
     }
 
     /// Hands over what there is to do.

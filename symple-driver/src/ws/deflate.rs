@@ -20,19 +20,21 @@ use symple_engine::server::Text;
 #[non_exhaustive]
 pub struct Compression {
     /// The fewest bytes that a text must have to be compressed. 1024: below, little is saved. What
-    /// does not become shorter is sent as it is.
+    /// does not become shorter is sent as it is, and so is what has more than 256 KiB: others would
+    /// have to wait for it.
     pub threshold: usize,
     /// The base-2 logarithm of the window, 9 to 15. 15, which is 32 KiB. A client that asks for a
     /// smaller one (`server_max_window_bits`) is not compressed for, since what it is sent must be
     /// the same as for all others.
     pub window_bits: u8,
-    /// How much work is done for a shorter result, 1 to 9. 6.
+    /// How much work is done for a shorter result, 1 to 9. 2: about half the work of 6, for texts
+    /// that are hardly longer.
     pub level: u8,
 }
 
 impl Default for Compression {
     fn default() -> Self {
-        Self { threshold: 1024, window_bits: 15, level: 6 }
+        Self { threshold: 1024, window_bits: 15, level: 2 }
     }
 }
 
@@ -52,6 +54,12 @@ const END: [u8; 6] = [0x00, 0x00, 0xff, 0xff, 0x03, 0x00];
 /// How many last blocks a message may have within (§7.2.3.4): nobody needs more than one, and each
 /// begins anew.
 const MAX_LAST_BLOCKS: u32 = 64;
+/// The most bytes of a text that are compressed in one piece, which takes some milliseconds.
+const MOST: usize = 256 * 1024;
+/// So many bytes are inflated before it is seen whether anything comes of them, and a message may be
+/// so much longer than its text would be.
+const PIECE: usize = 8 * 1024;
+const SLACK: usize = 512;
 /// So much memory for what is inflated is kept, and so much is added at a time.
 const KEPT: usize = 64 * 1024;
 const STEP: usize = 16 * 1024;
@@ -85,16 +93,23 @@ impl Default for Inflater {
 }
 
 impl Inflater {
+    /// How much of a text there was when it was done with the last message.
+    pub(crate) fn inflated(&self) -> usize {
+        self.text.len()
+    }
+
     /// The text of a compressed message, which may have `limit` bytes. No more than that, and one
-    /// byte, is ever inflated.
+    /// byte, is ever inflated. A message that is longer than its text would be without compression
+    /// is invalid: blocks with nothing in them take time, too.
     pub(crate) fn inflate(&mut self, message: &[u8], limit: usize) -> Result<&[u8], InflateError> {
         self.text.clear();
         if self.text.capacity() > KEPT {
             self.text.shrink_to(KEPT);
         }
         self.state.reset(false);
-        let (mut restarts, mut ended) = (0, false);
-        for mut input in [message, &END] {
+        let (mut restarts, mut ended, mut looked) = (0, false, 0);
+        for mut input in message.chunks(PIECE).chain([&END[..]]) {
+            looked += input.len();
             while !input.is_empty() {
                 // Behind a last block the data goes on with a new one (§7.2.3.4).
                 if std::mem::take(&mut ended) {
@@ -106,8 +121,12 @@ impl Inflater {
                 }
                 ended = self.feed(&mut input, limit)? == Status::StreamEnd;
             }
+            if looked > compressed_limit(self.text.len()) + PIECE {
+                return Err(InflateError::Invalid);
+            }
         }
-        if ended { Ok(&self.text) } else { Err(InflateError::Invalid) }
+        let is_sound = ended && message.len() <= compressed_limit(self.text.len()) + SLACK;
+        if is_sound { Ok(&self.text) } else { Err(InflateError::Invalid) }
     }
 
     /// Inflates what can be of the input; what is left of it is behind a last block.
@@ -179,7 +198,7 @@ impl Deflater {
             return Some(Arc::clone(known));
         }
         let bytes = text.as_bytes();
-        if bytes.len() < self.threshold.max(1) {
+        if bytes.len() < self.threshold.max(1) || bytes.len() > MOST {
             return None;
         }
         // As long as it is kept here, no other text stands at its place.
@@ -271,6 +290,13 @@ mod tests {
             let result = inflater.inflate(message, 1000);
             assert_eq!(result, Err(InflateError::Invalid), "{message:02x?}");
         }
+        // Blocks with nothing in them: a few, and more than anyone needs.
+        let empty = [0x00, 0x00, 0x00, 0xff, 0xff];
+        assert_eq!(inflater.inflate(&[&empty.repeat(50)[..], &[0x00]].concat(), 1000), Ok(&[][..]));
+        for count in [200, 200_000] {
+            let blocks = [&empty.repeat(count)[..], &[0x00]].concat();
+            assert_eq!(inflater.inflate(&blocks, 1_000_000), Err(InflateError::Invalid));
+        }
         // Last blocks without end.
         let blocks = [0x03, 0x00].repeat(100_000);
         assert_eq!(inflater.inflate(&blocks, 1000), Err(InflateError::Invalid));
@@ -314,6 +340,8 @@ mod tests {
         assert!(!Arc::ptr_eq(&place, &next));
         assert!(Arc::ptr_eq(&place, &deflater.place(&other, Some(&place)).unwrap()));
         assert_eq!(deflater.place(&Text::from("short".to_owned()), None), None);
+        assert!(deflater.place(&Text::from("x".repeat(MOST)), None).is_some());
+        assert_eq!(deflater.place(&Text::from("x".repeat(MOST + 1)), None), None);
     }
 
     proptest! {

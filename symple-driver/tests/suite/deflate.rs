@@ -233,6 +233,27 @@ fn once_for_all_receivers() {
     assert_eq!((after.deflated, after.inflated), (1, 1));
 }
 
+/// R-L3, R-T10: whoever has something compressed for others pays for it.
+#[test]
+fn compressing_is_charged() {
+    let paused = |size: usize| {
+        let server = start(|config| {
+            compressing(config);
+            let mut rate = symple_engine::server::RateLimit::default();
+            (rate.units_per_second, rate.burst) = (1, 20);
+            config.engine.rate = Some(rate);
+        });
+        let (mut alice, mut bob) = (Raw::join(&server, "alice"), Raw::join(&server, "bob"));
+        alice.send(FIN | RSV1 | TEXT, &compressed(message(size)));
+        let (deflated, _) = bob.recv_type("message");
+        (deflated, block_on(server.handle().stats()).unwrap().engine.paused)
+    };
+    // 1 and 4 for its bytes, and 17 for what was done with them.
+    assert_eq!(paused(34_000), (true, 1));
+    // What is too short for that costs a frame.
+    assert_eq!(paused(900), (false, 0));
+}
+
 /// RFC 7692 §6.1: a compressed message in fragments, with a ping in between; the bit stands on the
 /// first of them alone, and on no control frame.
 #[test]

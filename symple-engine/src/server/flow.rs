@@ -107,6 +107,13 @@ impl Server {
         Ok(())
     }
 
+    /// What the driver has done for a connection beside reading and delivering.
+    pub(super) fn worked(&mut self, conn: ConnId, bytes: usize) -> Result<(), EngineError> {
+        self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
+        self.charge(conn, 0, bytes, 0);
+        Ok(())
+    }
+
     pub(super) fn charge(&mut self, conn: ConnId, frames: u32, bytes: usize, deliveries: u64) {
         let closing = |session: &Session| matches!(session, Session::Closing);
         if self.registry.get(conn).is_none_or(|connection| closing(&connection.session)) {

@@ -83,6 +83,14 @@ pub enum Input<'a> {
         /// The number of frames.
         count: u32,
     },
+    /// For the last text of a connection the driver has worked as for so many more bytes: it has
+    /// compressed it. They are charged like bytes that are read (R-L3).
+    Work {
+        /// The connection that sent it.
+        conn: ConnId,
+        /// The number of bytes.
+        bytes: usize,
+    },
     /// A client has left, or has sent a close frame, while its connection was
     /// [paused](super::Action::Pause). Texts that it had sent before may follow, although it is paused;
     /// then comes [`Input::Disconnected`].

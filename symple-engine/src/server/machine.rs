@@ -193,6 +193,7 @@ impl Server {
             Input::Text { conn, text } => self.text(conn, text)?,
             Input::Connected { conn, address } => self.connected(conn, address)?,
             Input::Frames { conn, count } => self.other_frames(conn, count)?,
+            Input::Work { conn, bytes } => self.worked(conn, bytes)?,
             Input::Departed { conn } => self.departed(conn)?,
             Input::Drained { conn } => self.drained(conn),
             Input::Undelivered { sender, text } => self.undelivered(sender, text),

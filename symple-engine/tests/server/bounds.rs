@@ -71,6 +71,23 @@ fn authenticating_again_costs_twice() {
     }
 }
 
+/// R-L3: what the driver does for a client is charged to it, by its bytes alone.
+#[test]
+fn work_of_the_driver_counts() {
+    for (bytes, times) in [(0, 1000), (8192, 400), (8192 * 8, 50)] {
+        let mut node = Node::new(Config::default());
+        let alice = node.peer("alice", &[]);
+        node.pass(Duration::from_secs(60));
+        node.forget();
+        for _ in 0..times {
+            node.input(Input::Work { conn: alice, bytes }).unwrap();
+        }
+        node.nothing();
+        node.input(Input::Work { conn: alice, bytes }).unwrap();
+        assert_eq!(is_paused(&mut node, alice), bytes > 0, "{bytes}");
+    }
+}
+
 /// R-L3: to come and go in a large room costs presence, and that is counted.
 #[test]
 fn coming_and_going_costs_presence() {

@@ -44,7 +44,7 @@ impl<'a> Chain<'a> {
         for (index, certificate) in self.0.iter().enumerate().skip(1) {
             let subject = certificate.subject().as_raw();
             if !self.0[..index].iter().any(|before| before.issuer().as_raw() == subject) {
-                return Err(FileProblem::WorkerCommand(index + 1));
+                return Err(FileProblem::Order(index + 1));
             }
         }
         Ok(())
