@@ -45,7 +45,8 @@ pub(crate) fn command() -> Command {
             "Rings others, and is rung by them: shows the signalling of WebRTC, without media. Run \
              it in two terminals, with two users and the same --room, and type help. Where \
              standard input is no terminal each of its lines is a command, and the program ends \
-             behind the last one, when there is no call any more.",
+             behind the last one, when there is no call any more; with --call it waits for whom to \
+             ring, and with --accept for whoever rings.",
         )
         .args(arguments())
         .arg(

@@ -32,8 +32,10 @@ pub(crate) enum Input {
     Bad(String),
     /// There will be no more.
     End,
-    /// Whoever is there wants the program to end: Ctrl-C, or a signal.
+    /// Whoever is there wants the program to end: Ctrl-C, or a signal; or nobody reads any more.
     Stop,
+    /// What is shown cannot be written, and why.
+    Broken(String),
 }
 
 /// Colours, or none.
@@ -65,8 +67,8 @@ pub(crate) struct Console {
     /// The next line may be read; in a terminal, with this prompt.
     next: Sender<String>,
     out: Arc<Lines>,
-    /// Closed when nobody reads what goes out any more.
-    reader: Receiver<()>,
+    /// Closed when nobody reads what goes out any more; what it was, if it was something else.
+    reader: Receiver<String>,
     signals: Signals,
     colours: Colours,
     is_terminal: bool,
@@ -129,16 +131,12 @@ impl Console {
         self.out.push(format!("{line}\n").into_bytes());
     }
 
-    /// What comes in next, or what is ready before. Which one has its turn first does not matter.
-    pub(crate) async fn next_or<T>(&mut self, other: impl Future<Output = T>) -> Result<Input, T> {
+    /// What comes in next, or what is ready before.
+    pub(crate) async fn next_or<T>(&self, other: impl Future<Output = T>) -> Result<Input, T> {
         let comes = async {
-            // Nothing is sent to tell: the channel is closed.
-            match select(pin!(self.reader.recv()), pin!(self.input.recv())).await {
-                Either::Left(_) => Input::Stop,
-                Either::Right((Ok(input), _)) => input,
-                // That there is nothing more was said once.
-                Either::Right((Err(_), _)) => std::future::pending().await,
-            }
+            // That there is nothing more was said once.
+            let Ok(input) = self.input.recv().await else { std::future::pending().await };
+            input
         };
         let either = async {
             match select(pin!(comes), pin!(other)).await {
@@ -146,7 +144,18 @@ impl Console {
                 Either::Right((other, _)) => Err(other),
             }
         };
-        self.signals.next_or(either).await.map_or_else(|either| either, |_| Ok(Input::Stop))
+        self.stop_or(either).await.unwrap_or_else(Ok)
+    }
+
+    /// What asks for an end, or what is ready before.
+    pub(crate) async fn stop_or<T>(&self, other: impl Future<Output = T>) -> Result<T, Input> {
+        let reads = async {
+            match select(pin!(self.reader.recv()), pin!(other)).await {
+                Either::Left((broken, _)) => Err(broken.map_or(Input::Stop, Input::Broken)),
+                Either::Right((other, _)) => Ok(other),
+            }
+        };
+        self.signals.next_or(reads).await.map_or_else(|reads| reads, |_| Err(Input::Stop))
     }
 }
 
@@ -195,6 +204,9 @@ fn edit(
                 Input::Line(line)
             }
             Err(ReadlineError::Interrupted) => Input::Stop,
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                no_text()
+            }
             Err(_) => Input::End,
         };
         let last = matches!(came, Input::Stop | Input::End);
@@ -218,25 +230,25 @@ fn read_lines(turns: &Receiver<String>, input: &Sender<Input>) {
 
 fn read_line(from: &mut impl io::BufRead) -> Input {
     let mut line = Vec::new();
-    let problem = |error: io::Error| Input::Bad(format!("standard input: {error}"));
     match from.take(MAX_LINE + 1).read_until(b'\n', &mut line) {
-        Ok(0) => return Input::End,
-        Ok(_) => {}
         // A terminal that is gone says so with an error, again and again.
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return problem(error),
-        Err(_) => return Input::End,
+        Ok(0) | Err(_) => return Input::End,
+        Ok(_) => {}
     }
     if line.len() as u64 > MAX_LINE && line.last() != Some(&b'\n') {
         return match skip_line(from) {
             Ok(()) => Input::Bad(format!("a line of more than {MAX_LINE} bytes is not read")),
-            Err(error) => problem(error),
+            Err(_) => Input::End,
         };
     }
     while matches!(line.last(), Some(b'\n' | b'\r')) {
         line.pop();
     }
-    String::from_utf8(line)
-        .map_or_else(|_| Input::Bad("a line that is no UTF-8 is not read".into()), Input::Line)
+    String::from_utf8(line).map_or_else(|_| no_text(), Input::Line)
+}
+
+fn no_text() -> Input {
+    Input::Bad("a line that is no UTF-8 is not read".into())
 }
 
 /// Passes over the rest of a line.
@@ -256,7 +268,7 @@ fn skip_line(from: &mut impl io::BufRead) -> io::Result<()> {
 struct Above<P> {
     printer: P,
     /// Dropped with it, when the program ends.
-    _hears: Sender<()>,
+    _hears: Sender<String>,
 }
 
 impl<P: ExternalPrinter> Write for Above<P> {
@@ -274,19 +286,20 @@ impl<P: ExternalPrinter> Write for Above<P> {
 /// Writes to whatever standard output is, and tells when nobody reads it any more.
 struct Plain {
     out: io::Stdout,
-    hears: Option<Sender<()>>,
+    hears: Option<Sender<String>>,
 }
 
 impl Write for Plain {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let written = self.out.write_all(text).and_then(|()| self.out.flush());
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.hears = None;
-                Err(error)
-            }
-            written => written.map(|()| text.len()),
+        if let Err(error) = &written
+            && let Some(hears) = self.hears.take()
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            // It is the only one, so there is room.
+            let _ = hears.try_send(error.to_string());
         }
+        written.map(|()| text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,7 +9,7 @@ use crate::{
     Failure, block_on,
     client::{SHOWN, arguments, builder, failure, why},
     stderr,
-    text::one_line,
+    text::{one_line, one_line_of_json},
 };
 
 /// The command line of `symple listen`.
@@ -70,7 +70,7 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 /// The line of a frame; none for what is no frame.
 fn line(event: &Event, json: bool) -> Option<String> {
     match event {
-        Event::Frame(frame) if json => Some(as_one_line(frame)),
+        Event::Frame(frame) if json => Some(one_line_of_json(frame.text()) + "\n"),
         Event::Frame(frame) => Some(for_people(frame)),
         Event::PeerOnline(peer) if !json => {
             Some(format!("+ {}\n", shown(&peer.address().to_string())))
@@ -84,13 +84,6 @@ fn line(event: &Event, json: bool) -> Option<String> {
 
 fn shown(text: &str) -> String {
     one_line(text, SHOWN)
-}
-
-/// Its text: line breaks may stand between its parts, and nowhere else.
-fn as_one_line(frame: &Frame) -> String {
-    let mut line = frame.text().replace(['\n', '\r'], " ");
-    line.push('\n');
-    line
 }
 
 fn for_people(frame: &Frame) -> String {

@@ -8,7 +8,7 @@ use crate::{
     Failure, block_on,
     client::{SHOWN, arguments, builder, failure},
     input::{content_arguments, print, read_content, read_input},
-    text::one_line,
+    text::{one_line, one_line_of_json},
 };
 
 /// The command line of `symple send`.
@@ -51,7 +51,7 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         let (client, mut events) = builder.connect().await.map_err(failure)?;
         if request {
             let answer = client.request(frame).await.map_err(|error| refused(&error))?;
-            print(&format!("{}\n", answer.text().replace(['\n', '\r'], " ")))?;
+            print(&format!("{}\n", one_line_of_json(answer.text())))?;
         } else {
             client.send(frame).await.map_err(|error| refused(&error))?;
             client.flush().await.map_err(|error| refused(&error))?;

@@ -27,13 +27,14 @@ impl Signals {
         Ok(Self(wishes))
     }
 
-    /// Waits for a signal, or for something that ends before there is one.
+    /// Waits for a signal, or for something that ends before there is one. Signals come first: what
+    /// is always ready must not keep them waiting.
     pub(crate) async fn next_or<T>(&self, other: impl Future<Output = T>) -> Result<Wish, T> {
-        match select(pin!(other), pin!(self.0.recv())).await {
-            Either::Left((other, _)) => Err(other),
-            Either::Right((Ok(wish), _)) => Ok(wish),
+        match select(pin!(self.0.recv()), pin!(other)).await {
+            Either::Left((Ok(wish), _)) => Ok(wish),
             // There will be no more signals.
-            Either::Right((Err(_), other)) => Err(other.await),
+            Either::Left((Err(_), other)) => Err(other.await),
+            Either::Right((other, _)) => Err(other),
         }
     }
 }

@@ -19,8 +19,10 @@ use crate::{
     text::escape,
 };
 
-/// How many things may be under way that were asked for.
+/// How many things may be under way before the next line is read.
 const UNDER_WAY: usize = 64;
+/// And how many at all: others cause some of them.
+const MOST: usize = 4 * UNDER_WAY;
 
 /// What came of something that was asked for: lines to show, or why it was not done.
 pub(crate) type Done = Result<Vec<String>, String>;
@@ -78,13 +80,21 @@ impl Talk {
     /// Does something, and shows what came of it. It is begun now, and done when it can be.
     pub(crate) fn begin(&mut self, does: impl Future<Output = Done> + Send + 'static) {
         self.sent = true;
-        self.under_way.push(Box::pin(does));
+        self.push(does);
+    }
+
+    fn push(&mut self, does: impl Future<Output = Done> + Send + 'static) {
+        if self.under_way.len() < MOST {
+            self.under_way.push(Box::pin(does));
+        } else {
+            self.fail("too much is under way");
+        }
     }
 
     /// Shows who is there.
     pub(crate) fn who(&mut self) {
         let (client, colours) = (self.client.clone(), self.console.colours());
-        self.begin(async move {
+        self.push(async move {
             let roster = client.roster().await.map_err(|error| error.to_string())?;
             let line = |address: &Address, name: &str| {
                 let known = if name == address.user.as_str() { String::new() } else { safe(name) };
@@ -134,7 +144,7 @@ impl Talk {
                 talk.console.prompt(program.prompt());
             }
             if talk.ended && talk.under_way.is_empty() && !program.is_busy() {
-                return talk.finish().await;
+                return talk.finish(events).await;
             }
             let under_way = &mut talk.under_way;
             let happens = poll_fn(|cx| {
@@ -150,7 +160,7 @@ impl Talk {
                 Ok(Input::Line(line)) => {
                     talk.asked = false;
                     if program.obey(&mut talk, &line) == Flow::Ends {
-                        return talk.finish().await;
+                        return talk.finish(events).await;
                     }
                 }
                 Ok(Input::Bad(problem)) => {
@@ -161,6 +171,7 @@ impl Talk {
                 Ok(Input::End) if talk.console.is_terminal() => return talk.leave().await,
                 Ok(Input::End) => talk.ended = true,
                 Ok(Input::Stop) => return talk.leave().await,
+                Ok(Input::Broken(problem)) => return Err(unwritable(&problem)),
                 Err(Happens::Done(Ok(lines))) => {
                     lines.iter().for_each(|line| talk.console.show(line));
                 }
@@ -170,9 +181,7 @@ impl Talk {
                 }
                 Err(Happens::Told(None)) => return Err(Failure::crash("the client has ended")),
                 Err(Happens::Told(Some(event))) => {
-                    if let Some(news) = news(&event) {
-                        talk.notice(&news);
-                    }
+                    talk.note(&event);
                     program.hear(&mut talk, &event);
                 }
             }
@@ -184,27 +193,62 @@ impl Talk {
         }
     }
 
+    /// Shows what is said of the connection, and remembers what may not have been done.
+    fn note(&mut self, event: &Event) {
+        if let Some(news) = news(event) {
+            self.notice(&news);
+        }
+        match event {
+            Event::Error { .. } | Event::RoomRefused { .. } => self.failed = true,
+            // Nobody knows whether the server has handled what was under way to it.
+            Event::Disconnected { .. } => self.failed |= self.sent,
+            _ => {}
+        }
+    }
+
     /// Ends when the server has handled what was asked for; what it cannot do now it never will.
-    async fn finish(mut self) -> Result<(), Failure> {
-        let terminal = self.console.is_terminal();
-        while !terminal && let Some(done) = self.under_way.next().await {
-            match done {
-                Ok(lines) => lines.iter().for_each(|line| self.console.show(line)),
-                Err(problem) => self.fail(&problem),
+    /// Whoever wants the program to end does not wait for that.
+    async fn finish(mut self, mut events: ClientEvents) -> Result<(), Failure> {
+        if self.console.is_terminal() {
+            return self.leave().await;
+        }
+        loop {
+            match self.console.stop_or(self.under_way.next()).await {
+                Ok(Some(Ok(lines))) => lines.iter().for_each(|line| self.console.show(line)),
+                Ok(Some(Err(problem))) => self.fail(&problem),
+                Ok(None) => break,
+                Err(stopped) => return Err(stop(stopped)),
             }
         }
-        if self.sent && !terminal && !self.failed {
-            let flushed = self.client.flush().await;
+        if self.sent && !self.failed {
+            let flushed = self.console.stop_or(self.client.flush()).await.map_err(stop)?;
             flushed.map_err(|error| Failure::crash(safe(&error.to_string())))?;
         }
-        let failed = self.failed && !terminal;
-        self.leave().await?;
-        if failed { Err(Failure::crash("not everything was done")) } else { Ok(()) }
+        let _ = self.console.stop_or(self.client.close()).await.map_err(stop)?;
+        // What the server has said of the last of it.
+        while let Ok(Some(event)) = self.console.stop_or(events.next()).await {
+            if !matches!(event, Event::Closed { .. }) {
+                self.note(&event);
+            }
+        }
+        if self.failed { Err(Failure::crash("not everything was done")) } else { Ok(()) }
     }
 
     /// Says goodbye, and ends.
     async fn leave(self) -> Result<(), Failure> {
-        let _ = self.client.close().await;
+        let _ = self.console.stop_or(self.client.close()).await;
         Ok(())
     }
+}
+
+/// Why a program ends that had something left to do.
+fn stop(input: Input) -> Failure {
+    match input {
+        Input::Broken(problem) => unwritable(&problem),
+        _ => Failure::crash("ended before everything was done"),
+    }
+}
+
+fn unwritable(problem: &str) -> Failure {
+    Failure::crash(format!("cannot write to standard output: {}", safe(problem)))
 }

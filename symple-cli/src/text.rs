@@ -28,17 +28,46 @@ pub(crate) fn escape(text: &str, max: usize, is_allowed: impl Fn(char) -> bool) 
     shown
 }
 
-/// True for what is no text: control characters, other line breaks, and what changes the direction
-/// in which a text is read.
+/// A JSON text in one line that does nothing to a terminal: the same JSON, with line breaks between its
+/// parts as spaces, and escapes for what would do something within its strings.
+pub(crate) fn one_line_of_json(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // Raw ones stand between parts only.
+            '\n' | '\r' | '\t' => line.push(' '),
+            c if is_unprintable(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    line.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// True for what is no text: control characters, other line breaks, what changes the direction in
+/// which a text is read, and what cannot be seen.
 fn is_unprintable(c: char) -> bool {
     matches!(c,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
         || c.is_control()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_stays_the_same_json() {
+        let text = "{\"a\":\n\t\"x\u{9b}2J\u{7f}\u{202e}\u{e0041} größe\"}";
+        let line = one_line_of_json(text);
+        assert_eq!(line, "{\"a\":  \"x\\u009b2J\\u007f\\u202e\\udb40\\udc41 größe\"}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&line), read(text));
+    }
 
     #[test]
     fn texts_are_one_short_line() {
@@ -48,6 +77,7 @@ mod tests {
             (" a\r\nb\t\0\n", "a\\r\\nb\\t\\u{0}"),
             ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
             ("a\u{2028}b\u{202e}c\u{9b}", "a\\u{2028}b\\u{202e}c\\u{9b}"),
+            ("a\u{61c}b\u{ad}c", "a\\u{61c}b\\u{ad}c"),
         ] {
             assert_eq!(one_line(text, 300), expected);
         }

@@ -435,15 +435,6 @@ fn runtimes() {
     for runtime in RUNTIMES {
         let server = Server::start(&folder, &["--runtime", runtime]);
         assert!(server.greeting.ends_with(&format!(", {runtime})\n")), "{}", server.greeting);
-        #[cfg(target_os = "linux")]
-        {
-            let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
-            let names: Vec<_> = tasks
-                .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap())
-                .collect();
-            let has_reactor = names.iter().any(|name| name == "async-io\n");
-            assert_eq!(has_reactor, *runtime == "async-std", "{names:?}");
-        }
         let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
         let message = json!({ "type": "message", "to": "r", "data": { "n": 1 } });
         alice.send(Message::text(message.to_string())).unwrap();
@@ -453,6 +444,15 @@ fn runtimes() {
                 break frame;
             }
         };
+        #[cfg(target_os = "linux")]
+        {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+            let names: Vec<_> = tasks
+                .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap())
+                .collect();
+            let has_reactor = names.iter().any(|name| name == "async-io\n");
+            assert_eq!(has_reactor, *runtime == "async-std", "{names:?}");
+        }
         assert_eq!(heard["data"]["n"], 1);
         drop((alice, bob));
         server.signal("TERM");

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::Write,
     process::{ChildStdin, ChildStdout, ExitStatus},
+    sync::mpsc::{Receiver, channel},
 };
 
 use rustix::{
@@ -11,7 +12,7 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
-use super::*;
+use super::{running::PATIENCE, *};
 
 /// The program in a terminal of its own.
 struct Terminal {
@@ -19,7 +20,9 @@ struct Terminal {
     screen: File,
     /// The other end, which says what the terminal is set to.
     line: File,
-    seen: String,
+    /// What comes on the screen, and what of it has not been looked for yet.
+    parts: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
 }
 
 impl Terminal {
@@ -41,21 +44,31 @@ impl Terminal {
             .stderr(end())
             .spawn()
             .unwrap();
-        Self { child: Running(child), screen: File::from(screen), line, seen: String::new() }
+        let screen = File::from(screen);
+        let mut from = screen.try_clone().unwrap();
+        let (sender, parts) = channel();
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(read @ 1..) = from.read(&mut part)
+                && sender.send(part[..read].to_vec()).is_ok()
+            {}
+        });
+        Self { child: Running(child), screen, line, parts, seen: Vec::new() }
     }
 
-    /// Reads until this is on the screen, and forgets what was before it; what stood in between.
+    /// Waits until this is on the screen, and forgets what was before it; what stood in between.
     fn until(&mut self, text: &str) -> String {
         loop {
-            if let Some(at) = self.seen.find(text) {
-                let before = self.seen[..at].to_owned();
-                self.seen.drain(..at + text.len());
+            let seen = String::from_utf8_lossy(&self.seen);
+            if let Some(at) = seen.find(text) {
+                let before = seen[..at].to_owned();
+                self.seen = seen[at + text.len()..].as_bytes().to_vec();
                 return before;
             }
-            let mut part = [0; 4096];
-            let read = self.screen.read(&mut part).unwrap();
-            assert_ne!(read, 0, "the terminal is closed; {:?} is left", self.seen);
-            self.seen.push_str(&String::from_utf8_lossy(&part[..read]));
+            match self.parts.recv_timeout(PATIENCE) {
+                Ok(part) => self.seen.extend(part),
+                Err(_) => panic!("{text:?} does not come; {seen:?} is left"),
+            }
         }
     }
 
@@ -69,15 +82,8 @@ impl Terminal {
     }
 
     fn wait(&mut self) -> i32 {
-        // What it still writes must be read, or it waits for that.
-        let mut screen = self.screen.try_clone().unwrap();
-        let reading = std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            while matches!(screen.read(&mut part), Ok(read) if read > 0) {}
-        });
-        let code = self.child.wait().unwrap().code().unwrap();
+        let code = self.child.ends().code().unwrap();
         assert!(!self.is_raw(), "the terminal is as it was");
-        drop(reading);
         code
     }
 }
@@ -108,22 +114,25 @@ impl Piped {
     }
 
     fn until(&mut self, text: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.out.read_line(&mut line).unwrap(), 0, "it has ended before {text:?}");
-            assert!(!line.contains('\u{1b}'), "nothing for a terminal: {line:?}");
-            if line.contains(text) {
-                return line;
+        let out = &mut self.out;
+        Running::within(&mut self.child, |_| {
+            loop {
+                let mut line = String::new();
+                assert_ne!(out.read_line(&mut line).unwrap(), 0, "it has ended before {text:?}");
+                assert!(!line.contains('\u{1b}'), "nothing for a terminal: {line:?}");
+                if line.contains(text) {
+                    return line;
+                }
             }
-        }
+        })
     }
 
     /// Says nothing more, and hears the rest.
     fn ends(mut self) -> (ExitStatus, String) {
         drop(self.input.take());
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap(), rest)
+        let (mut rest, out) = (String::new(), &mut self.out);
+        Running::within(&mut self.child, |_| out.read_to_string(&mut rest).unwrap());
+        (self.child.ends(), rest)
     }
 }
 
@@ -169,8 +178,10 @@ fn two_terminals_talk() {
     alice.types("only you\r");
     bob.until(": only you");
     bob.types("/name Robert\r");
-    bob.types("/who\r");
-    bob.until("1 here beside you");
+    // Behind the name.
+    bob.types("/to alice\r");
+    bob.types("so I am called\r");
+    alice.until("so I am called");
     alice.types("/who\r");
     alice.until("Robert");
     alice.types("/nonsense\r");
@@ -247,7 +258,54 @@ fn pipes() {
     let mut alice = Piped::start(&folder, &["chat", &url, "--user", "alice", "--room", "lobby"]);
     alice.says("is anybody there?");
     assert!(alice.ends().0.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.ends().code(), Some(0));
+}
+
+/// What the server refuses is not done, and what is left to do keeps nobody from ending.
+#[test]
+fn what_does_not_go() {
+    let folder = folder("chat-refused");
+    let server = Server::start(&folder, &[]);
+    let url = format!("ws://{}", server.address);
+    let mut alice = Piped::start(&folder, &["chat", &url, "--user", "alice"]);
+    alice.says(r#"/raw {"type":"presence","data":{"ID":1}}"#);
+    let (status, out) = alice.ends();
+    assert_eq!(status.code(), Some(1), "{out}");
+    assert!(out.contains("the server says: Invalid id field"), "{out}");
+
+    let slow = Server::start(&folder, &["--rate-limit", "1", "--rate-burst", "1"]);
+    let url = format!("ws://{}", slow.address);
+    let mut alice = Piped::start(&folder, &["chat", &url, "--user", "alice"]);
+    alice.until("online as alice");
+    for n in 0..1000 {
+        alice.says(&n.to_string());
+    }
+    drop(alice.input.take());
+    let kill = format!("kill -s TERM {}", alice.child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    assert!(alice.child.ends().code().is_some(), "it had to be killed");
+}
+
+/// What cannot be written is said, and ends it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_is_full() {
+    let folder = folder("chat-full");
+    let server = Server::start(&folder, &[]);
+    let url = format!("ws://{}", server.address);
+    let mut child = symple(&folder)
+        .args(["chat", &url, "--user", "alice"])
+        .stdin(Stdio::piped())
+        .stdout(File::options().write(true).open("/dev/full").unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (_input, mut news) = (child.stdin.take(), child.stderr.take().unwrap());
+    let mut child = Running(child);
+    assert_eq!(child.ends().code(), Some(1));
+    let mut said = String::new();
+    news.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("symple: cannot write to standard output: "), "{said}");
 }
 
 /// The output of a program that has none.
