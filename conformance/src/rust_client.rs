@@ -2,7 +2,9 @@
 //! [`js_client`](crate::js_client()), as far as they make sense for it, and to what the other one
 //! cannot do.
 
-use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use symple_driver::{Client, ClientBuilder, ClientEvents, transport::Connect};
 use symple_engine::client::{
@@ -10,7 +12,10 @@ use symple_engine::client::{
     QueueLimits, Signal,
 };
 use symple_proto::{Address, Fields, RawJson, RoutedType, Status};
-use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, mpsc::UnboundedReceiver},
+    time::timeout,
+};
 
 use crate::{
     js_client::{Check, groups, start_server},
@@ -215,7 +220,8 @@ pub async fn rust_client<R: Connect>(
             if *restarts && elsewhere {
                 continue;
             }
-            let failure = run(&mut world).await.err();
+            let run = timeout(3 * PATIENCE, run(&mut world)).await;
+            let failure = run.unwrap_or_else(|_| Err("it takes too long".into())).err();
             let check = Check { name: (*name).into(), failure };
             report(&check);
             checks.push(check);
@@ -567,29 +573,44 @@ async fn rosters_again<R: Connect>(world: &mut World<R>) -> Outcome {
 
 async fn queue<R: Connect>(world: &mut World<R>) -> Outcome {
     let room = world.fresh("room");
-    let mut alice = world.app("alice", &[&room]).await?;
+    let mut bob = world.app("bob", &[&room]).await?;
+    // Alice comes back when she is let, so that somebody is there who hears her.
+    let gate = Arc::new(Semaphore::new(1));
+    let waits = Arc::clone(&gate);
+    let user = world.fresh("alice");
+    let alice = world.builder(&user, &[&room]).token_with(move |_| {
+        let waits = Arc::clone(&waits);
+        async move { waits.acquire().await.map(SemaphorePermit::forget).map(|()| None) }
+    });
+    let mut alice = App::start(alice).await?;
     world.host.kill()?;
-    alice.until("it is told", |event| matches!(event, Event::Disconnected { .. })).await?;
-    // To a frame of its own, which comes back, each client is its own witness.
-    let waits = alice.client.flush();
-    holds("it is told that it cannot be known", waits.await.is_err())?;
-    let user = alice.address.user.to_string();
-    let sends = async {
-        let mut sends: Vec<_> = (0..10)
-            .map(|n| {
-                Box::pin(alice.client.send(Outgoing::message(format!("{n}").as_str()).to(&*user)))
-            })
-            .collect();
-        // All of them wait before the first is done.
+    for app in [&mut alice, &mut bob] {
+        app.until("it is told", |event| matches!(event, Event::Disconnected { .. })).await?;
+    }
+    holds("it is told that it cannot be known", alice.client.flush().await.is_err())?;
+    let mut sends: Vec<_> = (0..10)
+        .map(|n| Box::pin(alice.client.send(Outgoing::message(format!("{n}").as_str()).to(&*room))))
+        .collect();
+    // All of them wait, in this order, before there is a server.
+    poll_fn(|cx| {
+        let done = sends.iter_mut().any(|send| send.as_mut().poll(cx).is_ready());
+        Poll::Ready(if done { Err("one is done at once") } else { Ok(()) })
+    })
+    .await?;
+    world.host.start_again().await?;
+    bob.until("bob is back", |event| matches!(event, Event::Online { .. })).await?;
+    gate.add_permits(1);
+    for n in 0..10 {
+        let heard = bob.until("it is heard", is_text).await?;
+        holds("in order, and once", text_of(&heard) == Some(n.to_string()))?;
+    }
+    let sent = async {
         for send in &mut sends {
             send.await.map_err(problem)?;
         }
         Ok::<_, String>(())
     };
-    let starts = world.host.start_again();
-    let (sent, started) = tokio::join!(soon("all are sent", sends), starts);
-    started?;
-    sent??;
+    soon("all are sent", sent).await??;
     alice.client.flush().await.map_err(problem)
 }
 

@@ -111,6 +111,7 @@ fn nobody_listens() {
         &["replay", "--target", &url][..],
         &["draft", "--target", &url, "--only", "auth-name", "--out", out],
         &["js-client", "/no/such/folder", "--target", &url],
+        &["client", "--target", &url],
     ] {
         let (code, said) = run(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");

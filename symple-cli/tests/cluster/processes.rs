@@ -269,7 +269,10 @@ pub(crate) fn balancer(nodes: &[Node]) -> Option<Nginx> {
     if !is_installed("nginx", "-v") {
         return None;
     }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{}", free_port()));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{count}"));
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nginx.conf");
     let mut changes =

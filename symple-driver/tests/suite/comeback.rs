@@ -14,7 +14,7 @@ use symple_engine::client::{
 use symple_proto::{Fields, UserName};
 
 use super::{
-    clients::{builder, futures_join, listen, online, until, url},
+    clients::{builder, listen, online, until, url},
     start, start_with,
 };
 use crate::adapter::{
@@ -59,21 +59,21 @@ fn a_queue_through_a_restart() {
         let mut sends: Vec<_> = (0..100)
             .map(|n| Box::pin(alice.send(Outgoing::message(format!("{n}").as_str()).to("lobby"))))
             .collect();
-        let sending = async {
-            for send in &mut sends {
-                send.await.unwrap();
-            }
-        };
-        let hearing = async {
-            // Each send waits its turn: whoever polls them in order sends them in order.
-            open.send(()).await.unwrap();
-            for n in 0..100 {
-                let heard = until(&mut bob_events, is_text).await;
-                let Event::Frame(frame) = heard else { unreachable!() };
-                assert_eq!(frame.data().unwrap().as_str().unwrap(), n.to_string());
-            }
-        };
-        futures_join(sending, hearing).await;
+        // All of them wait, in this order, before alice may come back.
+        std::future::poll_fn(|cx| {
+            assert!(sends.iter_mut().all(|send| send.as_mut().poll(cx).is_pending()));
+            std::task::Poll::Ready(())
+        })
+        .await;
+        open.send(()).await.unwrap();
+        for n in 0..100 {
+            let heard = until(&mut bob_events, is_text).await;
+            let Event::Frame(frame) = heard else { unreachable!() };
+            assert_eq!(frame.data().unwrap().as_str().unwrap(), n.to_string());
+        }
+        for send in &mut sends {
+            send.await.unwrap();
+        }
         alice.flush().await.unwrap();
         assert_eq!(alice.stats().await.unwrap().expired, 0);
     });

@@ -42,13 +42,15 @@ fn frames_that_are_none() {
     let server = start(|_| {});
     let bystander = Bystander::new(&server);
     let nested = "[".repeat(30_000);
-    for text in ["null", "5", "[]", "\"x\"", "", "{", "hello", &nested] {
+    let texts = ["null", "5", "[]", "\"x\"", "", "{", "hello", &nested];
+    for (n, text) in texts.into_iter().enumerate() {
         let mut stranger = Client::connect(&server);
         stranger.send_text(text);
         let (status, message, code) = stranger.refused();
         assert_eq!(u64::from(code), 4000 + status, "{text}: {message}");
 
-        let mut peer = Client::join(&server, "peer", &[]);
+        // Of another user each time: else it would see that the one before goes.
+        let mut peer = Client::join(&server, &format!("peer{n}"), &[]);
         peer.send_text(text);
         assert_eq!(peer.recv()["status"], 400, "{text}");
         peer.hears_nothing();

@@ -137,12 +137,10 @@ fn what_redis_says() {
     let service = sentinel.url().replace("redis://", "redis+sentinel://") + "/other";
     let error = refused(RedisConfig::new(service).unwrap());
     assert!(error.to_string().ends_with("knows no service of this name"), "{error}");
-    let file = std::env::temp_dir().join(format!("symple-nodes-{}.conf", std::process::id()));
-    let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", file.to_str().unwrap()];
+    let arguments = ["--cluster-enabled", "yes"];
     let Some(cluster) = Redis::start_with(&arguments) else { return };
     let error = refused_with_sessions(RedisConfig::new(cluster.url()).unwrap());
     assert!(error.to_string().contains(": CLUSTERDOWN "), "{error}");
-    let _ = std::fs::remove_file(file);
     let Some(full) = Redis::start_with(&["--maxclients", "1"]) else { return };
     let client = redis::Client::open(full.url()).unwrap();
     let mut only = client.get_connection();
