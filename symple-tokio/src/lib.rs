@@ -211,7 +211,7 @@
 //! is told:
 //!
 //! ```no_run
-//! use symple_tokio::{Client, client::{Event, Outgoing}};
+//! use symple_tokio::{Client, client::{Event, Outgoing}, proto::RoutedType};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -219,9 +219,11 @@
 //!     let (client, mut events) = builder.connect().await?;
 //!     while let Some(event) = events.next().await {
 //!         if let Event::Frame(frame) = event
-//!             && let (Some(from), Some(data)) = (frame.from(), frame.data())
+//!             && let (RoutedType::Message, Some(from)) = (frame.kind(), frame.from())
+//!             && let Some(data) = frame.data()
 //!         {
-//!             client.send(Outgoing::message(data).to(from)).await?;
+//!             // Should the connection be gone: it comes back by itself.
+//!             let _ = client.send(Outgoing::message(data).to(from)).await;
 //!         }
 //!     }
 //!     Ok(())
