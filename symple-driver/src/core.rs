@@ -14,7 +14,6 @@ use std::{
 };
 
 use async_channel::Sender;
-use http::HeaderMap;
 use symple_engine::{
     Timestamp,
     server::{
@@ -33,7 +32,7 @@ use crate::{
     redis::{Link, Lookup, Warnings},
     runtime::{Runtime, Socket},
     server::config::Config,
-    server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
+    server::hooks::{Acceptance, AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::log::{self, ConnectionLog, Refusals, log_cluster},
     server::status::Status,
     worker::mailbox::WorkerEvent,
@@ -108,6 +107,7 @@ impl<R: Runtime> Core<R> {
         status: Arc<Status>,
     ) -> Self {
         let changes = hooks::tell_changes(&runtime, &hooks);
+        let handshakes = Newcomers::new(config.engine.connections.ipv6_prefix);
         Self {
             runtime,
             config,
@@ -122,7 +122,7 @@ impl<R: Runtime> Core<R> {
             denied: Vec::new(),
             decided: Vec::new(),
             changes,
-            handshakes: Newcomers::default(),
+            handshakes,
             places: BTreeMap::new(),
             requests,
             events,
@@ -552,7 +552,7 @@ where
     ) {
         if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
             table.enter(id, Phase::Deciding(upgrade));
-        } else if let Some(upgrade) = table.accept(id, upgrade, &HeaderMap::new()) {
+        } else if let Some(upgrade) = table.accept(id, upgrade, &Acceptance::default()) {
             Upstream::connected(self, table, id, *upgrade);
         }
     }

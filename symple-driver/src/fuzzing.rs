@@ -5,13 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::HeaderMap;
-
 use crate::{
     http::origin::OriginPattern,
-    http::proxy::TrustedProxy,
+    http::proxy::{ProxyHeader, TrustedProxy},
     http::{Answer, HeadScan, Policy},
     server::config::Config,
+    server::hooks::Acceptance,
 };
 
 /// What comes of the bytes that a connection began with.
@@ -43,6 +42,7 @@ pub enum Outcome {
 /// The same bytes have the same outcome however they are cut into pieces; only the last piece that
 /// is needed is looked at.
 pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    let proxy_header = ProxyHeader::default();
     let config = Config::default();
     let proxy = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let allowed_origins: Vec<OriginPattern> = ["https://a.example", "*.b.example"]
@@ -54,6 +54,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         max_head_size: config.max_head_size,
         allowed_origins: &allowed_origins,
         trusted_proxies: &[TrustedProxy::from(proxy)],
+        proxy_header,
         deflate: Some(15),
         keep_request: true,
         keep_alive: false,
@@ -82,7 +83,7 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
                     address: upgrade.address,
                     target: request.map(|request| request.uri.to_string()).unwrap_or_default(),
                     headers: request.map_or(0, |request| request.headers.len()),
-                    response: upgrade.response(&HeaderMap::new()),
+                    response: upgrade.response(&Acceptance::default()),
                 };
             }
         }

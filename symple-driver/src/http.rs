@@ -3,6 +3,7 @@
 mod address;
 mod authority;
 mod extensions;
+mod forwarded;
 mod head;
 pub(crate) mod mounted;
 pub(crate) mod origin;

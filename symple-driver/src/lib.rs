@@ -39,7 +39,7 @@ pub use client::{
 pub use http::{
     MountedRequest, Request,
     origin::{OriginError, OriginPattern},
-    proxy::{ProxyError, TrustedProxy},
+    proxy::{ProxyError, ProxyHeader, TrustedProxy},
 };
 pub use net::{source::Stream, tls};
 pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};

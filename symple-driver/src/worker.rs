@@ -11,7 +11,6 @@ use std::{
 };
 
 use async_channel::Sender;
-use http::HeaderMap;
 use symple_engine::server::{ConnId, Text, TransportFault};
 
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     net::table::{ConnectionTable, SHARE},
     runtime::Runtime,
     server::config::Config,
-    server::hooks::Hooks,
+    server::hooks::{Acceptance, Hooks},
     server::log,
     server::status::Status,
     worker::mailbox::{EngineMailbox, WorkerCommand, WorkerCommands, WorkerEvent},
@@ -168,7 +167,7 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     ) {
         if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
             table.enter(id, Phase::Deciding(upgrade));
-        } else if let Some(upgrade) = table.accept(id, upgrade, &HeaderMap::new()) {
+        } else if let Some(upgrade) = table.accept(id, upgrade, &Acceptance::default()) {
             self.connected(table, id, *upgrade);
         }
     }

@@ -249,9 +249,9 @@ pub use symple_driver::{
     Compression, Config, ConfigError, Crashed, Emitter, Endpoint, Events, FrameDecision,
     FrameRequest, Handle, HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision,
     IntoJoinDecision, JoinDecision, JoinRequest, ListenAddress, MountedRequest, OriginError,
-    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
-    UpgradeDecision, VirtualPeer, rustls, tls, trust,
+    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig,
+    RedisError, Request, Server, ServerStats, SessionEntry, Sessions, StartError, Stream,
+    TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls, trust,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,

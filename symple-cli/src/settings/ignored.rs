@@ -131,6 +131,8 @@ pub(super) fn without_effect(source: &Source) -> Vec<String> {
             "rate-limit is 0",
             &["rate-burst", "rate-bytes", "rate-deliveries"],
         ),
+        (!is_given("trusted-proxies"), "no proxy is trusted (trusted-proxies)", &["proxy-header"]),
+        (!is_on("compression"), "compression is off", &["compression-threshold"]),
         (is_zero("ping-interval"), "ping-interval is 0", &["pong-timeout"]),
     ];
     let lines = rules.iter().filter(|(holds, ..)| *holds).flat_map(|(_, why, names)| {

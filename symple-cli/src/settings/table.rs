@@ -129,6 +129,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting!(
         CLIENTS,
+        "proxy-header",
+        ["SYMPLE_PROXY_HEADER"],
+        "x-forwarded-for|forwarded",
+        "x-forwarded-for",
+        "The header in which trusted proxies tell a client's address; x-forwarded-for is also X-Real-IP"
+    ),
+    setting!(
+        CLIENTS,
         "compression",
         ["SYMPLE_COMPRESSION"],
         "BOOL",
@@ -338,6 +346,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "COUNT",
         "0",
         "How many there may be from one address; 0 is no limit"
+    ),
+    setting!(
+        LIMITS,
+        "ipv6-prefix",
+        ["SYMPLE_IPV6_PREFIX"],
+        "BITS",
+        "64",
+        "IPv6 addresses with so many bits in common count as one address; 1 to 128"
     ),
     setting!(
         LIMITS,

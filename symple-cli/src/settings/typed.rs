@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use symple_driver::{Compression, Config, RedisConfig};
+use symple_driver::{Compression, Config, ProxyHeader, RedisConfig};
 use symple_engine::server::{PresenceMode, PublicMembers, RateLimit, RoomSend};
 use symple_proto::PRIVATE_MEMBER;
 use thiserror::Error;
@@ -291,6 +291,13 @@ impl Settings {
         })?;
         config.allowed_origins = reader.list("allowed-origins")?;
         config.trusted_proxies = reader.list("trusted-proxies")?;
+        config.proxy_header = reader.choice(
+            "proxy-header",
+            &[
+                ("x-forwarded-for", ProxyHeader::XForwardedFor),
+                ("forwarded", ProxyHeader::Forwarded),
+            ],
+        )?;
         config.max_head_size = reader.read("max-head-size", |value| match value.parse() {
             Ok(size @ 1024..=1_048_576) => Ok(size),
             _ => Err("must be a number of bytes from 1024 to 1048576".into()),
@@ -342,6 +349,11 @@ impl Settings {
         engine.limits.rooms_per_peer = reader.count("max-rooms-per-peer")?;
         engine.connections.total = reader.count("max-connections")?;
         engine.connections.per_address = reader.count("max-connections-per-address")?;
+        engine.connections.ipv6_prefix =
+            reader.read("ipv6-prefix", |value| match value.parse() {
+                Ok(bits @ 1..=128) => Ok(bits),
+                _ => Err("must be a number of bits from 1 to 128".into()),
+            })?;
         engine.connections.unauthenticated = reader.count("max-unauthenticated")?;
         let units_per_second =
             reader.number("rate-limit", "a number of units a second, 0 or more")?;

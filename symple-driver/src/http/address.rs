@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     Policy,
+    forwarded::addresses,
     head::{Field, elements},
+    proxy::ProxyHeader,
 };
 
 /// What stands for the address of a client of which the application tells none. No socket has this
@@ -29,19 +31,24 @@ impl Policy<'_> {
         if !trusted(&address) {
             return address;
         }
-        let mut forwarded = headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"))
-            .flat_map(|header| elements(header.value))
-            .rev()
-            .peekable();
-        if forwarded.peek().is_none() {
+        let values = |name| {
+            let headers = headers.iter();
+            let named = headers.filter(move |header| header.name.eq_ignore_ascii_case(name));
+            named.map(|header| header.value)
+        };
+        let told: Vec<Option<IpAddr>> = match self.proxy_header {
+            ProxyHeader::XForwardedFor => {
+                values("x-forwarded-for").flat_map(elements).map(parse_address).collect()
+            }
+            ProxyHeader::Forwarded => values("forwarded").flat_map(addresses).collect(),
+        };
+        if told.is_empty() && self.proxy_header == ProxyHeader::XForwardedFor {
             // Of several, or a list, it cannot be told which one the proxy wrote.
             return real_ip.text().and_then(parse_address).unwrap_or(address);
         }
-        for entry in forwarded {
+        for entry in told.into_iter().rev() {
             // Beyond an entry that is no address, nothing can be believed.
-            let Some(entry) = parse_address(entry) else { break };
+            let Some(entry) = entry else { break };
             address = entry;
             if !trusted(&address) {
                 break;
@@ -51,10 +58,36 @@ impl Policy<'_> {
     }
 }
 
-/// An address as proxies write it: alone, or with a port.
+/// An address as proxies write it: alone, or with a port, IPv6 also in brackets and with a zone, which
+/// means something to that proxy only, all of it in quotation marks or not.
 pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let address = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
-    let address = address.ok().or_else(|| bare?.parse().ok())?;
-    Some(address.to_canonical())
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let text = quoted.unwrap_or(text);
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let has_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return parse_v6(address).filter(|_| has_port);
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(address.into());
+    }
+    parse_v6(text).or_else(|| {
+        let (address, port) = text.split_once(':')?;
+        address.parse::<Ipv4Addr>().ok().filter(|_| is_port(port)).map(Into::into)
+    })
+}
+
+fn parse_v6(text: &str) -> Option<IpAddr> {
+    let address = text.split_once('%').map_or(text, |(address, _)| address);
+    Some(address.parse::<Ipv6Addr>().ok()?.to_canonical())
+}
+
+/// A port, or what hides one (RFC 7239 §6).
+fn is_port(text: &str) -> bool {
+    match text.strip_prefix('_') {
+        Some(hidden) => {
+            hidden.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        }
+        None => text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok(),
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     http::origin::{Origin, OriginPattern},
-    http::proxy::TrustedProxy,
+    http::proxy::{ProxyHeader, TrustedProxy},
     server::log::Refusals,
 };
 
@@ -47,6 +47,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) max_head_size: usize,
     pub(crate) allowed_origins: &'a [OriginPattern],
     pub(crate) trusted_proxies: &'a [TrustedProxy],
+    /// Where they tell it.
+    pub(crate) proxy_header: ProxyHeader,
     /// The base-2 logarithm of the window, where texts are compressed.
     pub(crate) deflate: Option<u8>,
     /// Requests are wanted in full: there is a hook.
@@ -106,7 +108,7 @@ impl Instead {
         match self {
             Self::Page(status, body, kept) => response(status, body, with_body, kept.is_some()),
             Self::NoPage(status, body) | Self::Refusal(status, body) => {
-                refusal(status, &HeaderMap::new(), body, with_body)
+                refusal(status, None, &HeaderMap::new(), body, with_body)
             }
         }
     }

@@ -20,6 +20,19 @@ use super::UNIX_PEER;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustedProxy(IpNet);
 
+/// The header in which trusted proxies tell a client's address (R-T6).
+///
+/// Only one is read: a proxy passes on what it does not write itself, so that clients could tell any
+/// address in the other one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`, and `X-Real-IP` where that is empty.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// How the other end of a Unix socket is written.
 const UNIX: &str = "unix";
 

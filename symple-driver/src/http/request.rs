@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
 
+use super::head::elements;
+
 /// The request that a connection began with.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -26,6 +28,35 @@ impl Request {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode_query(key) == name).then(|| decode_query(value))
         })
+    }
+}
+
+impl Request {
+    /// The value of a cookie, as it is written; the first of several. Quotation marks around it do not
+    /// belong to it. What a browser sends of a cookie is only this: nothing says where it came from.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The cookies, names and values (RFC 6265 §4.2.1), in the order in which they are written. What is
+    /// not written as `name=value`, or not in ASCII, is left out.
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        let headers = self.headers.get_all(http::header::COOKIE).into_iter();
+        let pairs =
+            headers.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
+        pairs.filter_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            let value = value.trim_ascii();
+            let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            Some((name.trim_ascii(), quoted.unwrap_or(value)))
+        })
+    }
+
+    /// The subprotocols that the client offers, the one that it likes best first (RFC 6455 §4.1).
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+        headers.flat_map(|value| elements(value.as_bytes()))
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, Response, StatusCode};
 use rand::{TryRng as _, rngs::SysRng};
 
 use super::{Request, extensions::Deflate};
+use crate::server::hooks::{Acceptance, Subprotocol};
 
 /// A request to be upgraded to which nothing stands in the way.
 #[derive(Debug)]
@@ -23,21 +24,41 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    /// The response, with headers of the host's.
-    pub(crate) fn response(&self, headers: &HeaderMap) -> Vec<u8> {
+    /// The response, with what the application has to say about it.
+    pub(crate) fn response(&self, acceptance: &Acceptance) -> Vec<u8> {
         let mut out = String::with_capacity(160);
         out.push_str("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n");
         let _ = write!(out, "Connection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n", self.accept_key);
-        if let Some(name) = self.subprotocol {
+        if let Some(name) = self.subprotocol(&acceptance.subprotocol) {
             let _ = write!(out, "Sec-WebSocket-Protocol: {name}\r\n");
         }
         if let Some(deflate) = self.deflate {
             deflate.push_header(&mut out);
         }
         let mut out = out.into_bytes();
-        push_headers(headers, &mut out);
+        push_headers(&acceptance.headers, &mut out);
         out.extend_from_slice(b"\r\n");
         out
+    }
+
+    /// R-T4: the subprotocol to answer with, one of those that the client offers.
+    fn subprotocol<'a>(&self, choice: &'a Subprotocol) -> Option<&'a str> {
+        match choice {
+            Subprotocol::Known => self.subprotocol,
+            Subprotocol::Chosen(name) => {
+                let name = name.as_deref()?;
+                let request = self.request.as_ref();
+                let is_offered =
+                    request.is_some_and(|request| request.subprotocols().any(|one| one == name));
+                if !is_offered {
+                    tracing::warn!(
+                        name,
+                        "the upgrade hook chose a subprotocol that was not offered"
+                    );
+                }
+                is_offered.then_some(name)
+            }
+        }
     }
 }
 
@@ -51,13 +72,14 @@ pub(crate) fn retry_after() -> u32 {
 /// A page; where it is not kept, the connection ends behind it.
 pub(super) fn response(status: StatusCode, body: &str, with_body: bool, kept: bool) -> Vec<u8> {
     let more = if kept { "" } else { CLOSE };
-    build(status, &HeaderMap::new(), more, body, with_body)
+    build(status, None, &HeaderMap::new(), more, body, with_body)
 }
 
 /// A response that refuses what was asked for, and says what goes with its status: what is allowed
 /// (405), what to upgrade to (426), when to come again (503).
 pub(crate) fn refusal(
     status: StatusCode,
+    reason: Option<&str>,
     headers: &HeaderMap,
     body: &str,
     with_body: bool,
@@ -75,7 +97,7 @@ pub(crate) fn refusal(
         }
         _ => String::new(),
     };
-    build(status, headers, &(more + CLOSE), body, with_body)
+    build(status, reason, headers, &(more + CLOSE), body, with_body)
 }
 
 /// The connection ends behind the answer.
@@ -83,6 +105,7 @@ const CLOSE: &str = "Connection: close\r\n";
 
 fn build(
     status: StatusCode,
+    reason: Option<&str>,
     headers: &HeaderMap,
     more: &str,
     body: &str,
@@ -91,7 +114,7 @@ fn build(
     let mut out = format!(
         "HTTP/1.1 {} {}\r\n{more}Content-Length: {}\r\n",
         status.as_str(),
-        status.canonical_reason().unwrap_or_default(),
+        reason.or(status.canonical_reason()).unwrap_or_default(),
         body.len(),
     );
     if !headers.contains_key(http::header::CONTENT_TYPE) {

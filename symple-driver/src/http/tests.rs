@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 
-use super::*;
+use super::{proxy::ProxyHeader, *};
+use crate::server::hooks::{Acceptance, Rejection, Subprotocol, UpgradeDecision};
 
 const SOCKET: &str = "192.0.2.1:5000";
 /// The limit of heads by default.
@@ -17,6 +18,7 @@ fn policy() -> Policy<'static> {
         max_head_size: LIMIT,
         allowed_origins: &[],
         trusted_proxies: &[],
+        proxy_header: ProxyHeader::default(),
         deflate: None,
         keep_request: false,
         keep_alive: false,
@@ -49,7 +51,9 @@ fn respond(policy: &Policy<'_>, request: &str) -> String {
         Answer::Respond(bytes, _) | Answer::Page { response: bytes, .. } => {
             String::from_utf8(bytes).unwrap()
         }
-        Answer::Upgrade(upgrade) => String::from_utf8(upgrade.response(&HeaderMap::new())).unwrap(),
+        Answer::Upgrade(upgrade) => {
+            String::from_utf8(upgrade.response(&Acceptance::default())).unwrap()
+        }
         Answer::Incomplete => "incomplete".into(),
     }
 }
@@ -83,7 +87,8 @@ fn compression() {
     let Answer::Upgrade(upgrade) = answer(&on, &deflate) else { panic!() };
     let value = HeaderValue::from_static("x-other");
     let headers = HeaderMap::from_iter([(http::header::SEC_WEBSOCKET_EXTENSIONS, value)]);
-    assert_eq!(upgrade.response(&headers), upgrade.response(&HeaderMap::new()));
+    let with = Acceptance { headers, ..Acceptance::default() };
+    assert_eq!(upgrade.response(&with), upgrade.response(&Acceptance::default()));
 }
 
 /// R-T2: when no more connections are accepted, none that was kept brings a client.
@@ -189,7 +194,7 @@ fn answers_as_values() {
         headers.append("x-n", HeaderValue::from(n));
     }
     headers.insert("x-odd", HeaderValue::from_bytes(b"a: b\xff").unwrap());
-    let bytes = refusal(StatusCode::SERVICE_UNAVAILABLE, &headers, "a\r\n\r\nb\n", true);
+    let bytes = refusal(StatusCode::SERVICE_UNAVAILABLE, None, &headers, "a\r\n\r\nb\n", true);
     let response = parse_response(&bytes);
     assert_eq!(response.status(), 503);
     assert_eq!(response.body(), "a\r\n\r\nb\n");
@@ -199,7 +204,7 @@ fn answers_as_values() {
     for name in ["connection", "content-length"] {
         assert!(!response.headers().contains_key(name), "{name}");
     }
-    let response = parse_response(&refusal(StatusCode::UPGRADE_REQUIRED, &headers, "", true));
+    let response = parse_response(&refusal(StatusCode::UPGRADE_REQUIRED, None, &headers, "", true));
     assert_eq!(response.headers()["connection"], "Upgrade");
     for bytes in [&b""[..], b"\r\n", b"HTTP/1.1 2000 x\r\n\r\n"] {
         assert_eq!(parse_response(bytes).status(), 500);
@@ -432,7 +437,7 @@ fn responses() {
 #[test]
 fn retry_after() {
     let refuse = |headers: &HeaderMap| {
-        let bytes = refusal(StatusCode::SERVICE_UNAVAILABLE, headers, "", true);
+        let bytes = refusal(StatusCode::SERVICE_UNAVAILABLE, None, headers, "", true);
         let text = String::from_utf8(bytes).unwrap().to_lowercase();
         assert_eq!(text.matches("\r\nretry-after: ").count(), 1, "{text}");
         let (_, rest) = text.split_once("\r\nretry-after: ").unwrap();
@@ -468,7 +473,9 @@ fn outcome(answer: Answer) -> Option<(usize, Vec<u8>)> {
         Answer::Incomplete => None,
         Answer::Respond(bytes, _) => Some((0, bytes)),
         Answer::Page { response, length } => Some((length, response)),
-        Answer::Upgrade(upgrade) => Some((upgrade.length, upgrade.response(&HeaderMap::new()))),
+        Answer::Upgrade(upgrade) => {
+            Some((upgrade.length, upgrade.response(&Acceptance::default())))
+        }
     }
 }
 
@@ -637,6 +644,69 @@ fn addresses() {
     }
 }
 
+/// R-T6: one header is believed, and not what a client writes in the other one.
+#[test]
+fn the_header_of_the_proxies() {
+    let proxies = ["10.0.0.0/8".parse().unwrap()];
+    let listed = Policy { trusted_proxies: &proxies, ..policy() };
+    let forwarded =
+        Policy { proxy_header: ProxyHeader::Forwarded, trusted_proxies: &proxies, ..policy() };
+    let both = "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 2.2.2.2\r\nForwarded: for=3.3.3.3\r\n";
+    for (policy, headers, expected) in [
+        (&listed, both, "1.1.1.1"),
+        (&forwarded, both, "3.3.3.3"),
+        (&listed, "Forwarded: for=3.3.3.3\r\n", "10.0.0.1"),
+        (&forwarded, "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 2.2.2.2\r\n", "10.0.0.1"),
+        (
+            &forwarded,
+            "Forwarded: for=1.1.1.1\r\nForwarded: for=3.3.3.3, for=10.0.0.2\r\n",
+            "3.3.3.3",
+        ),
+        (&forwarded, "Forwarded: for=3.3.3.3, for=unknown\r\n", "10.0.0.1"),
+        (&listed, "X-Forwarded-For: \"[2001:db9::1%eth0]:80\"\r\n", "2001:db9::1"),
+        (&listed, "X-Forwarded-For: 203.0.113.9:port\r\n", "10.0.0.1"),
+    ] {
+        let request = upgrade("/", headers);
+        let Answer::Upgrade(upgrade) = answer_to(policy, &request, "10.0.0.1:1") else { panic!() };
+        assert_eq!(upgrade.address.to_string(), expected, "{headers}");
+    }
+}
+
+/// R-T4: a hook chooses among what the client offers.
+#[test]
+fn the_subprotocol_of_a_hook() {
+    let hooked = Policy { keep_request: true, ..policy() };
+    let request =
+        upgrade("/", "Sec-WebSocket-Protocol: a, symple\r\nSec-WebSocket-Protocol: b\r\n");
+    let Answer::Upgrade(upgrade) = answer(&hooked, &request) else { panic!() };
+    for (choice, expected) in [
+        (Subprotocol::Known, Some("symple")),
+        (Subprotocol::Chosen(Some("b".into())), Some("b")),
+        (Subprotocol::Chosen(Some("c".into())), None),
+        (Subprotocol::Chosen(Some("a\r\nx: y".into())), None),
+        (Subprotocol::Chosen(None), None),
+    ] {
+        let acceptance = Acceptance { subprotocol: choice, ..Acceptance::default() };
+        let response = String::from_utf8(upgrade.response(&acceptance)).unwrap();
+        let name = response.split("\r\nSec-WebSocket-Protocol: ").nth(1);
+        assert_eq!(name.and_then(|rest| rest.split("\r\n").next()), expected);
+    }
+}
+
+/// A rejection may have a reason phrase of its own.
+#[test]
+fn reason_phrases() {
+    let first = |decision: UpgradeDecision| {
+        let Err(Rejection { status, reason, headers, body }) = decision.0 else { panic!() };
+        let response = refusal(status, reason.as_deref(), &headers, &body, true);
+        String::from_utf8(response).unwrap().lines().next().unwrap().to_owned()
+    };
+    let no = || UpgradeDecision::reject(StatusCode::FORBIDDEN, "no");
+    assert_eq!(first(no()), "HTTP/1.1 403 Forbidden");
+    assert_eq!(first(no().reason("No such game")), "HTTP/1.1 403 No such game");
+    assert_eq!(first(no().reason("a\r\nX: y\u{e9}")), "HTTP/1.1 403 aX: y");
+}
+
 #[test]
 fn requests_for_hooks() {
     let hooked = Policy { keep_request: true, ..policy() };
@@ -649,7 +719,27 @@ fn requests_for_hooks() {
     assert_eq!(request.query("c"), None);
     assert_eq!(request.query("d").unwrap(), "% 5");
     assert_eq!(request.headers["cookie"], "a=b");
+    assert_eq!(request.cookie("a"), Some("b"));
+    assert_eq!(request.cookie("b"), None);
+    assert_eq!(request.subprotocols().count(), 0);
     assert!(request.tls);
+}
+
+/// Cookies as browsers and others write them.
+#[test]
+fn cookies() {
+    let hooked = Policy { keep_request: true, ..policy() };
+    let request = upgrade(
+        "/",
+        "Cookie: a=1; b=\"two\" ;c; d=x=y; a=3\r\nCookie: e=;=f; g=%20\r\nCookie: h=\u{e9}\r\n",
+    );
+    let Answer::Upgrade(upgrade) = answer(&hooked, &request) else { panic!() };
+    let request = upgrade.request.unwrap();
+    let found: Vec<_> = request.cookies().collect();
+    let expected =
+        [("a", "1"), ("b", "two"), ("d", "x=y"), ("a", "3"), ("e", ""), ("", "f"), ("g", "%20")];
+    assert_eq!(found, expected);
+    assert_eq!(request.cookie("a"), Some("1"));
 }
 
 /// A host may add headers, but not those that make the handshake.
@@ -662,7 +752,8 @@ fn headers_of_the_host() {
     {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    let response = String::from_utf8(upgrade.response(&headers)).unwrap();
+    let acceptance = Acceptance { headers, ..Acceptance::default() };
+    let response = String::from_utf8(upgrade.response(&acceptance)).unwrap();
     assert!(response.contains("\r\nset-cookie: a=b\r\n"));
     assert!(!response.contains("close"));
     assert_eq!(response.to_lowercase().matches("sec-websocket-accept").count(), 1);

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
 use symple_engine::{
     Timestamp,
     server::{ConnId, Text},
@@ -32,7 +31,7 @@ use crate::{
     runtime::Socket,
     server::config::Config,
     server::handle::VIRTUAL_BACKLOG,
-    server::hooks::{Rejection, UpgradeDecision},
+    server::hooks::{Acceptance, Rejection, UpgradeDecision},
     server::mount::AcceptedUpgrade,
     server::stats::TransportStats,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
@@ -574,13 +573,13 @@ impl<S: Socket> ConnectionTable<S> {
         let Phase::Deciding(upgrade) = &conn.phase else { return None };
         let address = upgrade.address;
         match decision.0 {
-            Ok(headers) => {
+            Ok(acceptance) => {
                 let phase = std::mem::replace(&mut conn.phase, Phase::Handshake);
                 let Phase::Deciding(upgrade) = phase else { return None };
-                self.accept(id, upgrade, &headers).map(Ok)
+                self.accept(id, upgrade, &acceptance).map(Ok)
             }
-            Err(Rejection { status, headers, body }) => {
-                self.respond(id, &refusal(status, &headers, &body, true));
+            Err(Rejection { status, reason, headers, body }) => {
+                self.respond(id, &refusal(status, reason.as_deref(), &headers, &body, true));
                 Some(Err(RefusedUpgrade { address, status, body: body.into(), origin: None }))
             }
         }
@@ -592,13 +591,13 @@ impl<S: Socket> ConnectionTable<S> {
         &mut self,
         id: ConnId,
         upgrade: Box<Upgrade>,
-        headers: &HeaderMap,
+        acceptance: &Acceptance,
     ) -> Option<Box<Upgrade>> {
         let Self { entries, buffers, .. } = self;
         let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else {
             return None;
         };
-        let response = upgrade.response(headers);
+        let response = upgrade.response(acceptance);
         if let Io::Awaited(awaited) = &conn.io {
             let response = parse_response(&response).map(drop);
             let accepted = AcceptedUpgrade::new(id, response, awaited.requests.clone());

@@ -6,8 +6,12 @@ use http::uri::PathAndQuery;
 use thiserror::Error;
 
 use crate::{
-    http::origin::OriginPattern, http::proxy::TrustedProxy, redis::RedisConfig, server::memory,
-    ws::decode::MAX_FRAGMENTS, ws::deflate::Compression,
+    http::origin::OriginPattern,
+    http::proxy::{ProxyHeader, TrustedProxy},
+    redis::RedisConfig,
+    server::memory,
+    ws::decode::MAX_FRAGMENTS,
+    ws::deflate::Compression,
 };
 
 /// How a server behaves. [`Config::default`] has the values of the specification.
@@ -24,6 +28,8 @@ pub struct Config {
     pub allowed_origins: Vec<OriginPattern>,
     /// The proxies that may tell a client's address (R-T6). None.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// The header in which they tell it (R-T6). `X-Forwarded-For`.
+    pub proxy_header: ProxyHeader,
     /// How many bytes the head of an HTTP request may have (R-T7), 1 KiB to 1 MiB. 16 KiB.
     pub max_head_size: usize,
     /// After so long without a byte from it a client is pinged (R-T3). 25 s, up to a fifth less by
@@ -73,6 +79,7 @@ impl Default for Config {
             path: None,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
             max_head_size: 16 * 1024,
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),

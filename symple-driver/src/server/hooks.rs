@@ -175,12 +175,31 @@ impl<E: fmt::Display> IntoAuthDecision for Result<AuthDecision, E> {
 
 /// What a hook says of a request to be upgraded.
 #[derive(Clone, Debug)]
-pub struct UpgradeDecision(pub(crate) Result<HeaderMap, Rejection>);
+pub struct UpgradeDecision(pub(crate) Result<Acceptance, Rejection>);
+
+/// What goes into the answer to an upgrade that is accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Acceptance {
+    pub(crate) headers: HeaderMap,
+    pub(crate) subprotocol: Subprotocol,
+}
+
+/// The subprotocol that is answered (R-T4).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Subprotocol {
+    /// The first that the client offers and the server knows.
+    #[default]
+    Known,
+    /// The one that the hook has chosen; none without one.
+    Chosen(Option<Box<str>>),
+}
 
 /// An answer that is no upgrade.
 #[derive(Clone, Debug)]
 pub(crate) struct Rejection {
     pub(crate) status: StatusCode,
+    /// The reason phrase, if it is not the registered one.
+    pub(crate) reason: Option<Box<str>>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
@@ -189,7 +208,7 @@ impl UpgradeDecision {
     /// It becomes a WebSocket connection.
     #[must_use]
     pub fn accept() -> Self {
-        Self(Ok(HeaderMap::new()))
+        Self(Ok(Acceptance::default()))
     }
 
     /// It is answered with this status and text, and ends. A status below 400 becomes 403.
@@ -197,17 +216,44 @@ impl UpgradeDecision {
     pub fn reject(status: StatusCode, body: impl Into<String>) -> Self {
         let refuses = status.is_client_error() || status.is_server_error();
         let status = if refuses { status } else { StatusCode::FORBIDDEN };
-        Self(Err(Rejection { status, headers: HeaderMap::new(), body: body.into() }))
+        let headers = HeaderMap::new();
+        Self(Err(Rejection { status, reason: None, headers, body: body.into() }))
     }
 
     /// A header of the answer, of either kind. Those that make the handshake cannot be set.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         let headers = match &mut self.0 {
-            Ok(headers) => headers,
+            Ok(acceptance) => &mut acceptance.headers,
             Err(rejection) => &mut rejection.headers,
         };
         headers.append(name, value);
+        self
+    }
+
+    /// Where it is accepted: answers with this subprotocol, one of those that the client
+    /// [offers](Request::subprotocols) (R-T4); with none if `name` is `None`. Without this it is the
+    /// first of `symple.v4` and `symple` that the client offers.
+    ///
+    /// A name that the client has not offered is logged and not answered: the client would have to
+    /// end the connection (RFC 6455 §4.1).
+    #[must_use]
+    pub fn subprotocol(mut self, name: Option<&str>) -> Self {
+        if let Ok(acceptance) = &mut self.0 {
+            acceptance.subprotocol = Subprotocol::Chosen(name.map(Into::into));
+        }
+        self
+    }
+
+    /// Where it is rejected: the reason phrase of the answer, instead of the registered one of its
+    /// status. Of it visible ASCII and spaces are sent, at most 128 bytes. Browsers do not show it,
+    /// and an HTTP server of the application's writes its own.
+    #[must_use]
+    pub fn reason(mut self, phrase: &str) -> Self {
+        if let Err(rejection) = &mut self.0 {
+            let visible = phrase.chars().filter(|c| c.is_ascii_graphic() || *c == ' ');
+            rejection.reason = Some(visible.take(128).collect());
+        }
         self
     }
 }

@@ -52,7 +52,7 @@ impl Opening {
 
 /// A refusal as a value.
 fn refused((status, body): (http::StatusCode, &str)) -> Response<String> {
-    parse_response(&refusal(status, &HeaderMap::new(), body, true))
+    parse_response(&refusal(status, None, &HeaderMap::new(), body, true))
 }
 
 /// A request that may become a WebSocket connection: the application answers it, and hands the

@@ -36,6 +36,7 @@ impl Status {
             max_head_size: config.max_head_size,
             allowed_origins: &config.allowed_origins,
             trusted_proxies: &config.trusted_proxies,
+            proxy_header: config.proxy_header,
             deflate: config.compression.as_ref().map(|compression| compression.window_bits),
             keep_request: hooks.authenticate.is_some() || hooks.upgrade.is_some(),
             closed,

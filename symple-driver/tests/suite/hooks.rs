@@ -135,7 +135,7 @@ fn a_hook_that_never_answers() {
     assert_eq!(client.refused(), (401, "Authentication failed".into(), 4401));
 }
 
-/// The host decides about requests, and may add headers.
+/// R-T4: the host decides about requests, chooses the subprotocol, and may add headers.
 #[test]
 fn upgrades() {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -150,6 +150,10 @@ fn upgrades() {
                         HeaderValue::from_static("a=b"),
                     ),
                     Some("panic") => panic!("a hook panics"),
+                    // The last one that is offered.
+                    Some("protocol") => {
+                        UpgradeDecision::accept().subprotocol(request.subprotocols().last())
+                    }
                     _ => UpgradeDecision::reject(StatusCode::PAYMENT_REQUIRED, "pay first"),
                 }
             }
@@ -159,9 +163,12 @@ fn upgrades() {
     assert_eq!(response.headers()["set-cookie"], "a=b");
     client.auth(&json!({ "type": "auth", "user": "alice" }));
     client.hears_nothing();
+    let offer = [("sec-websocket-protocol", "symple, game.v2")];
+    let (_, response) = Client::request_path(&server, "/?key=protocol", &offer).unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "game.v2");
     assert_eq!(Client::request_path(&server, "/", &[]).map(drop), Err(402));
     assert_eq!(Client::request_path(&server, "/?key=panic", &[]).map(drop), Err(500));
     // Health checks are not for the hook.
     assert_eq!(super::client::get(&server, "/healthz").0, 200);
-    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
 }

@@ -119,8 +119,12 @@ pub enum PresenceMode {
 pub struct ConnectionLimits {
     /// The limit for all connections together. No limit by default.
     pub total: usize,
-    /// The limit for each address; all addresses of an IPv6 /64 count as one. No limit by default.
+    /// The limit for each address. IPv6 addresses with the same prefix of
+    /// [`ipv6_prefix`](Self::ipv6_prefix) bits count as one. No limit by default.
     pub per_address: usize,
+    /// How many bits IPv6 addresses have in common that count as one address, at most 128. 64 by
+    /// default: that is what a customer of a provider has at least; many have 56.
+    pub ipv6_prefix: u8,
     /// The limit for connections that are not authenticated. Beyond it the oldest one that has sent
     /// nothing is closed, if possible one of an address that has more than a quarter of the limit. 1024
     /// by default.
@@ -129,7 +133,7 @@ pub struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { total: 0, per_address: 0, unauthenticated: 1024 }
+        Self { total: 0, per_address: 0, ipv6_prefix: 64, unauthenticated: 1024 }
     }
 }
 

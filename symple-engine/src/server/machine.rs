@@ -110,6 +110,7 @@ impl Server {
             u64::from_le_bytes(bytes)
         };
         let keys = Keys(key(), key());
+        let prefix = config.connections.ipv6_prefix;
         let mut server = Self {
             config,
             random,
@@ -126,8 +127,8 @@ impl Server {
             addresses: BTreeMap::new(),
             connections: 0,
             unauthenticated: 0,
-            newcomers: Newcomers::default(),
-            deciding: Newcomers::deciding(),
+            newcomers: Newcomers::new(prefix),
+            deciding: Newcomers::deciding(prefix),
             jobs: VecDeque::new(),
             working: false,
             rosters: BTreeMap::new(),
@@ -257,7 +258,7 @@ impl Server {
         self.unauthenticated += 1;
         let limits = &self.config.connections;
         let over = |count: usize, limit: usize| limit > 0 && count > limit;
-        let from_there = match counted_party(address) {
+        let from_there = match counted_party(address, self.config.connections.ipv6_prefix) {
             Some(party) if limits.per_address > 0 => {
                 let count = self.addresses.entry(party).or_default();
                 *count += 1;
@@ -326,7 +327,7 @@ impl Server {
         self.told_busy.remove(&conn);
         if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {
             self.connections -= 1;
-            if let Some(party) = counted_party(address)
+            if let Some(party) = counted_party(address, self.config.connections.ipv6_prefix)
                 && let Some(count) = self.addresses.get_mut(&party)
             {
                 *count -= 1;

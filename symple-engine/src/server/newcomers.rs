@@ -17,14 +17,15 @@ const GRACE_DECIDING: Grace = Grace(Duration::from_secs(5), Duration::from_secs(
 /// The share of an address is one in this many places. Beyond it, its own connections are closed first.
 const SHARE: usize = 4;
 
-/// The party that an address stands for: itself, or the /64 of an IPv6 address, which is one
-/// customer's.
+/// The party that an address stands for: itself, or the network of an IPv6 address, whose prefix has
+/// so many bits (R-L2): one customer has all of that.
 #[must_use]
-pub fn party(address: IpAddr) -> IpAddr {
+pub fn party(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
-            let bits = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(bits))
+            let host = u32::from(128_u8.saturating_sub(ipv6_prefix));
+            let mask = u128::MAX.checked_shl(host).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
         }
         address @ IpAddr::V4(_) => address,
     }
@@ -32,8 +33,8 @@ pub fn party(address: IpAddr) -> IpAddr {
 
 /// The party that is counted for an address; none for the unspecified address (`0.0.0.0`, `::`),
 /// which no socket has: it stands for a client without one, such as that of a Unix socket.
-pub(super) fn counted_party(address: IpAddr) -> Option<IpAddr> {
-    (!address.to_canonical().is_unspecified()).then(|| party(address))
+pub(super) fn counted_party(address: IpAddr, ipv6_prefix: u8) -> Option<IpAddr> {
+    (!address.to_canonical().is_unspecified()).then(|| party(address, ipv6_prefix))
 }
 
 /// How long a connection is left in peace, and how long one is whose address has more places than
@@ -60,23 +61,25 @@ struct Newcomer {
 #[derive(Debug)]
 pub struct Newcomers {
     grace: Grace,
+    ipv6_prefix: u8,
     last: u64,
     by_age: BTreeMap<Place, Newcomer>,
     by_party: BTreeMap<IpAddr, BTreeSet<Place>>,
 }
 
-impl Default for Newcomers {
-    fn default() -> Self {
-        let (by_age, by_party) = (BTreeMap::new(), BTreeMap::new());
-        Self { grace: GRACE, last: 0, by_age, by_party }
-    }
-}
-
 impl Newcomers {
+    /// No newcomers yet. The IPv6 addresses with the same prefix of so many bits are one party
+    /// ([`ConnectionLimits::ipv6_prefix`](super::ConnectionLimits::ipv6_prefix)).
+    #[must_use]
+    pub fn new(ipv6_prefix: u8) -> Self {
+        let (by_age, by_party) = (BTreeMap::new(), BTreeMap::new());
+        Self { grace: GRACE, ipv6_prefix, last: 0, by_age, by_party }
+    }
+
     /// The connections that have sent `auth` and wait for a decision. They are safe for longer, because the
     /// delay is not their fault.
-    pub(super) fn deciding() -> Self {
-        Self { grace: GRACE_DECIDING, ..Self::default() }
+    pub(super) fn deciding(ipv6_prefix: u8) -> Self {
+        Self { grace: GRACE_DECIDING, ..Self::new(ipv6_prefix) }
     }
 
     /// The number of newcomers.
@@ -96,7 +99,7 @@ impl Newcomers {
     pub fn add(&mut self, conn: ConnId, address: Option<IpAddr>, now: Timestamp) -> Place {
         self.last += 1;
         let place = Place(self.last);
-        let party = address.and_then(counted_party);
+        let party = address.and_then(|address| counted_party(address, self.ipv6_prefix));
         self.by_age.insert(place, Newcomer { conn, since: now, party });
         if let Some(party) = party {
             self.by_party.entry(party).or_default().insert(place);
@@ -163,18 +166,25 @@ mod tests {
     /// R-L2: an IPv6 /64 is one party, and an IPv4 address is itself, however it is written.
     #[test]
     fn parties() {
-        let party = |text: &str| party(text.parse().unwrap()).to_string();
+        let party = |text: &str| party(text.parse().unwrap(), 64).to_string();
         use alloc::string::ToString as _;
         assert_eq!(party("192.0.2.1"), "192.0.2.1");
         assert_eq!(party("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(party("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(party("2001:db8:1:2::"), party("2001:db8:1:2:ffff::"));
+        let address = "2001:db8:1:2:3:4:5:6";
+        for (prefix, expected) in
+            [(56, "2001:db8:1::"), (48, "2001:db8:1::"), (128, address), (0, "::"), (255, address)]
+        {
+            let found = super::party(address.parse().unwrap(), prefix);
+            assert_eq!(found.to_string(), expected, "{prefix}");
+        }
     }
 
     /// R-L2
     #[test]
     fn the_oldest_goes_first() {
-        let mut newcomers = Newcomers::default();
+        let mut newcomers = Newcomers::new(64);
         assert_eq!(newcomers.first_to_go(8), None);
         assert_eq!(newcomers.gives_way_at(8), None);
         let at = Timestamp::from_millis;
@@ -190,7 +200,7 @@ mod tests {
     /// R-L2: whoever has more than a quarter of the places gives way before everyone else.
     #[test]
     fn a_share_for_each_party() {
-        let mut newcomers = Newcomers::default();
+        let mut newcomers = Newcomers::new(64);
         let at = Timestamp::from_millis;
         newcomers.add(conn(0), address(1), at(0));
         newcomers.add(conn(1), None, at(1));
@@ -219,7 +229,7 @@ mod tests {
             ("127.0.0.1", Some("127.0.0.1")),
         ] {
             let expected = expected.map(|party| party.parse::<IpAddr>().unwrap());
-            assert_eq!(counted_party(text.parse().unwrap()), expected, "{text}");
+            assert_eq!(counted_party(text.parse().unwrap(), 64), expected, "{text}");
         }
     }
 }
