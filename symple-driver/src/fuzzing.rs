@@ -11,6 +11,7 @@ use crate::{
     http::{Answer, HeadScan, Policy},
     server::config::Config,
     server::hooks::Acceptance,
+    ws::deflate::{Compression, Deflater, Inflater},
 };
 
 /// What comes of the bytes that a connection began with.
@@ -89,6 +90,17 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         }
     }
     Outcome::Incomplete
+}
+
+/// The text of a compressed message, which may have `limit` bytes; none, if it is no deflate data or
+/// has more (RFC 7692 §7.2.2).
+pub fn inflate(message: &[u8], limit: usize) -> Option<Vec<u8>> {
+    Inflater::default().inflate(message, limit).ok().map(<[u8]>::to_vec)
+}
+
+/// A text as a compressed message; none, if that would not be shorter.
+pub fn deflate(text: &[u8]) -> Option<Vec<u8>> {
+    Deflater::new(&Compression::default()).deflate(text).map(|message| message.to_vec())
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@
 pub(crate) mod client;
 mod core;
 #[doc(hidden)]
+pub mod echo;
+#[doc(hidden)]
 pub mod fuzzing;
 mod http;
 mod net;

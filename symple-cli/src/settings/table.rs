@@ -417,7 +417,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_CLOSE_TIMEOUT"],
         "SECONDS",
         "5",
-        "How long a closing handshake may take; 0 is for ever"
+        "How long a closing handshake may take, more than 0"
     ),
     setting!(
         LIMITS,

@@ -307,6 +307,12 @@ impl Settings {
         config.upgrade_timeout = reader.seconds("upgrade-timeout")?;
         config.keep_alive_timeout = reader.seconds("keep-alive-timeout")?;
         config.close_timeout = reader.seconds("close-timeout")?;
+        if config.close_timeout.is_zero() {
+            // Whoever does not answer a close frame would hold its socket for ever.
+            config.close_timeout = reader.read("close-timeout", |_| {
+                Err("must be a number of seconds, more than 0".into())
+            })?;
+        }
         config.outbound_timeout = reader.seconds("outbound-timeout")?;
         config.outbound_limit = reader.positive("outbound-limit")?;
         let least = config.outbound_limit;

@@ -43,7 +43,8 @@ pub struct Config {
     /// How long a connection may be idle behind an answer that is no upgrade, such as that to a
     /// health check, for the next request (R-T2). 10 s; zero ends it behind the answer.
     pub keep_alive_timeout: Duration,
-    /// How long a closing handshake may take (R-L5). 5 s; zero is for ever.
+    /// How long a closing handshake may take (R-L5), more than zero: who does not answer the close
+    /// frame would hold its socket for ever. 5 s.
     pub close_timeout: Duration,
     /// How many bytes may wait for a client to read them (R-L4). 4 MiB.
     pub outbound_limit: usize,
@@ -123,6 +124,9 @@ impl Config {
         if self.outbound_total > 0 && self.outbound_total < self.outbound_limit {
             return Err(ConfigError::OutboundTotal);
         }
+        if self.close_timeout.is_zero() {
+            return Err(ConfigError::CloseTimeout);
+        }
         if self.compression.as_ref().is_some_and(|compression| !compression.is_valid()) {
             return Err(ConfigError::Compression);
         }
@@ -171,6 +175,9 @@ pub enum ConfigError {
     /// All connections together might have less than one of them.
     #[error("the outbound total must not be less than the outbound limit")]
     OutboundTotal,
+    /// Whoever does not answer a close frame would hold its socket for ever.
+    #[error("the close timeout must be longer than zero")]
+    CloseTimeout,
     /// There is no such compressor.
     #[error("compression must have a window of 9 to 15 bits and a level from 1 to 9")]
     Compression,
@@ -211,6 +218,8 @@ mod tests {
         assert_eq!(with(|c| c.outbound_limit = 1000), Err(ConfigError::OutboundLimit));
         assert_eq!(with(|c| c.outbound_total = 1000), Err(ConfigError::OutboundTotal));
         assert_eq!(with(|c| c.outbound_total = 0), Ok(()));
+        assert_eq!(with(|c| c.max_fragments = 0), Err(ConfigError::Fragments));
+        assert_eq!(with(|c| c.close_timeout = Duration::ZERO), Err(ConfigError::CloseTimeout));
         for (window_bits, level, ok) in
             [(9, 1, true), (8, 1, false), (16, 1, false), (9, 0, false), (9, 10, false)]
         {

@@ -295,7 +295,6 @@ fn zero_is_never() {
         config.ping_interval = Duration::ZERO;
         config.pong_timeout = Duration::ZERO;
         config.upgrade_timeout = Duration::ZERO;
-        config.close_timeout = Duration::ZERO;
         config.outbound_timeout = Duration::ZERO;
         config.message_timeout = Duration::ZERO;
         config.engine.auth_timeout = Duration::ZERO;
