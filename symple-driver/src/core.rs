@@ -162,8 +162,8 @@ impl<R: Runtime> Core<R> {
             }
         }
         let id = self.slots.take();
+        let proxy = self.config.trusted_proxies.iter().any(|proxy| proxy.is_at(address));
         let address = address.ip().to_canonical();
-        let proxy = self.config.trusted_proxies.iter().any(|network| network.contains(address));
         let place = self.handshakes.add(id, (!proxy).then_some(address), table.now);
         self.places.insert(id, place);
         id

@@ -28,7 +28,7 @@ impl Policy<'_> {
         let trusted =
             |address: &IpAddr| self.trusted_proxies.iter().any(|proxy| proxy.contains(*address));
         let mut address = peer.ip().to_canonical();
-        if !trusted(&address) {
+        if !self.trusted_proxies.iter().any(|proxy| proxy.is_at(peer)) {
             return address;
         }
         let values = |name| {

@@ -9,7 +9,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
-use super::UNIX_PEER;
+use super::{UNIX_PEER, UNKNOWN_PEER};
 
 /// The address of a proxy that may tell a client's address, or a network of them (R-T6).
 ///
@@ -17,8 +17,18 @@ use super::UNIX_PEER;
 /// `unix` is whoever is at the other end of a Unix socket.
 /// Bits of an address beyond the prefix do not count. A network of IPv4 addresses that are written
 /// as IPv6, such as `::ffff:10.0.0.0/104`, is the one of IPv4: so addresses are compared.
+///
+/// A network has neither Unix sockets in it nor those whose address nobody knows, however large it
+/// is: `::/0` and `0.0.0.0/0` are every address that a proxy can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrustedProxy(IpNet);
+pub struct TrustedProxy(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Network(IpNet),
+    /// The other end of any Unix socket.
+    Unix,
+}
 
 /// The header in which trusted proxies tell a client's address (R-T6).
 ///
@@ -55,14 +65,28 @@ impl TrustedProxy {
     /// True for the address of such a proxy. An IPv4 address that is written as IPv6 is meant.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address.to_canonical())
+        let address = address.to_canonical();
+        match self.0 {
+            // No socket has it; it stands for those without one.
+            Kind::Network(network) => !address.is_unspecified() && network.contains(&address),
+            Kind::Unix => false,
+        }
+    }
+
+    /// True if this is the other end of a connection: an address, or what stands for one.
+    pub(crate) fn is_at(&self, peer: SocketAddr) -> bool {
+        match self.0 {
+            Kind::Unix => peer == UNIX_PEER,
+            Kind::Network(_) => peer != UNKNOWN_PEER && self.contains(peer.ip()),
+        }
     }
 
     /// No socket's address is in it.
     fn is_empty(self) -> bool {
-        let (address, prefix) = (self.0.network(), self.0.prefix_len());
+        let Kind::Network(network) = self.0 else { return false };
+        let (address, prefix) = (network.network(), network.prefix_len());
         let all = if address.is_ipv4() { 4 } else { 8 };
-        address.is_unspecified() && prefix == self.0.max_prefix_len()
+        address.is_unspecified() && prefix == network.max_prefix_len()
             || address.is_multicast() && prefix >= all
     }
 
@@ -90,15 +114,15 @@ impl From<IpNet> for TrustedProxy {
                 (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
             && let Ok(v4) = Ipv4Net::new(v4, prefix)
         {
-            return Self(IpNet::V4(v4).trunc());
+            return Self(Kind::Network(IpNet::V4(v4).trunc()));
         }
-        Self(network.trunc())
+        Self(Kind::Network(network.trunc()))
     }
 }
 
 impl From<IpAddr> for TrustedProxy {
     fn from(address: IpAddr) -> Self {
-        Self(address.to_canonical().into())
+        Self(Kind::Network(address.to_canonical().into()))
     }
 }
 
@@ -107,7 +131,7 @@ impl FromStr for TrustedProxy {
 
     fn from_str(text: &str) -> Result<Self, ProxyError> {
         if text == UNIX {
-            return Ok(UNIX_PEER.ip().into());
+            return Ok(Self(Kind::Unix));
         }
         let network = text.parse::<IpNet>().map(Self::from);
         let found = network.or_else(|_| text.parse::<IpAddr>().map(Self::from));
@@ -121,12 +145,12 @@ impl FromStr for TrustedProxy {
 
 impl fmt::Display for TrustedProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::from(UNIX_PEER.ip()) {
-            f.write_str(UNIX)
-        } else if self.0.prefix_len() == self.0.max_prefix_len() {
-            self.0.addr().fmt(f)
-        } else {
-            self.0.fmt(f)
+        match self.0 {
+            Kind::Unix => f.write_str(UNIX),
+            Kind::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().fmt(f)
+            }
+            Kind::Network(network) => network.fmt(f),
         }
     }
 }
@@ -151,7 +175,6 @@ mod tests {
             ("0.0.0.0/0", "0.0.0.0/0", "203.0.113.9"),
             ("2001:db8::/32", "2001:db8::/32", "2001:db8::7"),
             ("::/0", "::/0", "2001:db8::7"),
-            ("unix", "unix", "::"),
         ] {
             let proxy: TrustedProxy = text.parse().unwrap();
             assert_eq!(proxy.to_string(), written, "{text}");
@@ -159,6 +182,27 @@ mod tests {
         }
         let one: TrustedProxy = "10.0.0.1".parse().unwrap();
         assert!(!one.contains("10.0.0.2".parse().unwrap()));
+    }
+
+    /// R-T6: whoever is at the other end of a Unix socket, or is not known, is in no network.
+    #[test]
+    fn those_without_an_address() {
+        let unix: TrustedProxy = "unix".parse().unwrap();
+        assert_eq!(unix.to_string(), "unix");
+        assert!(unix.is_at(UNIX_PEER) && !unix.is_at(UNKNOWN_PEER));
+        // An address that others have written is no socket.
+        assert!(!unix.contains(UNIX_PEER.ip()));
+        for address in ["[::1]:0", "127.0.0.1:1", "[::]:1"] {
+            assert!(!unix.is_at(address.parse().unwrap()), "{address}");
+        }
+        for text in ["::/0", "0.0.0.0/0", "::/1", "::ffff:0:0/96"] {
+            let all: TrustedProxy = text.parse().unwrap();
+            for peer in [UNIX_PEER, UNKNOWN_PEER] {
+                assert!(!all.is_at(peer) && !all.contains(peer.ip()), "{text}");
+            }
+        }
+        // An application may have made it of an address.
+        assert!(!TrustedProxy::from(UNIX_PEER.ip()).is_at(UNIX_PEER));
     }
 
     /// R-T6: an entry that no address can match is refused, with what to write where that is clear.
