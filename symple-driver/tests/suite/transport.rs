@@ -336,15 +336,3 @@ fn close_codes() {
         assert_eq!(u16::from_be_bytes([answer[2], answer[3]]), expected, "{code}");
     }
 }
-
-/// Small frames leave at once: accepted sockets do not wait for more to send.
-#[cfg(target_os = "linux")]
-#[test]
-fn no_delay_is_inherited() {
-    let listener = socket2::Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
-    listener.set_tcp_nodelay(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    let _client = std::net::TcpStream::connect(address.as_socket().unwrap()).unwrap();
-    let (accepted, _) = listener.accept().unwrap();
-    assert!(accepted.tcp_nodelay().unwrap());
-}
