@@ -67,6 +67,7 @@ mod shutdown;
 mod split_table;
 mod stats;
 mod timers;
+mod waiting;
 
 pub use action::{Action, Event, OfflineReason, Text};
 pub use config::{

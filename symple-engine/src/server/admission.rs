@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -66,18 +66,8 @@ impl Server {
             }
             _ => Place::default(),
         };
-        let pending = Pending {
-            request: RequestId(0),
-            place,
-            stage,
-            claim,
-            id,
-            auth: frame.text().into(),
-            session: None,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            running: false,
-        };
+        let auth = frame.text().into();
+        let pending = Pending::new(stage, claim, id, place, auth, &self.waiting);
         self.ask(conn, Box::new(pending));
     }
 
@@ -102,7 +92,7 @@ impl Server {
                     conn,
                     peer: pending.claim.peer(&pending.id, host.as_deref()).into(),
                     auth: pending.auth.clone(),
-                    session: pending.session.take(),
+                    session: pending.take_session(),
                 });
             }
         }
@@ -110,9 +100,8 @@ impl Server {
         match &mut connection.session {
             Session::Online(peer) => {
                 // It stood itself among what waited: the rest waits for it.
-                if let Some(before) = peer.pending.take() {
-                    pending.queue = before.queue;
-                    pending.queued_bytes = before.queued_bytes;
+                if let Some(mut before) = peer.pending.take() {
+                    pending.take_queue(&mut before);
                 }
                 peer.pending = Some(pending);
             }
@@ -149,7 +138,7 @@ impl Server {
         match (merged, found) {
             (Ok(()), SessionLookup::Found(text)) if self.config.hook => {
                 pending.stage = Stage::Hook;
-                pending.session = Some(text.into());
+                pending.keep_session(text);
                 self.ask(conn, pending);
             }
             (merged, _) => self.decided(conn, pending, merged),
@@ -417,7 +406,7 @@ impl Server {
             Session::Authenticating(pending) => pending,
             // What waits for the application is handled as what has waited for a decision.
             Session::Online(peer) if peer.pending.is_some() || asked => {
-                peer.pending.get_or_insert_with(|| Box::new(Pending::settled()))
+                peer.pending.get_or_insert_with(|| Box::new(Pending::settled(&self.waiting)))
             }
             _ => return,
         };
@@ -481,7 +470,7 @@ impl Server {
         let enough = self.caused() + self.config.work_burst;
         while self.caused() < enough && self.handle_queued(conn).is_some() {}
         let pending = self.registry.peer(conn).and_then(|peer| peer.pending.as_ref());
-        if pending.is_some_and(|pending| !pending.queue.is_empty()) {
+        if pending.is_some_and(|pending| !pending.is_empty()) {
             self.stats.departed_cut_short += 1;
         }
     }

@@ -21,7 +21,7 @@ use symple_proto::{Address, RoutedType, Status};
 
 use crate::Timestamp;
 
-use super::{ConnId, OfflineReason, RequestId, Text};
+use super::{ConnId, OfflineReason, RequestId, Text, waiting::Counted};
 pub(super) use graves::MAX_LIVES;
 use graves::{Grave, OwnClaim};
 
@@ -174,6 +174,8 @@ pub(super) struct Hooks {
 struct Asked {
     request: RequestId,
     about: About,
+    /// The frame, among what waits on this node (R-L7).
+    counted: Counted,
 }
 
 /// What is to be done if the answer allows it.
@@ -187,6 +189,11 @@ impl Hooks {
     /// True while the application is asked about a peer. Frames of that peer wait meanwhile.
     pub(super) fn is_asked(&self, conn: ConnId) -> bool {
         !self.asked.is_empty() && self.asked.contains_key(&conn)
+    }
+
+    /// How many bytes of a connection wait for an answer.
+    pub(super) fn waiting_of(&self, conn: ConnId) -> usize {
+        self.asked.get(&conn).map_or(0, |asked| asked.counted.bytes())
     }
 
     /// Forgets what was asked about a peer that is gone.

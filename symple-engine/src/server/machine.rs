@@ -27,6 +27,7 @@ use super::{
     roster::Echoes,
     shutdown::Shutdown,
     timers::{Timer, Timers},
+    waiting::Waiting,
 };
 
 /// Where the engine gets its randomness: peer ids (R-F6) and the keys of its hash tables.
@@ -89,6 +90,8 @@ pub struct Server {
     pub(super) deliveries_elsewhere: u64,
     /// What is open between this and the application's hooks.
     pub(super) hooks: Hooks,
+    /// How many bytes of what clients have sent wait.
+    pub(super) waiting: Waiting,
     pub(super) shutdown: Option<Shutdown>,
     pub(super) stats: Stats,
 }
@@ -138,6 +141,7 @@ impl Server {
             told_busy: BTreeMap::new(),
             deliveries_elsewhere: 0,
             hooks: Hooks::default(),
+            waiting: Waiting::default(),
             shutdown: None,
             stats: Stats::default(),
         };

@@ -4,7 +4,12 @@ use alloc::{boxed::Box, collections::VecDeque};
 
 use symple_proto::PeerMembers;
 
-use super::{RequestId, claim::Claim, newcomers::Place};
+use super::{
+    RequestId,
+    claim::Claim,
+    newcomers::Place,
+    waiting::{Counted, Waiting},
+};
 
 /// An authentication that is being decided, with the frames that wait for it. Once it is decided, only the
 /// frames that have not been handled are left.
@@ -23,8 +28,10 @@ pub(super) struct Pending {
     /// The session that was found, for the hook.
     pub(super) session: Option<Box<str>>,
     /// The frames that the client has sent meanwhile (R-A11), in order.
-    pub(super) queue: VecDeque<Box<str>>,
-    pub(super) queued_bytes: usize,
+    queue: VecDeque<Box<str>>,
+    queued_bytes: usize,
+    /// All of this, among what waits on this node (R-L7).
+    counted: Counted,
     /// Whether the rest of the queue is being handled, slice by slice.
     pub(super) running: bool,
 }
@@ -33,26 +40,81 @@ pub(super) struct Pending {
 const FRAME_COST: usize = 64;
 
 impl Pending {
-    /// Nothing is being decided, but frames wait.
-    pub(super) fn settled() -> Self {
-        Self {
+    /// An authentication that is to be decided, by the party of this stage.
+    pub(super) fn new(
+        stage: Stage,
+        claim: Claim,
+        id: Box<str>,
+        place: Place,
+        auth: Box<str>,
+        waiting: &Waiting,
+    ) -> Self {
+        let mut pending = Self {
             request: RequestId(0),
-            stage: Stage::Settled,
-            claim: Claim::new(Box::default(), PeerMembers::new(0)),
-            id: Box::default(),
-            place: Place::default(),
-            auth: Box::default(),
+            stage,
+            claim,
+            id,
+            place,
+            auth,
             session: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            counted: waiting.part(),
             running: false,
-        }
+        };
+        pending.count();
+        pending
+    }
+
+    /// Nothing is being decided, but frames wait.
+    pub(super) fn settled(waiting: &Waiting) -> Self {
+        let claim = Claim::new(Box::default(), PeerMembers::new(0));
+        let (id, auth) = (Box::default(), Box::default());
+        Self::new(Stage::Settled, claim, id, Place::default(), auth, waiting)
+    }
+
+    /// Counts what waits, after a change. The claim is what was read of the frame, and as long.
+    fn count(&mut self) {
+        let session = self.session.as_ref().map_or(0, |session| session.len());
+        self.counted.set(self.queued_bytes + 2 * self.auth.len() + session);
+    }
+
+    /// How many bytes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.counted.bytes()
+    }
+
+    /// Keeps the session that was found for the hook.
+    pub(super) fn keep_session(&mut self, session: &str) {
+        self.session = Some(session.into());
+        self.count();
+    }
+
+    /// The session for the hook, which is asked now.
+    pub(super) fn take_session(&mut self) -> Option<Box<str>> {
+        let session = self.session.take();
+        self.count();
+        session
+    }
+
+    /// Takes over what waited behind another question.
+    pub(super) fn take_queue(&mut self, before: &mut Self) {
+        self.queue = core::mem::take(&mut before.queue);
+        self.queued_bytes = core::mem::take(&mut before.queued_bytes);
+        before.count();
+        self.count();
+    }
+
+    /// No frames wait.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Queues a frame behind the others. Returns how many bytes wait now.
     pub(super) fn push(&mut self, text: &str) -> usize {
         self.queue.push_back(text.into());
         self.queued_bytes += text.len() + FRAME_COST;
+        self.count();
         self.queued_bytes
     }
 
@@ -60,6 +122,7 @@ impl Pending {
     pub(super) fn pop(&mut self) -> Option<Box<str>> {
         let text = self.queue.pop_front()?;
         self.queued_bytes -= text.len() + FRAME_COST;
+        self.count();
         Some(text)
     }
 
@@ -68,6 +131,7 @@ impl Pending {
         self.stage = Stage::Settled;
         self.auth = Box::default();
         self.session = None;
+        self.count();
     }
 }
 

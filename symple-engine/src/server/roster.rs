@@ -9,14 +9,21 @@
 
 use alloc::vec::Vec;
 
-use super::{Action, ConnId, PresenceMode, Server, Text, presence::presence};
+use super::{Action, ConnId, PresenceMode, Server, Text, presence::presence, waiting::Counted};
 
 /// What a peer has sent to itself and is to have back later.
 #[derive(Debug, Default)]
 pub(super) struct Echoes {
     texts: Vec<Text>,
-    /// How many bytes they have together.
-    bytes: usize,
+    /// How many bytes they have together, among what waits on this node (R-L7).
+    counted: Counted,
+}
+
+impl Echoes {
+    /// How many bytes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.counted.bytes()
+    }
 }
 
 impl Server {
@@ -86,12 +93,16 @@ impl Server {
         /// frame that is to show that the roster is complete is short.
         const MAX_BYTES: usize = 64 * 1024;
         drop(self.out.take_pending());
-        let kept = self.echoes.get(&conn).map_or(0, |echoes| echoes.bytes);
+        let kept = self.echoes.get(&conn).map_or(0, Echoes::waiting);
         if kept + text.as_bytes().len() > MAX_BYTES {
             return self.undelivered(conn, &text);
         }
-        let echoes = self.echoes.entry(conn).or_default();
-        echoes.bytes += text.as_bytes().len();
+        let waiting = &self.waiting;
+        let echoes = self
+            .echoes
+            .entry(conn)
+            .or_insert_with(|| Echoes { texts: Vec::new(), counted: waiting.part() });
+        echoes.counted.set(kept + text.as_bytes().len());
         echoes.texts.push(text);
     }
 

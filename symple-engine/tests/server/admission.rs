@@ -580,6 +580,41 @@ fn so_much_waits_and_no_more() {
     assert_eq!(node.seen().last().unwrap(), "Resume { conn: #0.7 }");
 }
 
+/// R-L7: what waits for a decision is counted, of each and in all, until it is decided or its client
+/// is gone.
+#[test]
+fn what_waits_for_a_decision_is_counted() {
+    let mut node = Node::new(HOOK());
+    let text = format!(r#"{{"type":"message","to":"nobody","data":"{}"}}"#, "x".repeat(10_000));
+    let begin = |node: &mut Node, user: &str| {
+        let conn = node.auth(&format!(r#"{{"type":"auth","user":"{user}"}}"#));
+        for _ in 0..3 {
+            node.text(conn, &text);
+        }
+        assert!((30_000..31_000).contains(&node.server.waiting_of(conn)));
+        conn
+    };
+    let slow = TransportFault::TooSlow;
+    let ends: [&dyn Fn(&mut Node, ConnId); 5] = [
+        &|node, _| node.verdict(allow(&[])),
+        &|node, _| node.verdict(Verdict::Deny { message: None }),
+        &|node, conn| node.disconnect(conn),
+        &|node, conn| drop(node.input(Input::Fault { conn, fault: slow })),
+        &|node, conn| drop(node.input(Input::Departed { conn })),
+    ];
+    assert_eq!(node.server.waiting(), 0);
+    for end in ends {
+        let conns = ["alice", "bob"].map(|user| begin(&mut node, user));
+        let both = conns.map(|conn| node.server.waiting_of(conn)).iter().sum::<usize>();
+        assert_eq!(node.server.waiting(), both);
+        for conn in conns {
+            end(&mut node, conn);
+        }
+        assert_eq!(node.server.waiting(), 0);
+        node.forget();
+    }
+}
+
 /// R-A11, R-L1: a message too big for a stranger waits for the decision, unread.
 #[test]
 fn a_big_message_waits_unread() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use symple_engine::server::{
     AllowedUser, Config, ConnId, EngineError, FrameVerdict, HostCall, Input, JoinVerdict,
-    RequestId, Verdict,
+    RequestId, TransportFault, Verdict,
 };
 use symple_proto::{Fields, RawJson, Status, UserName};
 
@@ -237,6 +237,31 @@ fn frames_that_nobody_is_asked_about() {
     node.text(alice, r#"{"type":"leave","room":"r"}"#);
     assert_eq!(node.received(alice), [r#"{"type":"leave:ok","room":"r"}"#]);
     assert_eq!(node.server.stats().hooks_asked, 0);
+}
+
+/// R-L7: what the application is asked about is counted, and what waits behind it.
+#[test]
+fn what_waits_behind_a_question_is_counted() {
+    let mut node = hooked();
+    let alice = peer(&mut node, "alice", &["r"]);
+    node.forget();
+    let text = format!(r#"{{"type":"message","to":"r","data":"{}"}}"#, "x".repeat(10_000));
+    assert_eq!(node.server.waiting(), 0);
+    for count in [1, 2, 3] {
+        node.text(alice, &text);
+        let waiting = node.server.waiting_of(alice);
+        assert!((count * 10_000..count * 10_200).contains(&waiting), "{count}: {waiting}");
+        assert_eq!(node.server.waiting(), waiting);
+    }
+    for left in [2, 1, 0] {
+        frame(&mut node, FrameVerdict::Pass).unwrap();
+        assert_eq!(node.server.waiting() / 10_000, left);
+    }
+    assert_eq!(node.server.waiting(), 0);
+    node.text(alice, &text);
+    node.text(alice, &text);
+    node.input(Input::Fault { conn: alice, fault: TransportFault::TooSlow }).unwrap();
+    assert_eq!(node.server.waiting(), 0);
 }
 
 /// R-H2: what a peer sends while something is asked waits in order, and nobody else does.

@@ -71,7 +71,9 @@ impl Server {
         self.last_request += 1;
         let request = RequestId(self.last_request);
         self.stats.hooks_asked += 1;
-        let asked = Asked { request, about };
+        let mut counted = self.waiting.part();
+        counted.set(frame.as_bytes().len());
+        let asked = Asked { request, about, counted };
         self.hooks.asked.insert(conn, asked);
         self.hooks.open.insert(request, conn);
         self.expect_answer(request);
