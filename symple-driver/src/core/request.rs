@@ -78,13 +78,11 @@ pub(crate) enum CoreRequest {
     Open(Opening),
     /// The stream of a connection that waits for it; who hands it over is told when it goes on.
     Attach(ConnId, Stream, Reply<()>),
-    /// There will be no stream of it.
-    Abandon(ConnId),
     /// New connections use these keys; false if there is no TLS.
     Tls(Arc<ServerConfig>, Reply<bool>),
     /// Accept no more connections.
     StopAccepting(Reply<()>),
     Shutdown(Duration),
-    /// Look whether the server is to end.
+    /// Look whether the server is to end, or somebody has given up.
     Wake,
 }

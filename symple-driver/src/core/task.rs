@@ -57,8 +57,8 @@ pub(crate) struct EngineTask<R: Runtime> {
     pub(crate) requests: Pin<Box<Receiver<CoreRequest>>>,
     /// That of the addresses that have none of their own.
     pub(crate) tls: Option<SharedTls>,
-    /// Connections that the application brings, and that have not been taken in.
-    pub(crate) openings: VecDeque<Opening>,
+    /// Connections that the application brings, and that have not been taken in; since when.
+    pub(crate) openings: VecDeque<(Timestamp, Opening)>,
     /// They were the first to be looked at in this turn.
     pub(crate) openings_first: bool,
     /// Nothing is accepted before this.
@@ -82,6 +82,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.core.poll_workers(&mut task.shard.table);
         // Requests of the application and messages of Redis also wait while a worker has too much to do.
         let mut waits = task.shard.table.is_blocked();
+        task.give_up();
         task.shard.table.allow(SHARE);
         let mut again = !waits && task.poll_requests(cx);
         task.shard.table.allow(SHARE);
@@ -128,7 +129,8 @@ impl<R: Runtime> Future for EngineTask<R> {
         let paused = (task.accept_after > now).then_some(task.accept_after);
         let paused = paused.max(task.core.accepts_at(&task.shard.table));
         let redis = task.core.redis.as_ref().map(Link::deadline);
-        let next = [task.core.engine.poll_timeout(), task.ends_at, paused, redis];
+        let openings = task.openings_due();
+        let next = [task.core.engine.poll_timeout(), task.ends_at, paused, redis, openings];
         again |= task.shard.poll_timer(cx, next.into_iter().flatten().min());
         if again {
             cx.waker().wake_by_ref();
@@ -160,14 +162,37 @@ impl<R: Runtime> EngineTask<R> {
             if shard.table.is_spent() {
                 return true;
             }
-            let Some(opening) = openings.pop_front().filter(|opening| !opening.is_given_up())
-            else {
+            let Some((_, opening)) = openings.pop_front() else { break };
+            if opening.is_given_up() {
                 continue;
-            };
+            }
             let (address, source) = opening.into_source();
             Self::take_in(core, shard, source, address);
         }
         false
+    }
+
+    /// When the one of those that the application brings has waited too long that has waited
+    /// longest (R-L5).
+    fn openings_due(&self) -> Option<Timestamp> {
+        let timeout = self.shard.table.config.upgrade_timeout;
+        let first = self.openings.front().filter(|_| !timeout.is_zero());
+        first.map(|(since, _)| *since + timeout)
+    }
+
+    /// Lets go of connections for which no stream will come, and of those that have waited too long
+    /// to be taken in: whoever brings them is told that they have given way.
+    fn give_up(&mut self) {
+        let table = &mut self.shard.table;
+        for id in self.core.status.take_abandoned() {
+            if table.is_handshake(id) {
+                table.end(id);
+            }
+        }
+        while self.openings_due().is_some_and(|due| due <= self.shard.table.now) {
+            self.openings.pop_front();
+            self.shard.table.stats.upgrades_dropped += 1;
+        }
     }
 
     /// Takes a new connection in.
@@ -296,8 +321,12 @@ impl<R: Runtime> EngineTask<R> {
                 let _ = reply.try_send(self.tls.is_some());
             }
             CoreRequest::Open(opening) => {
-                if self.openings.len() < OPENINGS {
-                    self.openings.push_back(opening);
+                let openings = &mut self.openings;
+                if openings.len() >= OPENINGS {
+                    openings.retain(|(_, opening)| !opening.is_given_up());
+                }
+                if openings.len() < OPENINGS {
+                    openings.push_back((table.now, opening));
                 } else {
                     opening.refuse();
                 }
@@ -307,11 +336,6 @@ impl<R: Runtime> EngineTask<R> {
                     table.command(id, WorkerCommand::Attach { id, stream, reply });
                 } else {
                     shard.attach(id, stream, &reply, core);
-                }
-            }
-            CoreRequest::Abandon(id) => {
-                if table.is_handshake(id) {
-                    table.end(id);
                 }
             }
             CoreRequest::StopAccepting(reply) => {

@@ -19,6 +19,8 @@ pub struct MountedRequest {
     headers: HeaderMap,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) tls: bool,
+    /// Its head was larger than heads may be, and is not kept.
+    too_large: bool,
 }
 
 impl<B> From<&http::Request<B>> for MountedRequest {
@@ -30,6 +32,7 @@ impl<B> From<&http::Request<B>> for MountedRequest {
             headers: request.headers().clone(),
             address: None,
             tls: false,
+            too_large: false,
         }
     }
 }
@@ -37,7 +40,7 @@ impl<B> From<&http::Request<B>> for MountedRequest {
 impl From<http::request::Parts> for MountedRequest {
     fn from(parts: http::request::Parts) -> Self {
         let http::request::Parts { method, uri, version, headers, .. } = parts;
-        Self { method, uri, version, headers, address: None, tls: false }
+        Self { method, uri, version, headers, address: None, tls: false, too_large: false }
     }
 }
 
@@ -73,8 +76,20 @@ impl MountedRequest {
         self
     }
 
+    /// Lets go of a head that is larger than so many bytes (R-T7). It may have to wait before
+    /// anybody looks at it, and others read heads that are much larger.
+    pub(crate) fn within(mut self, max_head_size: usize) -> Self {
+        if self.size() > max_head_size {
+            self.too_large = true;
+            self.uri = Uri::default();
+            self.headers = HeaderMap::new();
+        }
+        self
+    }
+
     /// How long the head was, about.
-    fn size(&self, target: &str) -> usize {
+    fn size(&self) -> usize {
+        let target = self.uri.to_string();
         let fields = self.headers.iter();
         let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         self.method.as_str().len() + target.len() + "  HTTP/1.1\r\n\r\n".len() + fields
@@ -108,8 +123,7 @@ impl Policy<'_> {
             length: 0,
             mounted: true,
         };
-        let too_large = request.size(&target) > self.max_head_size;
-        let result = if too_large { Err(super::policy::TOO_LARGE) } else { Ok(()) };
+        let result = if request.too_large { Err(super::policy::TOO_LARGE) } else { Ok(()) };
         result
             .and_then(|()| self.judge_head(&head, peer, tls || request.tls))
             .map(Box::new)

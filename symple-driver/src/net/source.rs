@@ -18,6 +18,7 @@ use crate::{
     net::io::Io,
     runtime::{Runtime, Socket, StdSocket},
     server::mount::AcceptedUpgrade,
+    server::status::Status,
 };
 
 /// How many bytes the system takes for a connection before it has sent them.
@@ -133,8 +134,31 @@ pub(crate) enum Source<S> {
 
 /// Who is told what is answered to a request, and where the stream then comes in.
 pub(crate) struct Awaited {
-    pub(crate) reply: Reply<MountAnswer>,
+    /// None once there has been an answer: one that nobody takes is dropped then, and with it what
+    /// is in it.
+    reply: Option<Reply<MountAnswer>>,
     pub(crate) requests: Sender<CoreRequest>,
+    pub(crate) status: Arc<Status>,
+}
+
+impl Awaited {
+    pub(crate) fn new(
+        reply: Reply<MountAnswer>,
+        requests: Sender<CoreRequest>,
+        status: Arc<Status>,
+    ) -> Self {
+        Self { reply: Some(reply), requests, status }
+    }
+
+    /// Answers, the first time. False if nobody waits for it (any more).
+    pub(crate) fn answer(&mut self, answer: MountAnswer) -> bool {
+        self.reply.take().is_some_and(|reply| reply.try_send(answer).is_ok())
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.reply.as_ref().is_some_and(Sender::is_closed)
+    }
 }
 
 /// What is answered to a request that the application has read.

@@ -598,10 +598,11 @@ impl<S: Socket> ConnectionTable<S> {
             return None;
         };
         let response = upgrade.response(acceptance);
-        if let Io::Awaited(awaited) = &conn.io {
+        if let Io::Awaited(awaited) = &mut conn.io {
             let response = parse_response(&response).map(drop);
-            let accepted = AcceptedUpgrade::new(id, response, awaited.requests.clone());
-            let told = awaited.reply.try_send(MountAnswer::Upgrade(accepted)).is_ok();
+            let (requests, status) = (awaited.requests.clone(), Arc::clone(&awaited.status));
+            let accepted = AcceptedUpgrade::new(id, response, requests, status);
+            let told = awaited.answer(MountAnswer::Upgrade(accepted));
             self.enter(id, Phase::Awaiting(upgrade));
             if !told {
                 // Whoever asked is gone, and so is its stream.
@@ -664,8 +665,8 @@ impl<S: Socket> ConnectionTable<S> {
             return;
         }
         self.stats.answered += 1;
-        if let Io::Awaited(awaited) = &conn.io {
-            let _ = awaited.reply.try_send(MountAnswer::Respond(parse_response(response)));
+        if let Io::Awaited(awaited) = &mut conn.io {
+            awaited.answer(MountAnswer::Respond(parse_response(response)));
             return self.end(id);
         }
         conn.forget_input();

@@ -344,7 +344,7 @@ impl<R: Runtime> ServerBuilder<R> {
         let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
         events.set_overflow(true);
         let inactive = inactive.deactivate();
-        let status = Arc::new(Status::default());
+        let status = Arc::new(Status::new(&config));
         let required = config.redis.as_ref().is_some_and(|redis| redis.required);
         status.ready.store(!required, Ordering::Relaxed);
 

@@ -1,6 +1,9 @@
 //! Connections that the application brings: a server that is a part of another one.
 
-use std::{net::SocketAddr, sync::atomic::Ordering};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_channel::Sender;
 use http::{HeaderMap, Response};
@@ -25,13 +28,13 @@ pub(crate) enum Opening {
 impl Opening {
     /// Nobody waits for the answer any more.
     pub(crate) fn is_given_up(&self) -> bool {
-        matches!(self, Self::Request { awaited, .. } if awaited.reply.is_closed())
+        matches!(self, Self::Request { awaited, .. } if awaited.is_given_up())
     }
 
     /// There is no room for it.
     pub(crate) fn refuse(self) {
-        if let Self::Request { awaited, .. } = self {
-            let _ = awaited.reply.try_send(MountAnswer::Respond(refused(mounted::NO_ROOM)));
+        if let Self::Request { mut awaited, .. } = self {
+            awaited.answer(MountAnswer::Respond(refused(mounted::NO_ROOM)));
         }
     }
 
@@ -63,12 +66,18 @@ pub struct AcceptedUpgrade {
     id: ConnId,
     response: Response<()>,
     requests: Sender<CoreRequest>,
+    status: Arc<Status>,
     handed_over: bool,
 }
 
 impl AcceptedUpgrade {
-    pub(crate) fn new(id: ConnId, response: Response<()>, requests: Sender<CoreRequest>) -> Self {
-        Self { id, response, requests, handed_over: false }
+    pub(crate) fn new(
+        id: ConnId,
+        response: Response<()>,
+        requests: Sender<CoreRequest>,
+        status: Arc<Status>,
+    ) -> Self {
+        Self { id, response, requests, status, handed_over: false }
     }
 
     /// The answer that the client is to have, before anything else: 101, and its headers.
@@ -84,10 +93,11 @@ impl AcceptedUpgrade {
     /// [`Config::upgrade_timeout`](crate::Config::upgrade_timeout) allows, or gave way to another
     /// one (R-L2). The stream is dropped then.
     pub async fn accept(mut self, stream: impl Into<Stream>) -> Result<(), HandleError> {
-        self.handed_over = true;
         let (reply, taken) = async_channel::bounded(1);
         let request = CoreRequest::Attach(self.id, stream.into(), reply);
+        // Whoever stops waiting before that has given up.
         self.requests.send(request).await.map_err(|_| HandleError::Ended)?;
+        self.handed_over = true;
         taken.recv().await.map_err(|_| HandleError::Ended)
     }
 }
@@ -95,8 +105,9 @@ impl AcceptedUpgrade {
 impl Drop for AcceptedUpgrade {
     fn drop(&mut self) {
         if !self.handed_over {
-            // Should there be no room, it ends when its time is over.
-            let _ = self.requests.try_send(CoreRequest::Abandon(self.id));
+            self.status.abandon(self.id);
+            // A server that has no room for it is awake.
+            let _ = self.requests.try_send(CoreRequest::Wake);
         }
     }
 }
@@ -117,8 +128,10 @@ impl Handle {
         request: impl Into<MountedRequest>,
     ) -> Result<AcceptedUpgrade, Response<String>> {
         let (reply, answer) = async_channel::bounded(1);
-        let awaited = Box::new(Awaited { reply, requests: self.requests.clone() });
-        let opening = Opening::Request { request: Box::new(request.into()), awaited };
+        let (requests, status) = (self.requests.clone(), Arc::clone(&self.status));
+        let awaited = Box::new(Awaited::new(reply, requests, status));
+        let request = Box::new(request.into().within(self.status.max_head_size));
+        let opening = Opening::Request { request, awaited };
         let sent = self.requests.send(CoreRequest::Open(opening)).await;
         sent.map_err(|_| refused(mounted::ENDED))?;
         match answer.recv().await {
@@ -134,20 +147,24 @@ impl Handle {
     /// ([`Stream::already_read`]).
     ///
     /// # Errors
-    /// [`HandleError::Ended`]: also where too many wait to be taken in. The stream is dropped then.
+    /// [`HandleError::Ended`]: also where too many wait to be taken in, or it has waited for that
+    /// longer than [`Config::upgrade_timeout`](crate::Config::upgrade_timeout). The stream is dropped
+    /// then.
     pub async fn accept_request(
         &self,
         stream: impl Into<Stream>,
         request: impl Into<MountedRequest>,
     ) -> Result<(), HandleError> {
-        self.open(stream.into(), Some(Box::new(request.into()))).await
+        let request = request.into().within(self.status.max_head_size);
+        self.open(stream.into(), Some(Box::new(request))).await
     }
 
     /// Takes a stream of which no request has been handled: the server does everything, as if it had
     /// accepted the connection itself.
     ///
     /// # Errors
-    /// [`HandleError::Ended`]: also where too many wait to be taken in, or after
+    /// [`HandleError::Ended`]: also where too many wait to be taken in, or it has waited for that
+    /// longer than [`Config::upgrade_timeout`](crate::Config::upgrade_timeout), or after
     /// [`stop_accepting`](Self::stop_accepting). The stream is dropped then.
     pub async fn accept(&self, stream: impl Into<Stream>) -> Result<(), HandleError> {
         if self.status.closed.load(Ordering::Relaxed) {

@@ -1,6 +1,11 @@
 //! Whether a server takes connections.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use symple_engine::server::ConnId;
 
 use crate::{http::Policy, server::config::Config, server::hooks::Hooks, server::log::Refusals};
 
@@ -23,9 +28,40 @@ pub(crate) struct Status {
     pub(crate) finished: AtomicBool,
     /// What the log has said of clients that were refused.
     pub(crate) refusals: Refusals,
+    /// How many bytes a request head may have that the application has read (R-T7).
+    pub(crate) max_head_size: usize,
+    abandoned: Abandoned,
+}
+
+/// Upgrades that were accepted, and whose streams will not come. Each is there once at most, so
+/// there are no more than connections: there is room for every one, whatever else waits.
+#[derive(Debug, Default)]
+struct Abandoned {
+    any: AtomicBool,
+    list: Mutex<Vec<ConnId>>,
 }
 
 impl Status {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { max_head_size: config.max_head_size, ..Self::default() }
+    }
+
+    /// No stream will come for this connection.
+    pub(crate) fn abandon(&self, id: ConnId) {
+        let Abandoned { any, list } = &self.abandoned;
+        list.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        any.store(true, Ordering::Release);
+    }
+
+    /// The connections for which no stream will come, since this was last asked.
+    pub(crate) fn take_abandoned(&self) -> Vec<ConnId> {
+        let Abandoned { any, list } = &self.abandoned;
+        if !any.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What decides about requests now.
     pub(crate) fn policy<'a>(&self, config: &'a Config, hooks: &Hooks) -> Policy<'a> {
         let draining = self.draining.load(Ordering::Relaxed);

@@ -1,7 +1,9 @@
 //! Connections that the application brings: SPEC §1, R-T8.
 
+mod waiting;
+
 use std::{
-    future::Future as _,
+    future::Future,
     io::{self, IoSlice, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
