@@ -426,8 +426,8 @@ impl<R: Runtime> Core<R> {
             WorkerEvent::Departed(id) => self.departed(table, id),
             WorkerEvent::Drained(id) => self.drained(table, id),
             WorkerEvent::Undelivered { id, text } => self.undelivered(table, id, text),
-            WorkerEvent::Connected { id, address, request } => {
-                table.remote_connected(id);
+            WorkerEvent::Connected { id, address, request, deflates } => {
+                table.remote_connected(id, deflates);
                 self.announce(table, id, address, request.map(|request| *request));
             }
             WorkerEvent::Fault { id, fault } => self.fault(table, id, fault),

@@ -173,9 +173,14 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     }
 
     fn connected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {
-        let Upgrade { address, request, .. } = upgrade;
+        let Upgrade { address, request, deflate, .. } = upgrade;
         let request = request.filter(|_| self.hooks.authenticate.is_some()).map(Box::new);
-        self.mailbox.events.push(WorkerEvent::Connected { id, address, request });
+        self.mailbox.events.push(WorkerEvent::Connected {
+            id,
+            address,
+            request,
+            deflates: deflate.is_some(),
+        });
     }
 
     fn text(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, text: &str) {

@@ -265,7 +265,7 @@ impl<S: Socket> ConnectionTable<S> {
     pub(crate) fn end(&mut self, id: ConnId) {
         let Self { entries, buffers, .. } = self;
         let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else {
-            self.remote_connected(id);
+            self.remote_leaves_handshake(id);
             return self.command(id, WorkerCommand::End(id));
         };
         if conn.id == id && !std::mem::replace(&mut conn.ended, true) {
@@ -354,6 +354,8 @@ impl<S: Socket> ConnectionTable<S> {
         let limit = self.config.outbound_limit;
         let few = to.len() <= FEW;
         let mut refused = false;
+        // One of another thread's takes it compressed.
+        let mut taken_elsewhere = false;
         self.spent += to.len();
         let copied = self.buffers.waiting;
         for id in to {
@@ -435,20 +437,18 @@ impl<S: Socket> ConnectionTable<S> {
                     self.overflowed.push_back(*id);
                 }
                 Some(Some(Entry::Remote(remote))) if remote.id == *id => {
+                    taken_elsewhere |= remote.deflates;
                     self.workers[remote.worker].push_receiver(*id);
                 }
                 _ => {}
             }
         }
         self.spent += self.buffers.waiting.saturating_sub(copied) / COPIED;
-        let mut handed_over = false;
         for worker in &mut self.workers {
-            if worker.send(text, self.input, sender, place.as_ref()) && place.is_some() {
-                handed_over = true;
-            }
+            worker.send(text, self.input, sender, place.as_ref());
         }
-        // Who of them can take it is known there.
-        if handed_over && place.is_some_and(|place| place.get().is_none()) {
+        // It is compressed there, unless it has been here.
+        if taken_elsewhere && place.is_some_and(|place| place.get().is_none()) {
             self.deflated += text.as_bytes().len();
         }
         if let Some(sender) = sender.filter(|_| refused)

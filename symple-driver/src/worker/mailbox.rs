@@ -95,6 +95,8 @@ pub(crate) enum WorkerEvent {
         id: ConnId,
         address: IpAddr,
         request: Option<Box<Request>>,
+        /// Texts to it may be compressed (R-T10).
+        deflates: bool,
     },
     /// Where in the batch its text stands.
     Text {
@@ -270,23 +272,21 @@ impl<S> WorkerMailbox<S> {
         self.commands.receivers.push(id);
     }
 
-    /// Sends a text to those who have been added. False if there are none.
+    /// Sends a text to those who have been added, if there are any.
     pub(crate) fn send(
         &mut self,
         text: &Text,
         input: u64,
         sender: Option<ConnId>,
         deflated: Option<&SharedDeflated>,
-    ) -> bool {
+    ) {
         let to = self.start..self.commands.receivers.len();
-        let any = !to.is_empty();
-        if any {
+        if !to.is_empty() {
             self.start = to.end;
             self.commands.cost += to.len() * (text.as_bytes().len() + EXTRA);
             let (text, deflated) = (text.clone(), deflated.cloned());
             self.commands.list.push(WorkerCommand::Send { text, to, input, sender, deflated });
         }
-        any
     }
 
     /// Hands over what there is to do.

@@ -254,6 +254,34 @@ fn compressing_is_charged() {
     assert_eq!(paused(900), (false, 0));
 }
 
+/// R-L3, R-T10: nobody pays for what is compressed for nobody, on whichever threads the receivers
+/// are.
+#[test]
+fn compressing_for_nobody_costs_nothing() {
+    let server = start(|config| {
+        compressing(config);
+        let mut rate = symple_engine::server::RateLimit::default();
+        (rate.units_per_second, rate.burst) = (1, 20);
+        config.engine.rate = Some(rate);
+    });
+    let mut alice = Raw::join(&server, "alice");
+    let mut others: Vec<_> = (0..4)
+        .map(|n| {
+            let mut other = Raw::connect(&server, None);
+            other.send(FIN | TEXT, auth(&format!("plain{n}")).as_bytes());
+            other.recv_type("welcome");
+            other
+        })
+        .collect();
+    // 1 and 4 for its bytes; to compress it would be 17 more.
+    alice.send(FIN | RSV1 | TEXT, &compressed(message(34_000)));
+    for other in &mut others {
+        assert!(!other.recv_type("message").0);
+    }
+    let stats = block_on(server.handle().stats()).unwrap();
+    assert_eq!((stats.transport.deflated, stats.engine.paused), (0, 0));
+}
+
 /// RFC 7692 §6.1: a compressed message in fragments, with a ping in between; the bit stands on the
 /// first of them alone, and on no control frame.
 #[test]

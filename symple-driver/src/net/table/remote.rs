@@ -19,6 +19,10 @@ pub(crate) struct Remote {
     pub(super) worker: usize,
     /// It is not WebSocket yet.
     handshake: bool,
+    /// Texts to it may be compressed (R-T10).
+    pub(super) deflates: bool,
+    /// What the engine keeps of it is too much, and it is about to be closed.
+    pub(super) overflowed: bool,
     /// Its thread has been told not to read from it.
     pub(super) paused: bool,
     /// What its thread had read before it was told.
@@ -79,7 +83,15 @@ impl<S: Socket> ConnectionTable<S> {
         source: Source<S>,
         address: SocketAddr,
     ) {
-        let remote = Remote { id, worker, handshake: true, paused: false, held: Held::default() };
+        let remote = Remote {
+            id,
+            worker,
+            handshake: true,
+            deflates: false,
+            overflowed: false,
+            paused: false,
+            held: Held::default(),
+        };
         self.insert(id, Entry::Remote(Box::new(remote)));
         let worker = &mut self.workers[worker];
         worker.sockets += 1;
@@ -162,8 +174,17 @@ impl<S: Socket> ConnectionTable<S> {
         }
     }
 
-    /// A worker's connection has become a WebSocket connection, or never will.
-    pub(crate) fn remote_connected(&mut self, id: ConnId) {
+    /// A worker's connection has become a WebSocket connection; whether texts to it may be
+    /// compressed.
+    pub(crate) fn remote_connected(&mut self, id: ConnId, deflates: bool) {
+        self.remote_leaves_handshake(id);
+        if let Some(remote) = self.remote(id) {
+            remote.deflates = deflates;
+        }
+    }
+
+    /// A worker's connection is a WebSocket connection, or never will be.
+    pub(super) fn remote_leaves_handshake(&mut self, id: ConnId) {
         if self.remote(id).is_some_and(|remote| std::mem::take(&mut remote.handshake)) {
             self.handshakes -= 1;
         }
@@ -171,7 +192,7 @@ impl<S: Socket> ConnectionTable<S> {
 
     /// A worker's connection is no more.
     pub(crate) fn remove_remote(&mut self, id: ConnId) {
-        self.remote_connected(id);
+        self.remote_leaves_handshake(id);
         if let Some(worker) = self.remote(id).map(|remote| remote.worker) {
             self.workers[worker].sockets -= 1;
             self.sockets -= 1;
