@@ -617,4 +617,12 @@ where
         self.leaves_handshake(id);
         self.slots.give(id);
     }
+
+    fn kept(&self) -> usize {
+        self.engine.waiting()
+    }
+
+    fn kept_of(&self, id: ConnId) -> usize {
+        self.engine.waiting_of(id)
+    }
 }

@@ -138,7 +138,7 @@ impl<R: Runtime> Future for Worker<R> {
         again |= !judges;
         // The engine has something to do while this thread writes.
         up.mailbox.hand_over(shard.table.stats);
-        again |= shard.finish();
+        again |= shard.finish(up);
         up.mailbox.hand_over(shard.table.stats);
         // Where the engine has too much to do, it wakes this thread when it has less.
         again |= shard.has_ready() && !up.mailbox.is_full();
@@ -217,5 +217,14 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
 
     fn removed(&mut self, id: ConnId) {
         self.mailbox.events.push(WorkerEvent::Removed(id));
+    }
+
+    // It is the engine's thread that keeps something.
+    fn kept(&self) -> usize {
+        0
+    }
+
+    fn kept_of(&self, _: ConnId) -> usize {
+        0
     }
 }

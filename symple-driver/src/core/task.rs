@@ -108,7 +108,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.core.poll_held(&mut task.shard.table);
         // The other threads get their commands now, so that they work while this one writes.
         task.shard.table.hand_over();
-        again |= task.shard.finish();
+        again |= task.shard.finish(&task.core);
         task.shard.table.hand_over();
         let table = &task.shard.table;
         if table.workers.iter().any(|worker| worker.dead) {

@@ -94,6 +94,10 @@ pub(crate) trait Upstream<S> {
     fn refused(&mut self, refused: &RefusedUpgrade);
     /// A slot is free.
     fn removed(&mut self, id: ConnId);
+    /// How many bytes they keep of what clients have sent, here (R-L7).
+    fn kept(&self) -> usize;
+    /// How many of those are of this connection.
+    fn kept_of(&self, id: ConnId) -> usize;
 }
 
 /// The connections of a thread, and what polls them.
@@ -301,8 +305,8 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// Writes some of what has been queued. True if there is more to be done.
-    pub(crate) fn finish(&mut self) -> bool {
-        self.table.shed();
+    pub(crate) fn finish(&mut self, up: &impl Upstream<R::Socket>) -> bool {
+        self.table.shed(up.kept(), |id| up.kept_of(id));
         self.table.flush_some(WRITES);
         let table = &self.table;
         table.has_dirty()

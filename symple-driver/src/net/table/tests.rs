@@ -99,11 +99,11 @@ fn those_that_are_closed_already_go_first() {
         table.close(*id, CloseCode::NORMAL, "Closed", false);
     }
     table.say(&others, None, 900);
-    table.shed();
+    table.shed(0, |_| 0);
     assert_eq!(table.stats.shed, 0, "it is less than the limit");
     for _ in 0..800 {
         table.say(&others, None, 900);
-        table.shed();
+        table.shed(0, |_| 0);
     }
     assert!(table.stats.shed > 0);
     assert!(table.overflowed.is_empty(), "none of the others");
@@ -146,4 +146,24 @@ fn each_sender_has_a_place() {
     table.say(&[receiver], Some(alice), MIB);
     assert_eq!(table.undelivered.keys().copied().collect::<Vec<_>>(), [flooder, alice]);
     assert_eq!(table.undelivered[&flooder].as_bytes().len(), MIB / 2);
+}
+
+/// R-L7: what the engine keeps of what a client has sent counts with what waits for it, and who has
+/// most goes first.
+#[test]
+fn what_the_engine_keeps_counts() {
+    let mut table = table(|config| config.outbound_total = 4 * MIB);
+    let [asking, slow, other] = [0, 1, 2].map(|slot| table.opened(slot, 0));
+    let kept_of = |id: ConnId| if id == asking { 3 * MIB } else { 0 };
+    table.say(&[slow], None, MIB - 1000);
+    table.say(&[other], None, 100);
+    table.shed(3 * MIB, kept_of);
+    assert_eq!(table.stats.shed, 0, "it is less than the limit");
+    table.say(&[other], None, 1000);
+    for _ in 0..3 {
+        // What is kept is dropped when the engine has been told, and nobody else goes meanwhile.
+        table.shed(3 * MIB, kept_of);
+        assert_eq!(table.overflowed, [asking]);
+    }
+    assert_eq!(table.stats.shed, 1);
 }

@@ -195,9 +195,11 @@ impl<S: Socket> ConnectionTable<S> {
 
     /// Closes those for which most waits, if too much waits in all (R-L7). Before all others go those
     /// that are closed already, and only wait for their client to take the rest: they are dropped.
-    pub(crate) fn shed(&mut self) {
+    /// What others keep for a connection counts with it, on the thread of those who keep it:
+    /// so many bytes in all, and of each.
+    pub(crate) fn shed(&mut self, kept: usize, kept_of: impl Fn(ConnId) -> usize) {
         let limit = self.config.outbound_total;
-        let own = self.buffers.waiting + self.held;
+        let own = self.buffers.waiting + self.held + kept;
         let others = match own.checked_sub(self.reported) {
             Some(more) => self.total.fetch_add(more, Ordering::Relaxed) + more,
             None => {
@@ -210,6 +212,7 @@ impl<S: Socket> ConnectionTable<S> {
             others
                 + table.buffers.waiting
                 + table.held
+                + kept
                 + table.buffers.shared.load(Ordering::Relaxed)
         };
         if limit == 0 || waiting(self) <= limit {
@@ -225,7 +228,10 @@ impl<S: Socket> ConnectionTable<S> {
                 Entry::Connection(conn) if conn.takes_texts() => {
                     let reads = self.now.since(conn.last_write) < READS;
                     let part = if reads { READS_PART } else { 1 };
-                    Some((false, conn.waits() / part, conn.id))
+                    Some((false, conn.waits() / part + kept_of(conn.id), conn.id))
+                }
+                Entry::Remote(remote) if kept > 0 && !remote.overflowed => {
+                    Some((false, kept_of(remote.id), remote.id))
                 }
                 Entry::Connection(conn) if conn.is_closing() && !conn.ended => {
                     let waits = conn.waits();
@@ -236,13 +242,15 @@ impl<S: Socket> ConnectionTable<S> {
             .filter(|(_, waits, _)| *waits > 0)
             .collect();
         most.sort_unstable();
-        // What has been encrypted for those that are told why goes with their socket.
-        let mut going = 0;
+        // What has been encrypted for those that are told why goes with their socket, and what is
+        // kept of them when those who keep it are told.
+        let mut going: usize = self.overflowed.iter().map(|id| kept_of(*id)).sum();
         while waiting(self) - going > limit / 4 * 3
             && let Some((closing, _, id)) = most.pop()
         {
             self.stats.shed += 1;
             going += self.get(id).map_or(0, |conn| if closing { 0 } else { conn.io.counted() });
+            going += if closing { 0 } else { kept_of(id) };
             if closing {
                 self.end(id);
             } else {
@@ -255,7 +263,16 @@ impl<S: Socket> ConnectionTable<S> {
     /// closed (R-L4).
     pub(super) fn overflow(&mut self, id: ConnId) {
         let Self { entries, buffers, .. } = self;
-        let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize) else { return };
+        let conn = match entries.get_mut(id.slot as usize) {
+            Some(Some(Entry::Connection(conn))) => conn,
+            Some(Some(Entry::Remote(remote))) if remote.id == id => {
+                if !std::mem::replace(&mut remote.overflowed, true) {
+                    self.overflowed.push_back(id);
+                }
+                return;
+            }
+            _ => return,
+        };
         if conn.id == id && !std::mem::replace(&mut conn.overflowed, true) {
             conn.out.discard(buffers);
             conn.forget_input();
