@@ -1,4 +1,4 @@
-//! The fuzz targets of `fuzz/`, on their seeds and on mutations of those: R-F2, R-F5, R-P1, R-C5, R-T7.
+//! The fuzz targets of `fuzz/`, on their seeds and on mutations of those: R-F2, R-F5, R-P1, R-C5, R-T7, R-T10.
 //!
 //! `UPDATE_SEEDS=1 cargo test -p symple-conformance --test fuzz` makes the seeds anew, from the
 //! transcripts and the tables in `fuzz/seeds.rs`. What was found by fuzzing is kept: its names begin
@@ -128,6 +128,12 @@ fn envelope() {
 #[test]
 fn http_head() {
     replay("http_head", 1000, seeds::http_head, targets::http_head::run);
+}
+
+/// R-L1, R-T10: whatever a compressed message is, in one frame or in fragments.
+#[test]
+fn inflate() {
+    replay("inflate", 1000, seeds::inflate, targets::inflate::run);
 }
 
 /// SPEC §11: `.env` files are read as dotenv reads them.

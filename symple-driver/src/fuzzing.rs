@@ -11,7 +11,8 @@ use crate::{
     http::{Answer, HeadScan, Policy},
     server::config::Config,
     server::hooks::Acceptance,
-    ws::deflate::{Compression, Deflater, Inflater},
+    ws::decode::{Allowed, Decoded, Decoder, MAX_FRAGMENTS, Violation},
+    ws::deflate::{Compression, Deflater, InflateError, Inflater},
 };
 
 /// What comes of the bytes that a connection began with.
@@ -93,9 +94,61 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
 }
 
 /// The text of a compressed message, which may have `limit` bytes; none, if it is no deflate data or
-/// has more (RFC 7692 §7.2.2).
-pub fn inflate(message: &[u8], limit: usize) -> Option<Vec<u8>> {
-    Inflater::default().inflate(message, limit).ok().map(<[u8]>::to_vec)
+/// has more (RFC 7692 §7.2.2). And how many bytes of memory were taken for it.
+pub fn inflate(message: &[u8], limit: usize) -> (Option<Vec<u8>>, usize) {
+    let mut inflater = Inflater::default();
+    let text = inflater.inflate(message, limit).ok().map(<[u8]>::to_vec);
+    (text, inflater.capacity())
+}
+
+/// What comes of a message that arrives in frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// More is awaited.
+    Incomplete,
+    /// The text, inflated if it was compressed; it need not be UTF-8.
+    Text(Vec<u8>),
+    /// It is longer than it may be.
+    TooBig,
+    /// The bytes are no frames, or what is compressed cannot be inflated.
+    Invalid,
+}
+
+/// Reads the first message of these frames, where compression was agreed on. It may have as many
+/// bytes as the first of the limits says; where that is too few, it is read again with the next one.
+pub fn message(frames: &[u8], limits: &[usize]) -> Message {
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    let (mut bytes, mut at) = (frames.to_vec(), 0);
+    let mut limits = limits.iter().copied().peekable();
+    while let Some(limit) = limits.peek().copied() {
+        let rest = bytes.get_mut(at..).unwrap_or_default();
+        let allowed = Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: true };
+        let (used, decoded) = decoder.decode_within(rest, allowed);
+        let (payload, fragments) = match decoded {
+            Decoded::Incomplete => return Message::Incomplete,
+            Decoded::Message(range) => return Message::Text(rest[range].to_vec()),
+            Decoded::Assembled(message) => return Message::Text(message),
+            Decoded::Deflated(range) => (range, None),
+            Decoded::AssembledDeflated(fragments, range) => (range, Some(fragments)),
+            Decoded::Fragment | Decoded::Ping(_) | Decoded::Pong => {
+                at += used;
+                continue;
+            }
+            Decoded::Fault(Violation::TooBig { .. }) => {
+                limits.next();
+                continue;
+            }
+            Decoded::Close(_) | Decoded::Fault(_) => return Message::Invalid,
+        };
+        let message = fragments.as_ref().map_or(&rest[payload.clone()], |all| &all.message);
+        match inflater.inflate(message, limit) {
+            Ok(text) => return Message::Text(text.to_vec()),
+            Err(InflateError::Invalid) => return Message::Invalid,
+            Err(InflateError::TooBig) => decoder.take_back(rest, payload, fragments),
+        }
+        limits.next();
+    }
+    Message::TooBig
 }
 
 /// A text as a compressed message; none, if that would not be shorter.

@@ -9,6 +9,7 @@ pub mod dot_env;
 pub mod engine;
 pub mod envelope;
 pub mod http_head;
+pub mod inflate;
 pub mod json;
 pub mod view;
 pub mod world;

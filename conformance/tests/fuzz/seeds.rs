@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 use symple_conformance::{Event, Frame, Transcript};
+use symple_driver::fuzzing::deflate;
 use symple_proto::cluster::{Change, Envelope, Payload};
 
 use crate::targets;
@@ -298,6 +299,58 @@ pub(crate) fn http_head() -> Seeds {
     requests.push(upgrade("/", &"X-Y: z\r\n".repeat(100)));
     let requests: Vec<_> = requests.iter().map(String::as_str).collect();
     table(&requests)
+}
+
+/// Compressed messages: what transcripts say, and what RFC 7692 shows, and what nobody should send;
+/// under limits that just suffice, and others.
+pub(crate) fn inflate() -> Seeds {
+    const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    const NOTHING: [u8; 5] = [0x00, 0x00, 0x00, 0xff, 0xff];
+    let bomb = deflate(&b"x".repeat(60_000)).unwrap();
+    let mixed = (0..2000_u32).map(|n| n.wrapping_mul(0x9e37_79b9).to_be_bytes()[0] & 0x3f);
+    let mixed = deflate(&mixed.collect::<Vec<_>>()).unwrap();
+    let mut messages: Vec<(usize, Vec<u8>)> = vec![
+        (5, HELLO.into()),
+        (4, HELLO.into()),
+        (5, [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00].into()),
+        (9, [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00].into()),
+        (5, [&[0xf2, 0x48, 0x05], &NOTHING[1..], &[0xca, 0xc9, 0xc9, 0x07, 0x00]].concat()),
+        (0, vec![0x00]),
+        (0, vec![]),
+        (9, vec![0xff; 20]),
+        (99, b"no deflate data".into()),
+        // What refers to a message before.
+        (99, [0xf2, 0x00, 0x11, 0x00, 0x00].into()),
+        (99, [&NOTHING.repeat(60)[..], &[0x00]].concat()),
+        (99, [&NOTHING.repeat(500)[..], &[0x00]].concat()),
+        (99, [0x03, 0x00].repeat(30)),
+        (99, [0x03, 0x00].repeat(100)),
+        (60_000, bomb.clone()),
+        (59_999, bomb.clone()),
+        (100, bomb.clone()),
+        (60_000, bomb[..bomb.len() - 1].into()),
+        (2000, mixed.clone()),
+        (1999, mixed.clone()),
+        (2000, mixed[1..].into()),
+    ];
+    for transcript in transcripts() {
+        for event in &transcript.events {
+            let (Event::Send(_, Frame::Text(text)) | Event::Recv(_, text)) = event else {
+                continue;
+            };
+            if text.len() > LARGEST || messages.len() > 60 {
+                continue;
+            }
+            if let Some(message) = deflate(text.as_bytes()) {
+                messages.push((text.len() - messages.len() % 2, message));
+            }
+        }
+    }
+    let seed = |(n, (limit, message)): (usize, (usize, Vec<u8>))| {
+        let limit = u16::try_from(limit).unwrap().to_le_bytes();
+        (format!("table-{n:02}"), [&limit[..], &message].concat())
+    };
+    messages.into_iter().enumerate().map(seed).collect()
 }
 
 /// The texts that dotenv 16 has read, in the table of `symple-cli`.

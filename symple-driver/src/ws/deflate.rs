@@ -98,6 +98,11 @@ impl Inflater {
         self.text.len()
     }
 
+    /// How many bytes of memory it has for a text.
+    pub(crate) fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// The text of a compressed message, which may have `limit` bytes. No more than that, and one
     /// byte, is ever inflated. A message that is longer than its text would be without compression
     /// is invalid: blocks with nothing in them take time, too.
