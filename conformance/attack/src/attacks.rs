@@ -3,8 +3,8 @@
 use std::{future::Future, pin::Pin};
 
 use crate::{
-    control, drop, forgery, garbage, gone, http, log, newcomers, parse, report::Outcome, routing,
-    run::Fault, scene::Stage, slow, stall, stopped, total, units,
+    control, deflate, drop, forgery, garbage, gone, http, log, newcomers, parse, report::Outcome,
+    routing, run::Fault, scene::Stage, slow, stall, stopped, total, units,
 };
 
 type Outcomes = Pin<Box<dyn Future<Output = Result<Outcome, Fault>> + Send>>;
@@ -55,9 +55,14 @@ pub const ATTACKS: &[Attack] = &[
     attack!("descriptors", log::descriptors, "no descriptor is left"),
     attack!("http-heads", http::heads, "heads over 16 KiB with frames in them"),
     attack!("http-requests", http::requests, "requests that must be refused"),
+    attack!("http-kept", http::kept, "connections that idle after a health check"),
     attack!("http-slow", http::slow, "heads that never end"),
     attack!("forgery", forgery::forgery, "other spellings of from, to, type and data"),
     attack!("garbage", garbage::garbage, "random bytes, half frames, lies about lengths"),
     attack!("resets", garbage::resets, "connections that are reset in the middle"),
+    attack!("deflate-bombs", deflate::bombs, "1 GiB in 1 MiB, and many of them"),
+    attack!("deflate-limits", deflate::limits, "compressed texts at the limit and a byte over it"),
+    attack!("deflate-storm", deflate::storm, "small compressed messages without end"),
+    attack!("deflate-garbage", deflate::garbage, "what is no compressed message"),
     attack!("outbound-total", total::total, "many slow readers at once"),
 ];

@@ -43,15 +43,20 @@ pub(crate) struct How {
     pub(crate) from: Ipv4Addr,
     /// How much its kernel takes that it does not read.
     pub(crate) receive_buffer: Option<u32>,
+    /// Whether it compresses, and has to be compressed for (R-T10).
+    pub(crate) deflate: bool,
 }
 
 impl Default for How {
     fn default() -> Self {
-        Self { from: Ipv4Addr::LOCALHOST, receive_buffer: None }
+        Self::DEFAULT
     }
 }
 
 impl How {
+    pub(crate) const DEFAULT: Self =
+        Self { from: Ipv4Addr::LOCALHOST, receive_buffer: None, deflate: false };
+
     /// A client whose kernel takes little that it does not read.
     pub(crate) fn slow() -> Self {
         Self { receive_buffer: Some(16 * 1024), ..Self::default() }
@@ -115,7 +120,9 @@ impl Client {
     /// Connects and upgrades.
     pub(crate) async fn connect(address: SocketAddr, how: How) -> Result<Self, Fault> {
         let mut stream = silent(address, how).await?;
-        stream.write_all(wire::upgrade("").as_bytes()).await?;
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let more = if how.deflate { offer } else { "" };
+        stream.write_all(wire::upgrade(more).as_bytes()).await?;
         let mut this = Self { stream, buffer: Vec::new(), read: 0, id: String::new() };
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -123,6 +130,9 @@ impl Client {
                 let head = String::from_utf8_lossy(&this.buffer[..end]).into_owned();
                 if !head.starts_with("HTTP/1.1 101") {
                     return Err(Fault(head.replace("\r\n", " | ")));
+                }
+                if how.deflate && !head.contains("permessage-deflate") {
+                    return Err(Fault("compression is not agreed on".into()));
                 }
                 this.read = end + 4;
                 return Ok(this);
@@ -317,6 +327,9 @@ impl Reader {
                         let pong = wire::frame(wire::FIN | wire::PONG, payload);
                         let stream: &TcpStream = reading.as_ref();
                         let _ = stream.try_write(&pong);
+                    } else if first & wire::RSV1 != 0 {
+                        // Presence here is too short to be compressed.
+                        seen.messages.fetch_add(1, Ordering::Relaxed);
                     } else if first & 0xf == wire::TEXT {
                         seen.count(payload);
                     }
@@ -359,6 +372,15 @@ pub(crate) async fn crowd(
     address: SocketAddr,
     auths: impl IntoIterator<Item = String>,
 ) -> Result<Vec<Reader>, Fault> {
+    crowd_as(address, How::default(), auths).await
+}
+
+/// As [`crowd`], of clients that connect so.
+pub(crate) async fn crowd_as(
+    address: SocketAddr,
+    how: How,
+    auths: impl IntoIterator<Item = String>,
+) -> Result<Vec<Reader>, Fault> {
     let mut crowd = Vec::new();
     let mut auths = auths.into_iter();
     loop {
@@ -371,7 +393,7 @@ pub(crate) async fn crowd(
             .into_iter()
             .map(|auth| {
                 tokio::spawn(async move {
-                    Client::peer_as(address, How::default(), &auth).await.map(Client::drain)
+                    Client::peer_as(address, how, &auth).await.map(Client::drain)
                 })
             })
             .collect();

@@ -21,6 +21,13 @@ fn violations() -> Vec<(&'static str, Vec<u8>)> {
         bytes
     };
     vec![
+        ("a length of 5 in two bytes", b"\x81\xfe\0\x05\0\0\0\0hello".to_vec()),
+        ("a length of 5 in eight bytes", b"\x81\xff\0\0\0\0\0\0\0\x05\0\0\0\0hello".to_vec()),
+        ("a length of 200 in eight bytes", {
+            let head = b"\x82\xff\0\0\0\0\0\0\0\xc8\0\0\0\0";
+            [&head[..], &[b' '; 200]].concat()
+        }),
+        ("a ping whose length of 4 is in two bytes", b"\x89\xfe\0\x04\0\0\0\0ping".to_vec()),
         ("no mask", vec![FIN | TEXT, 2, b'{', b'}']),
         ("a reserved bit", wire::frame(FIN | 0x40 | TEXT, b"{}")),
         ("a reserved opcode", wire::frame(FIN | 0x3, b"{}")),

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     Fault,
-    client::{How, exchange, silent},
+    client::{Client, How, exchange, silent},
     report::Outcome,
     scene::Stage,
     wire::{self, KEY},
@@ -290,5 +290,63 @@ pub(crate) async fn slow(stage: Stage) -> Result<Outcome, Fault> {
         open == 0 && last < Duration::from_millis(3500),
     );
     scene.judge(&mut outcome, COUNT as u64 * 16 * 1024, "300 heads of 16 KiB").await;
+    Ok(outcome)
+}
+
+/// Health checks whose connections then idle, and health checks without end whose answers nobody
+/// reads: both end, and nobody is kept out meanwhile (R-T2, R-L2).
+pub(crate) async fn kept(stage: Stage) -> Result<Outcome, Fault> {
+    const CHECK: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    const FRESH: usize = 20;
+    const FLOODERS: usize = 10;
+    let mut scene = stage.scene(&["--keep-alive-timeout", "2"]).await?;
+    let mut outcome = Outcome::new();
+    let address = scene.server.address;
+    // More than may be there that are no WebSocket connections (R-L2).
+    let count = stage.many(1200);
+    let (mut idle, mut answered) = (Vec::new(), 0);
+    for _ in 0..count {
+        let mut stream = silent(address, How::default()).await?;
+        stream.write_all(CHECK.as_bytes()).await?;
+        let mut answer = [0; 1024];
+        let read = timeout(Duration::from_secs(2), stream.read(&mut answer)).await;
+        answered +=
+            usize::from(matches!(read, Ok(Ok(12..))) && answer.starts_with(b"HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    let begun = Instant::now();
+    let checks = CHECK.repeat(2000);
+    let mut floods = Vec::new();
+    for _ in 0..FLOODERS {
+        let (mut stream, checks) = (silent(address, How::slow()).await?, checks.clone());
+        let long = stage.long(2.0);
+        floods.push(tokio::spawn(async move {
+            let _ =
+                timeout(long, async { while stream.write_all(checks.as_bytes()).await.is_ok() {} })
+                    .await;
+        }));
+    }
+    let mut fresh = 0;
+    for n in 0..FRESH {
+        let user = format!("fresh{n}");
+        fresh += usize::from(Client::peer(address, How::default(), &user, &[]).await.is_ok());
+    }
+    let mut open = 0;
+    for mut stream in idle {
+        let left = Duration::from_secs(4).saturating_sub(begun.elapsed());
+        let mut byte = [0];
+        // What there is to be read is the end.
+        open += usize::from(timeout(left, stream.read(&mut byte)).await.is_err());
+    }
+    for flood in floods {
+        flood.await?;
+    }
+    outcome.done(format!(
+        "{count} connections idle after a health check, {FLOODERS} check without reading"
+    ));
+    outcome.check("each check is answered by 200", answered, answered == count);
+    outcome.check(format!("{FRESH} clients come meanwhile"), fresh, fresh == FRESH);
+    outcome.check("whoever idles is closed within 4 s, with a limit of 2 s", open, open == 0);
+    scene.judge(&mut outcome, 0, "").await;
     Ok(outcome)
 }

@@ -12,6 +12,7 @@ mod attacks;
 mod bystander;
 mod client;
 mod control;
+mod deflate;
 mod drop;
 mod forgery;
 mod garbage;

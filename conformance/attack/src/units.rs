@@ -29,7 +29,11 @@ fn members(count: usize, room: &str) -> impl Iterator<Item = String> {
 }
 
 /// Writes for so long, as far as the server reads.
-async fn press(writer: &mut (impl tokio::io::AsyncWrite + Unpin), frames: &[u8], time: Duration) {
+pub(crate) async fn press(
+    writer: &mut (impl tokio::io::AsyncWrite + Unpin),
+    frames: &[u8],
+    time: Duration,
+) {
     let deadline = Instant::now() + time;
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         if !matches!(timeout(left, writer.write_all(frames)).await, Ok(Ok(()))) {

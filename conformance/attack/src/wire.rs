@@ -2,6 +2,8 @@
 
 /// The bits of a frame's first byte.
 pub(crate) const FIN: u8 = 0x80;
+/// Compressed, where that was agreed on.
+pub(crate) const RSV1: u8 = 0x40;
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const CLOSE: u8 = 0x8;
