@@ -82,7 +82,7 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.core.poll_workers(&mut task.shard.table);
         // Requests of the application and messages of Redis also wait while a worker has too much to do.
         let mut waits = task.shard.table.is_blocked();
-        task.give_up();
+        task.abandon();
         task.shard.table.allow(SHARE);
         let mut again = !waits && task.poll_requests(cx);
         task.shard.table.allow(SHARE);
@@ -93,7 +93,9 @@ impl<R: Runtime> Future for EngineTask<R> {
         task.shard.table.allow(SHARE);
         again |= task.shard.has_ready() || task.poll_newcomers(cx);
         let due = task.core.engine.poll_timeout();
-        if task.shard.judges(due) {
+        let judged = [due, task.openings_due()].into_iter().flatten().min();
+        if task.shard.judges(judged) {
+            task.expire_openings();
             task.shard.table.allow(SHARE);
             task.shard.poll_deadlines(&mut task.core);
             if due.is_some_and(|at| at <= task.shard.table.now) {
@@ -180,18 +182,21 @@ impl<R: Runtime> EngineTask<R> {
         first.map(|(since, _)| *since + timeout)
     }
 
-    /// Lets go of connections for which no stream will come, and of those that have waited too long
-    /// to be taken in: whoever brings them is told that they have given way.
-    fn give_up(&mut self) {
+    /// Lets go of those that have waited too long to be taken in: whoever brings them is told.
+    fn expire_openings(&mut self) {
+        while self.openings_due().is_some_and(|due| due <= self.shard.table.now) {
+            self.openings.pop_front();
+            self.shard.table.stats.upgrades_dropped += 1;
+        }
+    }
+
+    /// Lets go of connections for which no stream will come.
+    fn abandon(&mut self) {
         let table = &mut self.shard.table;
         for id in self.core.status.take_abandoned() {
             if table.is_handshake(id) {
                 table.end(id);
             }
-        }
-        while self.openings_due().is_some_and(|due| due <= self.shard.table.now) {
-            self.openings.pop_front();
-            self.shard.table.stats.upgrades_dropped += 1;
         }
     }
 
