@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "bench")]
 mod bench;
 mod call;

@@ -116,6 +116,9 @@ impl Within for Serve<'_> {
         // This comes before the greeting: after it, somebody may send signals.
         let signals = Signals::new().map_err(Failure::crash)?;
         let server = start::<R>(self.settings, &self.certificates)?;
+        // It ends with the server, whatever becomes of that.
+        #[cfg(feature = "admin")]
+        let _admin = crate::admin::Admin::start(self.settings, &server)?;
         greet(self.settings, &server);
         obey(&signals, &server, self.settings, &self.certificates).await
     }

@@ -10,4 +10,6 @@ mod typed;
 
 pub(crate) use source::{Source, read_dot_env};
 pub(crate) use table::SETTINGS;
+#[cfg(feature = "admin")]
+pub(crate) use typed::AdminSettings;
 pub(crate) use typed::{LogFormat, RedisSettings, Settings, Tls};

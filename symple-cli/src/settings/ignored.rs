@@ -50,7 +50,7 @@ pub(super) fn unknown(
 }
 
 /// Variables of the commands that are clients.
-const OF_CLIENTS: [&str; 1] = ["SYMPLE_TOKEN"];
+const OF_CLIENTS: [&str; 2] = ["SYMPLE_TOKEN", "SYMPLE_ADMIN_URL"];
 
 fn known() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().flat_map(|setting| setting.env).copied().chain(OF_CLIENTS)
@@ -133,6 +133,8 @@ pub(super) fn without_effect(source: &Source) -> Vec<String> {
         ),
         (!is_given("trusted-proxies"), "no proxy is trusted (trusted-proxies)", &["proxy-header"]),
         (!is_on("compression"), "compression is off", &["compression-threshold"]),
+        #[cfg(feature = "admin")]
+        (!is_given("admin"), "admin is off", &["admin-key"]),
         (is_zero("ping-interval"), "ping-interval is 0", &["pong-timeout"]),
     ];
     let lines = rules.iter().filter(|(holds, ..)| *holds).flat_map(|(_, why, names)| {

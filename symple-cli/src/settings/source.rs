@@ -142,7 +142,7 @@ impl Source {
         let (value, _) = self.get(name);
         match name {
             _ if value.is_empty() => "-".into(),
-            "redis-password" => "…".into(),
+            "redis-password" | "admin-key" => "…".into(),
             "redis-url" => RedisConfig::new(value)
                 .map_or("…".into(), |redis| one_line(&redis.address(), SHOWN)),
             _ => one_line(value, SHOWN),

@@ -29,6 +29,8 @@ const TLS: &str = "TLS";
 pub(crate) const REDIS: &str = "Redis";
 const NODES: &str = "Servers on Redis";
 const LIMITS: &str = "Limits";
+#[cfg(feature = "admin")]
+const ADMIN: &str = "Operating it";
 const RUNNING: &str = "Running";
 
 macro_rules! setting {
@@ -435,6 +437,25 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "30",
         "How long a message may take from its first byte to its last; 0 is for ever"
     ),
+    #[cfg(feature = "admin")]
+    setting!(
+        ADMIN,
+        "admin",
+        ["SYMPLE_ADMIN"],
+        "ADDRESS:PORT",
+        "",
+        "Where the HTTP API for operators listens, such as 127.0.0.1:4501; nowhere if none is given"
+    ),
+    #[cfg(feature = "admin")]
+    setting!(
+        ADMIN,
+        "admin-key",
+        ["SYMPLE_ADMIN_KEY"],
+        "KEY",
+        "",
+        "The key that requests to it must bring; without one it listens on loopback addresses only. \
+         Others can see a flag, but not a variable"
+    ),
     setting!(
         RUNNING,
         "threads",
@@ -484,7 +505,7 @@ mod tests {
 
     /// The table in the README is this one: `UPDATE_README=1 cargo test -p symple-cli` writes it.
     /// It tells of a build that has everything.
-    #[cfg(all(feature = "tokio", feature = "async-std"))]
+    #[cfg(all(feature = "tokio", feature = "async-std", feature = "admin"))]
     #[test]
     fn the_readme_has_the_table() {
         const BEGIN: &str = "<!-- settings -->\n";

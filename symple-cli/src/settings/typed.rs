@@ -1,8 +1,8 @@
 //! Values as what they mean.
 
 use std::{
-    fmt::Display, num::NonZeroUsize, path::PathBuf, str::FromStr, thread::available_parallelism,
-    time::Duration,
+    fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr,
+    thread::available_parallelism, time::Duration,
 };
 
 use symple_driver::{Compression, Config, ProxyHeader, RedisConfig};
@@ -49,6 +49,13 @@ pub(crate) enum SettingsError {
     /// TLS without what it needs: never unencrypted instead (D-TLS).
     #[error("TLS is enabled (ssl-enabled) without {0}")]
     TlsIncomplete(&'static str),
+    /// An API for operators that anybody may use.
+    #[error(
+        "{0} (admin) can be reached by others, and there is no key (admin-key): set one, or listen on \
+         127.0.0.1"
+    )]
+    #[cfg(feature = "admin")]
+    AdminOpen(SocketAddr),
     /// The same of one of several places.
     #[error(
         "{0} (listen) has no certificate: write ?cert=FILE&key=FILE behind it, or set ssl-cert and \
@@ -71,6 +78,54 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Where the API for operators listens, and the key that it asks for.
+#[cfg(feature = "admin")]
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct AdminSettings {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: Option<String>,
+}
+
+#[cfg(feature = "admin")]
+impl std::fmt::Debug for AdminSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminSettings").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "admin")]
+impl AdminSettings {
+    /// Reads the settings of the API for operators; none if it is off.
+    fn read(reader: &Reader<'_>) -> Result<Option<Self>, SettingsError> {
+        let key = admin_key(reader)?;
+        if reader.text("admin").is_none() {
+            return Ok(None);
+        }
+        let address: SocketAddr = reader.read("admin", |value| {
+            let value = value
+                .strip_prefix("localhost")
+                .map_or(value.into(), |port| format!("127.0.0.1{port}"));
+            value
+                .parse()
+                .map_err(|_| "must be an address and a port, such as 127.0.0.1:4501".into())
+        })?;
+        if key.is_none() && !address.ip().to_canonical().is_loopback() {
+            return Err(SettingsError::AdminOpen(address));
+        }
+        Ok(Some(Self { address, key }))
+    }
+}
+
+/// The key of the API for operators. It is sent in a header.
+#[cfg(feature = "admin")]
+fn admin_key(reader: &Reader<'_>) -> Result<Option<String>, ValueError> {
+    reader.read("admin-key", |key| match key {
+        "" => Ok(None),
+        key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(key.into())),
+        _ => Err("must be printable ASCII without spaces".into()),
+    })
+}
+
 /// What `symple serve` runs with.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -84,6 +139,8 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     pub(crate) log_format: LogFormat,
     pub(crate) runtime: Runtime,
+    #[cfg(feature = "admin")]
+    pub(crate) admin: Option<AdminSettings>,
 }
 
 /// Reads values.
@@ -403,6 +460,8 @@ impl Settings {
             drain: reader.seconds("drain")?,
             log_format: reader.choice("log-format", &formats)?,
             runtime: reader.choice("runtime", RUNTIMES)?,
+            #[cfg(feature = "admin")]
+            admin: AdminSettings::read(&reader)?,
         })
     }
 }

@@ -1,0 +1,107 @@
+//! Operating a server over HTTP (SPEC, R-I1): who is there, and what is to be done about it.
+//!
+//! [`Admin::router`] is a router of axum 0.8, to be mounted below any path of an application's own
+//! server, and [`Admin::serve`] serves it on a listener of its own.
+//!
+//! ```no_run
+//! use axum::Router;
+//! use symple_tokio::{ServerBuilder, admin::Admin};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = ServerBuilder::new().bind("127.0.0.1:4500").start()?;
+//! let admin = Admin::new(server.handle()).key(std::env::var("SYMPLE_ADMIN_KEY")?);
+//! let app = Router::new().nest("/symple", admin.router());
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:4501").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod api;
+mod error;
+mod guard;
+mod serve;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use symple_driver::Handle;
+use tokio::sync::Semaphore;
+
+use error::ApiError;
+
+/// How many requests are answered at once. Past it they are refused with 503.
+const MAX_REQUESTS: usize = 64;
+
+/// The size of the largest body of a request, in bytes, unless it is [set](Admin::body_limit).
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// The HTTP API of a server, being set up.
+///
+/// Without a [key](Self::key) it answers everyone who can reach it, but only requests whose `Host` is an address or
+/// `localhost`, so that no web page can reach it under a name of its own.
+#[derive(Clone, Debug)]
+#[must_use = "an API answers when it is served"]
+pub struct Admin {
+    handle: Handle,
+    key: Option<String>,
+    any_host: bool,
+    body_limit: usize,
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+struct Shared {
+    handle: Handle,
+    key: Option<String>,
+    any_host: bool,
+    body_limit: usize,
+    /// One permit for each request that may be answered at once.
+    requests: Semaphore,
+}
+
+/// What handlers get.
+type State = axum::extract::State<Arc<Shared>>;
+
+impl Admin {
+    /// The API of a server.
+    pub fn new(handle: Handle) -> Self {
+        Self { handle, key: None, any_host: false, body_limit: BODY_LIMIT }
+    }
+
+    /// Every request must bring this key: `Authorization: Bearer <key>`, or as the password of a
+    /// browser (`Basic`, with any user). Any other is answered with 401 and nothing else. An empty
+    /// key counts as none.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into()).filter(|key| !key.is_empty());
+        self
+    }
+
+    /// Answers requests for any `Host`, even without a key: the application itself decides who
+    /// reaches the router.
+    pub fn any_host(mut self) -> Self {
+        self.any_host = true;
+        self
+    }
+
+    /// The size of the largest body of a request, in bytes; 1 MiB unless it is set. A larger one is
+    /// answered with 413.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// The router. It may be mounted below any path.
+    pub fn router(self) -> Router {
+        let Self { handle, key, any_host, body_limit } = self;
+        let requests = Semaphore::new(MAX_REQUESTS);
+        let shared = Arc::new(Shared { handle, key, any_host, body_limit, requests });
+        Router::new()
+            .merge(api::routes())
+            .fallback(async || ApiError::not_found("there is nothing at this path"))
+            .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+            .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
+            .with_state(shared)
+    }
+}

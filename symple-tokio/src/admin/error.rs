@@ -1,0 +1,117 @@
+//! What is answered to requests that are refused: `{"error":{"code":"…","message":"…"}}`.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use symple_driver::HandleError;
+use symple_engine::server::EngineError;
+
+/// How many characters of a message are sent: parts of it may be foreign text.
+const MAX_MESSAGE: usize = 300;
+
+/// A request that is refused.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Content<'a>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+impl ApiError {
+    /// A refusal. What is not printable in the message is escaped, and it is cut short.
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl ToString) -> Self {
+        let message = message.to_string();
+        let escaped = message.chars().take(MAX_MESSAGE).flat_map(|c| {
+            let printable = !c.is_control();
+            let escaped = (!printable).then(|| c.escape_debug());
+            printable.then_some(c).into_iter().chain(escaped.into_iter().flatten())
+        });
+        Self { status, code, message: escaped.collect(), header: None }
+    }
+
+    fn header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// The request makes no sense.
+    pub(super) fn bad_request(message: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// The key is missing or wrong. A browser asks its user for it where that helps.
+    pub(super) fn unauthorized(asks_user: bool) -> Self {
+        let message = "the key is missing or wrong: Authorization: Bearer <key>";
+        let scheme = if asks_user { "Basic realm=\"symple\"" } else { "Bearer realm=\"symple\"" };
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            .header(header::WWW_AUTHENTICATE, scheme)
+    }
+
+    /// The request comes from where it must not come from.
+    pub(super) fn forbidden(message: impl ToString) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// What is asked for is not there.
+    pub(super) fn not_found(message: impl ToString) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// The path has other methods.
+    pub(super) fn method_not_allowed() -> Self {
+        let message = "the path has other methods: see Allow";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// There are too many requests at once.
+    pub(super) fn busy(message: impl ToString) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).header(header::RETRY_AFTER, "1")
+    }
+
+    /// The body is of a type that is not understood.
+    pub(super) fn unsupported_type() -> Self {
+        let message = "a body needs content-type: application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    }
+}
+
+impl From<HandleError> for ApiError {
+    fn from(error: HandleError) -> Self {
+        match error {
+            HandleError::Ended => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server has ended")
+            }
+            HandleError::Engine(EngineError::UnknownPeer) => Self::not_found("no such peer"),
+            HandleError::Engine(EngineError::UnknownRoom) => {
+                Self::not_found("nobody is in this room")
+            }
+            error => Self::bad_request(error),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let error = Content { code: self.code, message: &self.message };
+        let mut response = (self.status, Json(Body { error })).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}

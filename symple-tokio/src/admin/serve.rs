@@ -1,0 +1,156 @@
+//! A listener of the API's own.
+
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::Sleep,
+};
+
+use super::Admin;
+
+/// How many connections there may be. Past it new ones are closed.
+const MAX_CONNECTIONS: usize = 256;
+/// How long the head of a request may take, and a connection be idle before it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How large the head of a request may be, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long nothing may be written to a client that does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests may take that are being answered when the end comes.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long nothing is accepted when the system has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Admin {
+    /// Serves the API on a listener until `end` is over. Requests that are being answered then have
+    /// another second.
+    ///
+    /// There may be 256 connections at once. A head of a request takes at most 64 KiB and ten
+    /// seconds, and a client that takes nothing of an answer for 30 seconds is dropped.
+    pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
+        let router = self.router();
+        let graceful = GracefulShutdown::new();
+        let connections = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut end = pin!(end);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut end => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            // Who comes when all places are taken is told so by the end of the connection.
+            let Ok(permit) = std::sync::Arc::clone(&connections).try_acquire_owned() else {
+                continue;
+            };
+            let connection = graceful.watch(connection(stream, router.clone()));
+            tokio::spawn(async move {
+                // How a client's connection ended is its own affair.
+                let _ = connection.await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    }
+}
+
+type Connection =
+    hyper::server::conn::http1::Connection<TokioIo<Impatient>, TowerToHyperService<Router>>;
+
+fn connection(stream: TcpStream, router: Router) -> Connection {
+    let _ = stream.set_nodelay(true);
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(router))
+}
+
+/// A stream that fails when nothing can be written to it for too long.
+#[derive(Debug)]
+struct Impatient {
+    stream: TcpStream,
+    /// When a write that waits fails.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Impatient {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, deadline: None }
+    }
+
+    fn wait<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.deadline = None;
+            return written;
+        }
+        let deadline =
+            self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wait(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
