@@ -50,6 +50,7 @@ mod hooks;
 mod host;
 mod input;
 mod jobs;
+mod listing;
 mod machine;
 mod membership;
 mod newcomers;
@@ -82,6 +83,7 @@ pub use host::{ClusterPeer, PeerInfo, RoomInfo};
 pub use input::{
     AllowedUser, ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom,
 };
+pub use listing::{ListCursor, Page, PeerFilter};
 pub use machine::{Random, Server};
 pub use newcomers::{Newcomers, Place, party};
 pub use stats::Stats;

@@ -266,6 +266,9 @@ pub struct PeerState {
     /// Nobody is told of it (R-H4).
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub hidden: bool,
+    /// It may not send, and join no rooms (R-H4).
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub read_only: bool,
     /// The rooms that it is in.
     pub rooms: Vec<RoomName>,
 }
@@ -517,6 +520,7 @@ mod tests {
             id: PeerId::new("0ab").unwrap(),
             record: RawJson::parse(r#"{"user":"alice","n":1.0}"#).unwrap(),
             hidden: false,
+            read_only: false,
             rooms: [RoomName::new("alice").unwrap(), RoomName::new("a\nb").unwrap()].into(),
         }
     }

@@ -5,7 +5,7 @@ use alloc::{borrow::Cow, boxed::Box, string::String};
 use thiserror::Error;
 
 use crate::{
-    json::{Entry, Json, Kind, Names, Object, Secrets, Spelling, push_string, quote},
+    json::{Entry, Json, Kind, Names, Object, Secrets, Spelling, decode, push_string, quote},
     members::{PeerMembers, Writer},
 };
 
@@ -169,6 +169,13 @@ impl PublicRecord {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The name that the peer is shown by, if the record has one.
+    #[must_use]
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        let name = self.scalar(self.at.name);
+        if name.starts_with('"') { decode(name).ok() } else { None }
     }
 
     /// Appends the record with `online` as given.

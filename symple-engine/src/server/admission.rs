@@ -334,7 +334,11 @@ impl Server {
         if let Some(peer) = self.registry.peer_mut(conn) {
             peer.token.clone_from(&claim.token);
             // Whether it is hidden stays as it was: others have been told of it, or not.
+            let changed = peer.read_only != claim.read_only;
             peer.read_only = claim.read_only;
+            if changed {
+                self.announce_online(conn);
+            }
         }
         self.session_used(conn, false);
         let host = self.host(conn);

@@ -209,8 +209,12 @@ impl Server {
 
     /// A node of that name is there.
     pub(super) fn is_node(&self, id: &str) -> bool {
-        let nodes = self.cluster.as_ref().map(|cluster| &cluster.nodes);
-        nodes.is_some_and(|nodes| nodes.find(id).is_some())
+        self.find_node(id).is_some()
+    }
+
+    /// The other node of that id.
+    pub(super) fn find_node(&self, id: &str) -> Option<NodeIndex> {
+        self.cluster.as_ref()?.nodes.find(id)
     }
 
     pub(super) fn node_name(&self, node: NodeIndex) -> Option<Box<str>> {

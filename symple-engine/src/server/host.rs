@@ -48,6 +48,8 @@ pub struct ClusterPeer {
     pub rooms: Vec<Box<str>>,
     /// On which other node it is; none for a peer of this one.
     pub node: Option<Box<str>>,
+    /// It may not send, and join no rooms (R-H4).
+    pub read_only: bool,
     /// Nobody is told of it (R-H4).
     pub hidden: bool,
 }
@@ -80,13 +82,7 @@ impl Server {
         let here = self.registry.peers().map(|(_, peer)| (peer, None));
         let elsewhere =
             self.registry.remotes().map(|(_, remote)| (&remote.peer, Some(remote.node)));
-        here.chain(elsewhere).map(|(peer, node)| ClusterPeer {
-            address: peer.address(),
-            record: peer.record.text().into(),
-            rooms: self.rooms_of(peer),
-            node: node.and_then(|node| self.node_name(node)),
-            hidden: peer.hidden,
-        })
+        here.chain(elsewhere).filter_map(|(peer, node)| self.listed(peer, node))
     }
 
     /// The rooms that a session is in, named by its id or its full address, on whatever node it is;
@@ -106,7 +102,7 @@ impl Server {
         rooms.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn rooms_of(&self, peer: &Peer) -> Vec<Box<str>> {
+    pub(super) fn rooms_of(&self, peer: &Peer) -> Vec<Box<str>> {
         let rooms = peer.memberships.iter().map(|membership| membership.room);
         rooms.map(|room| self.registry.rooms.name(room).into()).collect()
     }
@@ -114,10 +110,7 @@ impl Server {
     /// The rooms that have members, in no order that means anything.
     pub fn rooms(&self) -> impl Iterator<Item = RoomInfo> {
         let rooms = &self.registry.rooms;
-        rooms.iter().map(|room| RoomInfo {
-            name: rooms.name(room).into(),
-            members: rooms.members(room).len() + rooms.remotes(room).len(),
-        })
+        rooms.iter().map(|room| self.listed_room(room))
     }
 
     /// The members of a room, on all nodes.
@@ -187,7 +180,7 @@ impl Server {
         }
     }
 
-    fn find_peer(&self, peer: &str) -> Result<ConnId, EngineError> {
+    pub(super) fn find_peer(&self, peer: &str) -> Result<ConnId, EngineError> {
         let id = peer.rsplit_once('|').map_or(peer, |(_, id)| id);
         self.registry.find(id).ok_or(EngineError::UnknownPeer)
     }

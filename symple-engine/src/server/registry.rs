@@ -171,6 +171,22 @@ impl Registry {
         self.remotes.len()
     }
 
+    /// How many peers of one other node are online.
+    pub(super) fn remote_count_of(&self, node: NodeIndex) -> usize {
+        self.remotes.count_of(node)
+    }
+
+    /// How many places there are for peers of other nodes.
+    pub(super) fn remote_places(&self) -> u32 {
+        self.remotes.places()
+    }
+
+    /// The peer of a slot, and of which other node it is.
+    pub(super) fn peer_at(&self, slot: u32) -> Option<(&Peer, Option<NodeIndex>)> {
+        let (conn, peer) = peer_at(&self.connections, &self.remotes, slot)?;
+        Some((peer, self.remote(conn).map(|remote| remote.node)))
+    }
+
     /// The session of that id, if it is online, here or elsewhere.
     pub(super) fn find(&self, id: &str) -> Option<ConnId> {
         let hash = self.keys.hash_one(id);

@@ -25,6 +25,8 @@ pub(super) struct RemotePeer {
 pub(super) struct Remotes {
     peers: Vec<Option<RemotePeer>>,
     free: Vec<u32>,
+    /// By node: how many of them are its peers.
+    counts: Vec<usize>,
     /// By place: the last mark that was set.
     marks: Vec<u32>,
     generation: u32,
@@ -33,6 +35,16 @@ pub(super) struct Remotes {
 impl Remotes {
     pub(super) fn len(&self) -> usize {
         self.peers.len() - self.free.len()
+    }
+
+    /// How many of them are peers of a node.
+    pub(super) fn count_of(&self, node: NodeIndex) -> usize {
+        self.counts.get(node.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> u32 {
+        u32::try_from(self.peers.len()).expect("fewer peers than 2^31")
     }
 
     pub(super) fn at(&self, slot: u32) -> Option<&RemotePeer> {
@@ -61,11 +73,17 @@ impl Remotes {
         });
         let conn = ConnId::remote(at, self.generation);
         self.peers[at as usize] = Some(RemotePeer { conn, node, pull: 0, peer });
+        let node = node.0 as usize;
+        if node >= self.counts.len() {
+            self.counts.resize(node + 1, 0);
+        }
+        self.counts[node] += 1;
         conn
     }
 
     pub(super) fn remove(&mut self, conn: ConnId) {
-        if self.get(conn).is_some() {
+        if let Some(node) = self.get(conn).map(|remote| remote.node) {
+            self.counts[node.0 as usize] -= 1;
             self.peers[conn.index()] = None;
             self.free.push(conn.slot & !ConnId::REMOTE);
         }

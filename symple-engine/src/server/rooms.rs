@@ -257,6 +257,12 @@ impl Rooms {
         self.rooms[room.at()].aim == self.aim
     }
 
+    /// The room in one of the places, if there is one; `None` behind the last place.
+    pub(super) fn place(&self, place: u32) -> Option<Option<RoomIndex>> {
+        let room = self.rooms.get(place as usize)?;
+        Some((!room.name.is_empty()).then_some(RoomIndex(place)))
+    }
+
     /// The rooms that have members, in the order of their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = RoomIndex> {
         (0..)

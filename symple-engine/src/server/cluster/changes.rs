@@ -41,6 +41,8 @@ pub(super) struct Deferred {
 }
 
 impl Server {
+    /// Tells all that there is to know of a peer: that it is online, or again when something has
+    /// changed that has no change of its own.
     pub(in crate::server) fn announce_online(&mut self, conn: ConnId) {
         self.announce(conn, |server, peer| Some(Change::Online(server.state_of(peer)?)));
     }
@@ -213,6 +215,7 @@ impl Server {
             id: id_of(peer)?,
             record: RawJson::parse(peer.record.text()).ok()?,
             hidden: peer.hidden,
+            read_only: peer.read_only,
             rooms: rooms
                 .filter_map(|room| RoomName::new(self.registry.rooms.name(room)).ok())
                 .collect(),

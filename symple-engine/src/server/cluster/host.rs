@@ -148,4 +148,12 @@ impl Server {
         let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.ids());
         nodes.into_iter().flatten().map(Into::into)
     }
+
+    /// The other nodes that have answered, and how many peers each of them has, as far as this one
+    /// knows.
+    pub fn node_peers(&self) -> impl Iterator<Item = (Box<str>, usize)> {
+        let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.proven());
+        let nodes = nodes.into_iter().flatten();
+        nodes.map(|(node, id)| (id.into(), self.registry.remote_count_of(node)))
+    }
 }

@@ -167,7 +167,12 @@ impl Nodes {
 
     /// The ids of the nodes that have answered.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.iter().filter(|(_, node)| node.proven).map(|(_, node)| &*node.id)
+        self.proven().map(|(_, id)| id)
+    }
+
+    /// The nodes that have answered, with their ids.
+    pub(super) fn proven(&self) -> impl Iterator<Item = (NodeIndex, &str)> {
+        self.iter().filter(|(_, node)| node.proven).map(|(at, node)| (at, &*node.id))
     }
 
     /// All nodes that are not gone.

@@ -113,6 +113,9 @@ impl Server {
             }
             if self.registry.peer(known).is_some_and(|known| *known.user() == *peer.user) {
                 self.mark_current(known, pull);
+                if let Some(known) = self.registry.peer_mut(known) {
+                    known.read_only = peer.read_only;
+                }
                 self.remote_record(known, &peer.record);
                 self.remote_enter(known, &peer.rooms);
                 self.exit_others(known, &peer.rooms);
@@ -123,7 +126,7 @@ impl Server {
         }
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);
         let mut state = Peer::new(&peer.user, &peer.id, record, None);
-        state.hidden = peer.hidden;
+        (state.hidden, state.read_only) = (peer.hidden, peer.read_only);
         let conn = self.registry.add_remote(node, state);
         self.mark_current(conn, pull);
         let rooms: Vec<_> =
