@@ -10,7 +10,10 @@ use std::{
     fmt,
     future::Future,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_channel::Sender;
@@ -24,7 +27,7 @@ use symple_engine::{
 use symple_proto::{Fields, SessionError, UserName};
 
 use crate::{
-    core::request::CoreRequest,
+    core::request::{CoreRequest, Reply},
     http::{Policy, RefusedUpgrade, Request, Upgrade},
     net::connection::{Gone, Phase},
     net::shard::Upstream,
@@ -90,6 +93,8 @@ pub(crate) struct Core<R> {
     places: BTreeMap<ConnId, Place>,
     requests: Sender<CoreRequest>,
     events: async_broadcast::Sender<Event>,
+    /// As `events`, and what happens on other nodes.
+    cluster_events: async_broadcast::Sender<Event>,
     pub(crate) status: Arc<Status>,
 }
 
@@ -103,7 +108,7 @@ impl<R: Runtime> Core<R> {
         hooks: Hooks,
         engine: Server,
         requests: Sender<CoreRequest>,
-        events: async_broadcast::Sender<Event>,
+        [events, cluster_events]: [async_broadcast::Sender<Event>; 2],
         status: Arc<Status>,
     ) -> Self {
         let changes = hooks::tell_changes(&runtime, &hooks);
@@ -126,6 +131,7 @@ impl<R: Runtime> Core<R> {
             places: BTreeMap::new(),
             requests,
             events,
+            cluster_events,
             status,
         }
     }
@@ -176,19 +182,14 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Switches events on while somebody reads them. The log reads them, too, if it has lines about
+    /// Switches events on while somebody reads them, and those of other nodes apart from them. The log reads them, too, if it has lines about
     /// connections.
     pub(crate) fn look_for_watchers(&mut self) {
-        let watched = &self.status.watched;
-        if watched.load(Ordering::Relaxed) && self.events.receiver_count() == 0 {
-            watched.store(false, Ordering::Relaxed);
-            // A reader that came in between has set it before.
-            if self.events.receiver_count() > 0 {
-                watched.store(true, Ordering::Relaxed);
-            }
-        }
-        let watched = self.status.watched.load(Ordering::Relaxed);
-        self.engine.set_events(watched || ConnectionLog::is_wanted());
+        let Status { watched, cluster_watched, .. } = &*self.status;
+        let watched = is_watched(watched, &self.events);
+        let cluster_watched = is_watched(cluster_watched, &self.cluster_events);
+        self.engine.set_events(watched || cluster_watched || ConnectionLog::is_wanted());
+        self.engine.set_remote_events(cluster_watched);
         self.engine.set_refusals(Refusals::are_wanted());
     }
 
@@ -260,7 +261,12 @@ impl<R: Runtime> Core<R> {
                             _ => log_cluster(&event),
                         }
                         // A full backlog loses its oldest event. It is no fault if nobody listens.
-                        let _ = self.events.try_broadcast(event);
+                        if self.cluster_events.receiver_count() > 0 {
+                            let _ = self.cluster_events.try_broadcast(event.clone());
+                        }
+                        if !matches!(event, Event::Elsewhere { .. }) {
+                            let _ = self.events.try_broadcast(event);
+                        }
                     }
                     Action::LoadSession { request, token } => {
                         self.look_up(Lookup::Load { request, token });
@@ -304,6 +310,11 @@ impl<R: Runtime> Core<R> {
         if let Some(redis) = &mut self.redis {
             redis.look_up(lookup);
         }
+    }
+
+    /// Claims a key for the application. Without Redis nothing replies.
+    pub(crate) fn claim(&mut self, key: Box<str>, value: Box<str>, reply: Reply<String>) {
+        self.look_up(Lookup::ClaimForHost { key, value, reply });
     }
 
     /// Does something on the bus. Without Redis there is no bus.
@@ -468,6 +479,18 @@ impl<R: Runtime> Core<R> {
             self.slots.give(conn);
         }
     }
+}
+
+/// Whether somebody reads events, as far as is known without a look at the channel.
+fn is_watched(watched: &AtomicBool, events: &async_broadcast::Sender<Event>) -> bool {
+    if watched.load(Ordering::Relaxed) && events.receiver_count() == 0 {
+        watched.store(false, Ordering::Relaxed);
+        // A reader that came in between has set it before.
+        if events.receiver_count() > 0 {
+            watched.store(true, Ordering::Relaxed);
+        }
+    }
+    watched.load(Ordering::Relaxed)
 }
 
 /// A fault of a session and its user, in one short line.

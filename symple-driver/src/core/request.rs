@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_channel::Sender;
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ClusterPeer, ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, PeerInfo, RequestId,
-    RoomInfo, Text, Verdict, Whom,
+    ClusterPeer, ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, ListCursor, Page,
+    PeerFilter, PeerInfo, RequestId, RoomInfo, Text, Verdict, Whom,
 };
 use symple_proto::{Address, Fields, UserName};
 
@@ -59,6 +59,15 @@ pub(crate) enum CoreRequest {
     Rooms(Reply<Vec<RoomInfo>>),
     Members(String, Reply<Vec<Address>>),
     Stats(Reply<ServerStats>),
+    /// A page of the peers of all nodes, from there on and at most so many.
+    ListPeers(Arc<PeerFilter>, ListCursor, usize, Reply<Page<ClusterPeer>>),
+    /// A page of the rooms whose names contain a text.
+    ListRooms(Option<Arc<str>>, ListCursor, usize, Reply<Page<RoomInfo>>),
+    Peer(String, Reply<Option<ClusterPeer>>),
+    Room(String, Reply<Option<RoomInfo>>),
+    Nodes(Reply<Vec<(Box<str>, usize)>>),
+    /// A claim of the application's in the store: a key and a value. No reply if it does not say.
+    Claim(Box<str>, Box<str>, Reply<String>),
     /// A peer of the host's own comes, speaks and goes.
     AddPeer {
         user: UserName,

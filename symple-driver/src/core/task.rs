@@ -42,6 +42,9 @@ const OPENINGS: usize = 4096;
 const ACCEPT: usize = 300;
 /// How many requests are carried out before others have their turn.
 const REQUESTS: usize = 256;
+/// The effort for a page of a list, after which others have their turn: about so many places are
+/// looked at.
+const EFFORT: usize = 4096;
 /// How long nothing is accepted when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a shutdown may take beyond its drain and the closing handshakes.
@@ -287,6 +290,26 @@ impl<R: Runtime> EngineTask<R> {
             CoreRequest::Members(room, reply) => {
                 let _ = reply.try_send(core.engine.members(&room).collect());
             }
+            CoreRequest::ListPeers(filter, from, limit, reply) => {
+                let page = core.engine.list_peers(&filter, from, limit, EFFORT);
+                table.spend(page.effort);
+                let _ = reply.try_send(page);
+            }
+            CoreRequest::ListRooms(search, from, limit, reply) => {
+                let page = core.engine.list_rooms(search.as_deref(), from, limit, EFFORT);
+                table.spend(page.effort);
+                let _ = reply.try_send(page);
+            }
+            CoreRequest::Peer(peer, reply) => {
+                let _ = reply.try_send(core.engine.find_in_cluster(&peer));
+            }
+            CoreRequest::Room(room, reply) => {
+                let _ = reply.try_send(core.engine.find_room(&room));
+            }
+            CoreRequest::Nodes(reply) => {
+                let _ = reply.try_send(core.engine.node_peers().collect());
+            }
+            CoreRequest::Claim(key, value, reply) => core.claim(key, value, reply),
             CoreRequest::Stats(reply) => {
                 let transport = TransportStats { sockets: table.sockets, ..table.stats };
                 let workers = table.workers.iter().map(|worker| worker.stats);

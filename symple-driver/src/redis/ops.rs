@@ -8,6 +8,7 @@ use symple_engine::server::{ConnId, RequestId, SessionLookup};
 use symple_proto::Token;
 
 use super::RedisConfig;
+use crate::core::request::Reply;
 
 /// The largest session that is looked at; what is larger is no session (R-A12).
 pub(super) const MAX_SESSION: usize = 1024 * 1024;
@@ -77,6 +78,13 @@ pub(crate) enum Lookup {
         key: Box<str>,
         node: Box<str>,
     },
+    /// A claim of the application's, of which one is granted (R-I1). The holder's value is sent back;
+    /// nothing, if Redis does not say.
+    ClaimForHost {
+        key: Box<str>,
+        value: Box<str>,
+        reply: Reply<String>,
+    },
 }
 
 impl Lookup {
@@ -95,9 +103,9 @@ impl Lookup {
                 pipeline.cmd("EXPIRE").arg(config.session_key(token)).arg(whole_seconds(*ttl))
             }
             // Whoever is first has it; an answer that was lost is found when it is asked again.
-            Self::Claim { key, node, .. } => {
+            Self::Claim { key, node: value, .. } | Self::ClaimForHost { key, value, .. } => {
                 let key = format!("{}{key}", config.prefix);
-                let set = pipeline.cmd("SET").arg(&key).arg(&**node);
+                let set = pipeline.cmd("SET").arg(&key).arg(&**value);
                 set.arg("NX").arg("EX").arg(CLAIM_TTL);
                 pipeline.cmd("GET").arg(key)
             }
@@ -136,17 +144,20 @@ impl Lookup {
                 Some(LinkEvent::SessionChecked(conn, token, count > 0))
             }
             (Self::Claim { request, .. }, Value::Nil | Value::Okay) => {
-                let holder = match answers.next() {
-                    Some(Value::BulkString(holder)) => String::from_utf8(holder).ok(),
-                    _ => None,
-                };
-                Some(LinkEvent::Claimed(request, holder))
+                Some(LinkEvent::Claimed(request, holder(answers)))
+            }
+            (Self::ClaimForHost { reply, .. }, Value::Nil | Value::Okay) => {
+                if let Some(holder) = holder(answers) {
+                    // Whoever asked may not wait any more.
+                    let _ = reply.try_send(holder);
+                }
+                None
             }
             (lookup, answer) => {
                 if let Value::ServerError(error) = answer {
                     *problem = Some(error);
                 }
-                if let Self::Load { .. } | Self::Claim { .. } = lookup {
+                if let Self::Load { .. } | Self::Claim { .. } | Self::ClaimForHost { .. } = lookup {
                     answers.next();
                 }
                 lookup.unanswered()
@@ -161,8 +172,17 @@ impl Lookup {
                 Some(LinkEvent::SessionLoaded(request, Session::Unavailable))
             }
             Self::Claim { request, .. } => Some(LinkEvent::Claimed(request, None)),
-            Self::Check { .. } | Self::Touch { .. } => None,
+            // Without a reply the application learns that there is none.
+            Self::Check { .. } | Self::Touch { .. } | Self::ClaimForHost { .. } => None,
         }
+    }
+}
+
+/// Who holds a claim, as the answer to its second command says.
+fn holder(answers: &mut impl Iterator<Item = Value>) -> Option<String> {
+    match answers.next() {
+        Some(Value::BulkString(holder)) => String::from_utf8(holder).ok(),
+        _ => None,
     }
 }
 

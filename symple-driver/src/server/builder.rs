@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc::SyncSender},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_channel::Receiver;
@@ -36,7 +36,7 @@ use crate::{
     server::config::{Config, ConfigError},
     server::endpoint::{Door, Endpoint, EndpointTls, ListenAddress},
     server::events::Events,
-    server::handle::Handle,
+    server::handle::{About, Handle},
     server::hooks::{
         AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision,
         changes::{PeerLeft, PeerOffline, PeerOnline},
@@ -337,21 +337,36 @@ impl<R: Runtime> ServerBuilder<R> {
 
         let mut random = StdRng::try_from_rng(&mut SysRng)
             .map_err(|error| StartError::Start(io::Error::other(error)))?;
+        let instance = random.next_u64();
         let engine =
             Engine::new(config.engine.clone(), move |bytes: &mut [u8]| random.fill_bytes(bytes));
         let node_id = engine.node_id().map(Into::into);
         let (requests, received) = async_channel::bounded(REQUESTS);
-        let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
-        events.set_overflow(true);
-        let inactive = inactive.deactivate();
+        let [(events, inactive), (cluster_events, cluster_inactive)] = [(); 2].map(|()| {
+            let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
+            events.set_overflow(true);
+            (events, inactive.deactivate())
+        });
         let status = Arc::new(Status::new(&config));
         let required = config.redis.as_ref().is_some_and(|redis| redis.required);
         status.ready.store(!required, Ordering::Relaxed);
 
         let (config, core_status) = (Arc::new(config), Arc::clone(&status));
         let core_requests = requests.clone();
-        let handle =
-            Handle { requests: requests.clone(), events: inactive, status: Arc::clone(&status) };
+        let about = About {
+            node_id: node_id.clone(),
+            listen_addresses: listen_addresses.clone(),
+            has_redis: config.redis.is_some(),
+            started: Instant::now(),
+            instance,
+        };
+        let handle = Handle {
+            requests: requests.clone(),
+            events: inactive,
+            cluster_events: cluster_inactive,
+            status: Arc::clone(&status),
+            about: Arc::new(about),
+        };
         let threads = config.threads.get();
         let (started, start) = std::sync::mpsc::sync_channel(threads);
         let (ended, end) = async_channel::bounded::<()>(1);
@@ -403,7 +418,15 @@ impl<R: Runtime> ServerBuilder<R> {
                     ConnectionTable::new(Arc::clone(&config), workers, waiting),
                     ready,
                 ),
-                core: Core::new(runtime, config, hooks, engine, core_requests, events, core_status),
+                core: Core::new(
+                    runtime,
+                    config,
+                    hooks,
+                    engine,
+                    core_requests,
+                    [events, cluster_events],
+                    core_status,
+                ),
                 doors,
                 next_door: 0,
                 requests: Box::pin(received),
@@ -423,7 +446,7 @@ impl<R: Runtime> ServerBuilder<R> {
             drop(ended);
         };
         spawn(runtime, "symple".into(), told, node)?;
-        let server = Server::new(handle, listen_addresses, node_id, end);
+        let server = Server::new(handle, end);
         for _ in 0..threads {
             // The threads that have been started end with the server.
             start.recv().unwrap_or(Err(StartError::Crashed(Crashed)))?;
@@ -481,30 +504,23 @@ pub struct Crashed;
 pub struct Server {
     handle: Handle,
     local_addresses: Vec<SocketAddr>,
-    listen_addresses: Vec<(ListenAddress, bool)>,
-    node_id: Option<Box<str>>,
     end: Receiver<()>,
 }
 
 impl Server {
-    fn new(
-        handle: Handle,
-        listen_addresses: Vec<(ListenAddress, bool)>,
-        node_id: Option<Box<str>>,
-        end: Receiver<()>,
-    ) -> Self {
-        let tcp = listen_addresses.iter().filter_map(|(address, _)| match address {
+    fn new(handle: Handle, end: Receiver<()>) -> Self {
+        let tcp = handle.listen_addresses().iter().filter_map(|(address, _)| match address {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,
         });
-        Self { handle, local_addresses: tcp.collect(), listen_addresses, node_id, end }
+        Self { local_addresses: tcp.collect(), handle, end }
     }
 
     /// All addresses that it listens on, in the order in which they were given, and whether
     /// connections there are encrypted.
     #[must_use]
     pub fn listen_addresses(&self) -> &[(ListenAddress, bool)] {
-        &self.listen_addresses
+        self.handle.listen_addresses()
     }
 
     /// The addresses that it listens on over TCP.
@@ -526,7 +542,7 @@ impl Server {
     /// for a server on its own.
     #[must_use]
     pub fn node_id(&self) -> Option<&str> {
-        self.node_id.as_deref()
+        self.handle.node_id()
     }
 
     /// Access from anywhere.

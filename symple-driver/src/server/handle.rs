@@ -2,18 +2,21 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_broadcast::InactiveReceiver;
 use async_channel::{Receiver, Sender};
 use rustls::ServerConfig;
-use symple_engine::server::{ClusterPeer, ConnId, EngineError, Event, PeerInfo, RoomInfo, Text};
+use symple_engine::server::{
+    ClusterPeer, ConnId, EngineError, Event, ListCursor, Page, PeerFilter, PeerInfo, RoomInfo, Text,
+};
 use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
 use thiserror::Error;
 
 use crate::{
     core::request::{Call, CoreRequest, Reply},
+    server::endpoint::ListenAddress,
     server::events::Events,
     server::stats::ServerStats,
     server::status::Status,
@@ -33,6 +36,12 @@ pub enum HandleError {
     /// The server does not encrypt its connections.
     #[error("the server has no TLS")]
     NoTls,
+    /// The server has no Redis.
+    #[error("the server has no Redis")]
+    NoRedis,
+    /// Redis did not answer.
+    #[error("Redis does not answer")]
+    RedisAway,
     /// The engine refuses the call.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -43,7 +52,19 @@ pub enum HandleError {
 pub struct Handle {
     pub(crate) requests: Sender<CoreRequest>,
     pub(crate) events: InactiveReceiver<Event>,
+    pub(crate) cluster_events: InactiveReceiver<Event>,
     pub(crate) status: Arc<Status>,
+    pub(crate) about: Arc<About>,
+}
+
+/// What is known of a server from its start to its end.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) node_id: Option<Box<str>>,
+    pub(crate) listen_addresses: Vec<(ListenAddress, bool)>,
+    pub(crate) has_redis: bool,
+    pub(crate) started: Instant,
+    pub(crate) instance: u64,
 }
 
 impl Handle {
@@ -184,6 +205,159 @@ impl Handle {
         self.ask(CoreRequest::AllPeers).await
     }
 
+    /// A page of the peers of all nodes that are online: at most `limit` of them (and at least one
+    /// place is looked at). The server goes on with other work whenever it has looked at some
+    /// thousand places. A list from [the beginning](ListCursor::default) to its end has each peer
+    /// exactly once that is there all the time.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn list_peers(
+        &self,
+        filter: PeerFilter,
+        from: ListCursor,
+        limit: usize,
+    ) -> Result<Page<ClusterPeer>, HandleError> {
+        let filter = Arc::new(filter);
+        self.list(from, limit, |from, limit, reply| {
+            CoreRequest::ListPeers(Arc::clone(&filter), from, limit, reply)
+        })
+        .await
+    }
+
+    /// A page of the rooms that have members on any node, or of those whose names contain a text, in
+    /// which letters of ASCII match in either case. As [`list_peers`](Self::list_peers).
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn list_rooms(
+        &self,
+        search: Option<String>,
+        from: ListCursor,
+        limit: usize,
+    ) -> Result<Page<RoomInfo>, HandleError> {
+        let search: Option<Arc<str>> = search.map(Into::into);
+        self.list(from, limit, |from, limit, reply| {
+            CoreRequest::ListRooms(search.clone(), from, limit, reply)
+        })
+        .await
+    }
+
+    /// Asks the engine for parts of a page until it is full.
+    async fn list<T>(
+        &self,
+        mut from: ListCursor,
+        limit: usize,
+        question: impl Fn(ListCursor, usize, Reply<Page<T>>) -> CoreRequest,
+    ) -> Result<Page<T>, HandleError> {
+        let mut page: Option<Page<T>> = None;
+        loop {
+            let left = limit - page.as_ref().map_or(0, |page| page.entries.len());
+            let part = self.ask(|reply| question(from, left, reply)).await?;
+            let next = part.next;
+            let whole = match page.take() {
+                None => part,
+                Some(mut page) => {
+                    page.entries.extend(part.entries);
+                    page.next = part.next;
+                    page.effort += part.effort;
+                    page
+                }
+            };
+            match next {
+                Some(next) if whole.entries.len() < limit => (from, page) = (next, Some(whole)),
+                _ => return Ok(whole),
+            }
+        }
+    }
+
+    /// The peer of that id, or of that full address, on whatever node it is; `None` if it is not
+    /// online.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn peer(&self, peer: impl Into<String>) -> Result<Option<ClusterPeer>, HandleError> {
+        let peer = peer.into();
+        self.ask(|reply| CoreRequest::Peer(peer, reply)).await
+    }
+
+    /// The room of that name; `None` if nobody is in it.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn room(&self, name: impl Into<String>) -> Result<Option<RoomInfo>, HandleError> {
+        let name = name.into();
+        self.ask(|reply| CoreRequest::Room(name, reply)).await
+    }
+
+    /// The other nodes that have answered this one, and how many peers each of them has, as far as
+    /// this one knows.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn nodes(&self) -> Result<Vec<(Box<str>, usize)>, HandleError> {
+        self.ask(CoreRequest::Nodes).await
+    }
+
+    /// Claims a key in Redis for 24 hours: of all who claim it, on all nodes, the first one gets it.
+    /// Returns the value of that one. Whoever gets back its own value, which must be unique, is the
+    /// first.
+    ///
+    /// # Errors
+    /// [`HandleError::NoRedis`]: the server has none. [`HandleError::RedisAway`]: it did not answer,
+    /// and the claim may have been granted or not.
+    pub async fn claim(
+        &self,
+        key: impl Into<Box<str>>,
+        value: impl Into<Box<str>>,
+    ) -> Result<String, HandleError> {
+        if !self.about.has_redis {
+            return Err(HandleError::NoRedis);
+        }
+        let (key, value) = (key.into(), value.into());
+        let (reply, answer) = async_channel::bounded(1);
+        let request = CoreRequest::Claim(key, value, reply);
+        self.requests.send(request).await.map_err(|_| HandleError::Ended)?;
+        answer.recv().await.map_err(|_| HandleError::RedisAway)
+    }
+
+    /// What the other nodes of its cluster call the server; `None` for one on its own.
+    #[must_use]
+    pub fn node_id(&self) -> Option<&str> {
+        self.about.node_id.as_deref()
+    }
+
+    /// All addresses that it listens on, in the order in which they were given, and whether
+    /// connections there are encrypted.
+    #[must_use]
+    pub fn listen_addresses(&self) -> &[(ListenAddress, bool)] {
+        &self.about.listen_addresses
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.about.started.elapsed()
+    }
+
+    /// A number of this start of this server, which no other one has.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.about.instance
+    }
+
+    /// Whether its peers and sessions are in a Redis.
+    #[must_use]
+    pub fn has_redis(&self) -> bool {
+        self.about.has_redis
+    }
+
+    /// Whether it shuts down, and takes no connections any more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.status.draining.load(Ordering::Relaxed)
+    }
+
     /// The rooms that a session is in, named by its id or its full address, on whatever node it is.
     ///
     /// # Errors
@@ -232,6 +406,17 @@ impl Handle {
     pub fn events(&self) -> Events {
         let events = Events(self.events.activate_cloned());
         self.status.watched.store(true, Ordering::Relaxed);
+        events
+    }
+
+    /// As [`events`](Self::events), and what this node learns of peers of other nodes
+    /// ([`Event::Elsewhere`]).
+    #[must_use]
+    pub fn cluster_events(&self) -> Events {
+        let events = Events(self.cluster_events.activate_cloned());
+        self.status.cluster_watched.store(true, Ordering::Relaxed);
+        // The server begins with it even if nothing else happens.
+        let _ = self.requests.try_send(CoreRequest::Wake);
         events
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) catching_up: AtomicBool,
     /// Somebody listens to events.
     pub(crate) watched: AtomicBool,
+    /// Somebody listens to those of the whole cluster.
+    pub(crate) cluster_watched: AtomicBool,
     /// It is to end now.
     pub(crate) stopped: AtomicBool,
     /// It has ended as it should.

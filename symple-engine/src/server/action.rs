@@ -257,6 +257,14 @@ pub enum Event {
         /// The message of that frame.
         message: Box<str>,
     },
+    /// Something has changed with a peer of another node, as that node has told. Only with
+    /// [`Config::remote_events`](super::Config::remote_events).
+    Elsewhere {
+        /// The id of that node.
+        node: Box<str>,
+        /// What has changed.
+        change: RemoteChange,
+    },
     /// Another node has joined the cluster, or is back. Comes in any case.
     NodeJoined {
         /// The id of that node.
@@ -291,6 +299,40 @@ pub enum Event {
     Lost(u64),
 }
 
+/// A change with a peer of another node. Each is reported once, when this node learns of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemoteChange {
+    /// A peer is online.
+    Online {
+        /// The address of the peer.
+        peer: Address,
+        /// The rooms that it is in.
+        rooms: Vec<Box<str>>,
+    },
+    /// A peer is offline.
+    Offline {
+        /// The address of the peer.
+        peer: Address,
+        /// The reason, as far as this node knows it.
+        reason: OfflineReason,
+    },
+    /// A peer has joined a room.
+    Joined {
+        /// The address of the peer.
+        peer: Address,
+        /// The name of the room.
+        room: Box<str>,
+    },
+    /// A peer has left a room.
+    Left {
+        /// The address of the peer.
+        peer: Address,
+        /// The name of the room.
+        room: Box<str>,
+    },
+}
+
 /// Why a peer is offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -311,4 +353,6 @@ pub enum OfflineReason {
     Shutdown,
     /// Its node was taken for dead (R-C2).
     NodeLost,
+    /// Its node alone knows.
+    Elsewhere,
 }

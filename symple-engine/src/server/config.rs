@@ -47,6 +47,9 @@ pub struct Config {
     pub hooks: HookConfig,
     /// Whether events are reported, with [`Action::Event`](super::Action::Event). Off by default.
     pub events: bool,
+    /// Whether changes with peers of other nodes are reported, too, as
+    /// [`Event::Elsewhere`](super::Event::Elsewhere). Off by default.
+    pub remote_events: bool,
     /// Whether refused clients are reported ([`Event::Refused`](super::Event::Refused)) even if
     /// [`events`](Self::events) is off, so that a log can have them. Off by default.
     pub refusals: bool,
@@ -70,6 +73,7 @@ impl Default for Config {
             cluster: None,
             hooks: HookConfig::default(),
             events: false,
+            remote_events: false,
             refusals: false,
         }
     }

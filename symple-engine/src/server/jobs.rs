@@ -33,8 +33,9 @@ pub(super) enum Job {
     Arrive { node: NodeIndex },
     /// Take those of its peers offline that it has not told of since this pull, beginning at this place.
     Sweep { node: NodeIndex, pull: u32, at: u32, any: bool },
-    /// Take the peers of a node that is gone offline, beginning at this place.
-    Lose { node: NodeIndex, at: u32 },
+    /// Take the peers of a node that is gone offline, beginning at this place. Its id is that by which
+    /// the application knows it.
+    Lose { node: NodeIndex, id: Option<Box<str>>, why: OfflineReason, at: u32 },
     /// Tell the application that the peers of a dead node are offline.
     Bury { id: Box<str>, lives: u32 },
     /// Tell the application that these peers are online, after it was told that they are not.
@@ -126,16 +127,16 @@ impl Server {
                 let gone = gone.map(|remote| remote.conn);
                 *any |= gone.is_some();
                 *at += 1;
-                return Some(self.lose_peer(gone));
+                return Some(self.lose_peer(gone, None, OfflineReason::Elsewhere));
             }
-            Job::Lose { node, at } => {
+            Job::Lose { node, id, why, at } => {
                 let gone = self.registry.remote_in(*at)?.filter(|remote| remote.node == *node);
                 let gone = gone.map(|remote| remote.conn);
                 *at += 1;
                 if let Some(conn) = gone {
                     self.bury(*node, conn);
                 }
-                return Some(self.lose_peer(gone));
+                return Some(self.lose_peer(gone, id.as_deref(), *why));
             }
             Job::Bury { id, lives } => self.bury_next(id, *lives)?,
             Job::Resurrect { peers } => {
@@ -146,10 +147,14 @@ impl Server {
         Some(EFFORT_FOR_A_PEER)
     }
 
-    fn lose_peer(&mut self, gone: Option<ConnId>) -> usize {
+    /// Takes a peer of another node offline, if there is one: of one that is gone and had this id.
+    fn lose_peer(&mut self, gone: Option<ConnId>, node: Option<&str>, why: OfflineReason) -> usize {
         match gone {
             Some(conn) => {
-                self.remote_offline(conn);
+                if let Some(node) = node {
+                    self.tell_host_of_loss(conn, node, why);
+                }
+                self.remote_offline(conn, why);
                 EFFORT_FOR_A_PEER
             }
             None => 1,

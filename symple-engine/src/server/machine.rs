@@ -162,6 +162,12 @@ impl Server {
         self.config.events = wanted;
     }
 
+    /// Whether the host is told what happens with peers of other nodes ([`Config::remote_events`]),
+    /// from now on.
+    pub fn set_remote_events(&mut self, wanted: bool) {
+        self.config.remote_events = wanted;
+    }
+
     /// Whether the host is told of clients that are refused ([`Config::refusals`]), from now on.
     pub fn set_refusals(&mut self, wanted: bool) {
         self.config.refusals = wanted;

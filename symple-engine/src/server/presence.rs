@@ -9,7 +9,10 @@ use symple_proto::{
     FrameView, RecordError, RoomName, Status, ToldRecord, frame::push_presence, json::Kind,
 };
 
-use super::{ConnId, PresenceMode, Server, Text, membership::Reason, peer::Peer, rooms::RoomIndex};
+use super::{
+    ConnId, PresenceMode, RemoteChange, Server, Text, membership::Reason, peer::Peer,
+    rooms::RoomIndex,
+};
 
 /// The presence frame that the server sends of a peer.
 pub(super) fn presence(peer: &Peer, online: bool) -> Text {
@@ -112,6 +115,10 @@ impl Server {
         for at in (0..memberships).rev() {
             let room = self.registry.peer(conn).map(|peer| peer.memberships[at].room);
             if let Some(room) = room.filter(|room| !self.registry.rooms.is_marked(*room)) {
+                self.tell_host_of_remote(conn, |server, peer| RemoteChange::Left {
+                    peer: peer.address(),
+                    room: server.registry.rooms.name(room).into(),
+                });
                 self.registry.leave(conn, at);
                 left.push(room);
             }

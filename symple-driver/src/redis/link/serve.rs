@@ -150,6 +150,7 @@ impl Link {
             let reads = matches!(lookup, Lookup::Load { .. } | Lookup::Check { .. });
             let failed = match lookup {
                 Lookup::Claim { .. } => "the end of a dead node's peers cannot be claimed",
+                Lookup::ClaimForHost { .. } => "a call cannot be kept from being repeated",
                 _ => "sessions cannot be extended",
             };
             let mut problem = None;

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use symple_proto::cluster::{CLUSTER_CHANNEL, Payload};
 
-use crate::server::{Event, Server, jobs::Job, remotes::NodeIndex, timers::Timer};
+use crate::server::{Event, OfflineReason, Server, jobs::Job, remotes::NodeIndex, timers::Timer};
 
 use super::LOOKS_PER_BEAT;
 
@@ -57,7 +57,8 @@ impl Server {
         if let Some(id) = id.as_ref().filter(|_| dead) {
             self.dig_grave(node, id, lives);
         }
-        self.start(Job::Lose { node, at: 0 });
+        let why = if dead { OfflineReason::NodeLost } else { OfflineReason::Shutdown };
+        self.start(Job::Lose { node, id: id.clone(), why, at: 0 });
         if let Some(node) = id {
             if dead {
                 self.stats.nodes_lost += 1;

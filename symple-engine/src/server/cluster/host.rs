@@ -8,8 +8,8 @@ use symple_proto::{
 };
 
 use crate::server::{
-    Action, ConnId, EngineError, Event, HostCall, Server, Whom, remotes::NodeIndex,
-    rooms::RoomIndex, routing::Elsewhere,
+    Action, ConnId, EngineError, Event, HostCall, OfflineReason, RemoteChange, Server, Whom,
+    peer::Peer, remotes::NodeIndex, rooms::RoomIndex, routing::Elsewhere,
 };
 
 impl Server {
@@ -141,6 +141,36 @@ impl Server {
     /// Reports an event about another node, in any case: operators of a cluster want to see it in the log.
     pub(super) fn tell_host_of_node(&mut self, event: Event) {
         self.out.push(Action::Event(event));
+    }
+
+    /// Reports a change with a peer of another node, if the host wants to know and knows the node.
+    pub(in crate::server) fn tell_host_of_remote(
+        &mut self,
+        conn: ConnId,
+        change: impl FnOnce(&Self, &Peer) -> RemoteChange,
+    ) {
+        if !self.config.remote_events {
+            return;
+        }
+        let Some(remote) = self.registry.remote(conn) else { return };
+        let Some(node) = self.node_name(remote.node) else { return };
+        let change = change(self, &remote.peer);
+        self.out.push(Action::Event(Event::Elsewhere { node, change }));
+    }
+
+    /// Reports that a peer is offline because its node is gone, which had this id.
+    pub(in crate::server) fn tell_host_of_loss(
+        &mut self,
+        conn: ConnId,
+        node: &str,
+        reason: OfflineReason,
+    ) {
+        if self.config.remote_events
+            && let Some(remote) = self.registry.remote(conn)
+        {
+            let change = RemoteChange::Offline { peer: remote.peer.address(), reason };
+            self.out.push(Action::Event(Event::Elsewhere { node: node.into(), change }));
+        }
     }
 
     /// The other nodes that this one knows, which are those that have answered it.

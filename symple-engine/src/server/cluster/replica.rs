@@ -1,12 +1,13 @@
 //! The replica of the peers of other nodes, and the presence that clients of this node get from it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use symple_proto::cluster::{Change, PeerState, next_sum};
 use symple_proto::{FrameType, FrameView, PeerId, PublicRecord, RawJson, Recipient, RoomName};
 
 use crate::server::{
-    ConnId, EngineError, Server, membership::Reason, peer::Peer, remotes::NodeIndex,
+    ConnId, EngineError, OfflineReason, RemoteChange, Server, membership::Reason, peer::Peer,
+    remotes::NodeIndex,
 };
 
 impl Server {
@@ -56,13 +57,18 @@ impl Server {
         match (change, current) {
             (Change::Offline { .. }, _) => {
                 if let Some(conn) = found {
-                    self.remote_offline(conn);
+                    self.remote_offline(conn, OfflineReason::Elsewhere);
                 }
             }
             (Change::Join { rooms, .. }, Some(conn)) => self.remote_enter(conn, &rooms),
             (Change::Leave { room, .. }, Some(conn)) => {
-                if let Some(room) = self.registry.rooms.find(&room) {
-                    self.exit(conn, room);
+                if let Some(index) = self.registry.rooms.find(&room)
+                    && self.exit(conn, index)
+                {
+                    self.tell_host_of_remote(conn, |_, peer| RemoteChange::Left {
+                        peer: peer.address(),
+                        room: room.as_str().into(),
+                    });
                 }
             }
             (Change::Record { record, .. }, Some(conn)) => self.remote_record(conn, &record),
@@ -122,7 +128,7 @@ impl Server {
                 return Ok(0);
             }
             // An earlier identity of this peer did not come from its node.
-            self.remote_offline(known);
+            self.remote_offline(known, OfflineReason::Elsewhere);
         }
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);
         let mut state = Peer::new(&peer.user, &peer.id, record, None);
@@ -132,6 +138,10 @@ impl Server {
         let rooms: Vec<_> =
             peer.rooms.iter().map(|room| (room.as_str(), Reason::Assigned)).collect();
         self.arrive(conn, &rooms);
+        self.tell_host_of_remote(conn, |server, peer| RemoteChange::Online {
+            peer: peer.address(),
+            rooms: server.rooms_of(peer),
+        });
         Ok(0)
     }
 
@@ -142,8 +152,24 @@ impl Server {
     }
 
     fn remote_enter(&mut self, conn: ConnId, rooms: &[RoomName]) {
+        let news: Vec<&str> = if self.config.remote_events {
+            // Each is new once, however often it is named.
+            let outside = rooms.iter().map(RoomName::as_str).filter(|name| {
+                let room = self.registry.rooms.find(name);
+                room.is_none_or(|room| !self.registry.is_member(conn, room))
+            });
+            outside.collect::<BTreeSet<_>>().into_iter().collect()
+        } else {
+            Vec::new()
+        };
         let rooms: Vec<_> = rooms.iter().map(|room| (room.as_str(), Reason::Assigned)).collect();
         self.enter(conn, &rooms);
+        for room in news {
+            self.tell_host_of_remote(conn, |_, peer| RemoteChange::Joined {
+                peer: peer.address(),
+                room: room.into(),
+            });
+        }
     }
 
     fn remote_record(&mut self, conn: ConnId, record: &RawJson) {
@@ -154,7 +180,11 @@ impl Server {
         }
     }
 
-    pub(in crate::server) fn remote_offline(&mut self, conn: ConnId) {
+    pub(in crate::server) fn remote_offline(&mut self, conn: ConnId, why: OfflineReason) {
+        self.tell_host_of_remote(conn, |_, peer| RemoteChange::Offline {
+            peer: peer.address(),
+            reason: why,
+        });
         self.go_offline(conn, true);
         self.registry.remove_remote(conn);
     }
