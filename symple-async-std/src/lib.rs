@@ -154,8 +154,8 @@ pub use symple_driver::{
     TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls, trust,
 };
 pub use symple_engine::server::{
-    ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, OfflineReason, PeerInfo,
-    PresenceMode, RateLimit, RoomInfo, RoomSend, Stats, Text,
+    ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor, OfflineReason, Page,
+    PeerFilter, PeerInfo, PresenceMode, RateLimit, RemoteChange, RoomInfo, RoomSend, Stats, Text,
 };
 pub use symple_proto as proto;
 

@@ -43,6 +43,8 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::send::command())
         .subcommand(crate::chat::command())
         .subcommand(crate::call::command());
+    #[cfg(feature = "admin")]
+    let program = program.subcommand(crate::ctl::command());
     #[cfg(feature = "bench")]
     let program = program.subcommand(crate::bench::command());
     program

@@ -13,24 +13,36 @@ use crate::{
 
 /// The command line of `symple emit`.
 pub(crate) fn command() -> Command {
+    Command::new("emit")
+        .about("Sends a frame to the peers of the servers on a Redis")
+        .arg(to_argument())
+        .args(frame_arguments(&["to", "from", "name"]))
+        .args(redis_settings())
+        .after_help(PRECEDENCE)
+}
+
+/// The argument that says whom a frame is for.
+pub(crate) fn to_argument() -> Arg {
+    Arg::new("to")
+        .long("to")
+        .value_name("TO")
+        .help("Whom it is for: a user, a session (user|id or its id) or a room; several are rooms")
+        .action(ArgAction::Append)
+        .required_unless_present("frame")
+}
+
+/// The arguments that say what a frame is beside that; the frame as it is stands in the place of
+/// `parts`.
+pub(crate) fn frame_arguments(parts: &[&'static str]) -> Vec<Arg> {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
-    Command::new("emit")
-        .about("Sends a frame to the peers of the servers on a Redis")
-        .arg(text("to", "TO", "Whom it is for: a user, a session (user|id or its id) or a room; several are rooms")
-            .action(ArgAction::Append)
-            .required_unless_present("frame"))
-        .arg(
-            text("type", "TYPE", "What kind of frame it is")
-                .value_parser(["message", "presence", "command", "event"])
-                .default_value("message"),
-        )
-        .arg(text("from", "FROM", "Who sends it; relayed as it is written"))
-        .arg(text("name", "NAME", "The name of an event"))
-        .args(content_arguments(&["to", "from", "name"]))
-        .args(redis_settings())
-        .after_help(PRECEDENCE)
+    let kind = text("type", "TYPE", "What kind of frame it is")
+        .value_parser(["message", "presence", "command", "event"])
+        .default_value("message");
+    let from = text("from", "FROM", "Who sends it; relayed as it is written");
+    let name = text("name", "NAME", "The name of an event");
+    [kind, from, name].into_iter().chain(content_arguments(parts)).collect()
 }
 
 /// Emits a frame.
@@ -45,17 +57,21 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     print(&format!("heard by {servers}\n"))
 }
 
-fn frame(flags: &ArgMatches) -> Result<String, Failure> {
+/// The frame of the arguments.
+pub(crate) fn frame(flags: &ArgMatches) -> Result<String, Failure> {
     let text = |name| flags.get_one::<String>(name).map(String::as_str);
     if let Some(frame) = text("frame") {
         return read_input(frame);
     }
-    let to: Vec<_> = flags.get_many::<String>("to").into_iter().flatten().collect();
-    let to = match &*to {
-        [one] => RawJson::string(one),
-        several => RawJson::from_value(several).map_err(Failure::crash)?,
-    };
-    let mut frame = Fields::new().with("type", text("type").unwrap_or("message")).with("to", to);
+    let mut frame = Fields::new().with("type", text("type").unwrap_or("message"));
+    // A frame for everyone names nobody.
+    let to = flags.try_get_many::<String>("to").ok().flatten();
+    let to: Vec<_> = to.into_iter().flatten().collect();
+    match &*to {
+        [] => {}
+        [one] => frame.set("to", RawJson::string(one)),
+        several => frame.set("to", RawJson::from_value(several).map_err(Failure::crash)?),
+    }
     for name in ["from", "name"] {
         if let Some(value) = text(name) {
             frame.set(name, value);

@@ -12,6 +12,8 @@ mod check_config;
 mod client;
 mod command_line;
 mod console;
+#[cfg(feature = "admin")]
+mod ctl;
 mod emit;
 mod input;
 mod listen;
@@ -111,6 +113,8 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("send", flags)) => send::run(flags),
         Some(("chat", flags)) => chat::run(flags),
         Some(("call", flags)) => call::run(flags),
+        #[cfg(feature = "admin")]
+        Some(("ctl", flags)) => ctl::run(flags),
         #[cfg(feature = "bench")]
         Some(("bench", flags)) => bench::run(flags),
         _ => Err(Failure::usage("there is no such command")),

@@ -11,5 +11,5 @@ mod typed;
 pub(crate) use source::{Source, read_dot_env};
 pub(crate) use table::SETTINGS;
 #[cfg(feature = "admin")]
-pub(crate) use typed::AdminSettings;
+pub(crate) use typed::{AdminSettings, read_admin_key};
 pub(crate) use typed::{LogFormat, RedisSettings, Settings, Tls};

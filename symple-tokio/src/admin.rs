@@ -59,6 +59,10 @@ struct Shared {
     body_limit: usize,
     /// One permit for each request that may be answered at once.
     requests: Semaphore,
+    /// One permit for each follower of events.
+    followers: Arc<Semaphore>,
+    /// The keys of requests that are carried out once.
+    keys: api::once::Keys,
 }
 
 /// What handlers get.
@@ -96,7 +100,10 @@ impl Admin {
     pub fn router(self) -> Router {
         let Self { handle, key, any_host, body_limit } = self;
         let requests = Semaphore::new(MAX_REQUESTS);
-        let shared = Arc::new(Shared { handle, key, any_host, body_limit, requests });
+        let followers = Arc::new(Semaphore::new(api::MAX_FOLLOWERS));
+        let keys = api::once::Keys::default();
+        let shared =
+            Arc::new(Shared { handle, key, any_host, body_limit, requests, followers, keys });
         Router::new()
             .merge(api::routes())
             .fallback(async || ApiError::not_found("there is nothing at this path"))

@@ -21,6 +21,12 @@ pub(crate) fn redis_settings() -> impl Iterator<Item = Arg> {
         .map(|setting| flag(setting).global(true))
 }
 
+/// The flag of one setting.
+#[cfg(feature = "admin")]
+pub(crate) fn setting(name: &str) -> Option<Arg> {
+    SETTINGS.iter().find(|setting| setting.name == name).map(flag)
+}
+
 fn flag(setting: &Setting) -> Arg {
     let default = match setting.default {
         "" => String::new(),

@@ -116,6 +116,12 @@ impl AdminSettings {
     }
 }
 
+/// The key of the API for operators, for commands that are clients of it.
+#[cfg(feature = "admin")]
+pub(crate) fn read_admin_key(source: &Source) -> Result<Option<String>, SettingsError> {
+    Ok(admin_key(&Reader(source))?)
+}
+
 /// The key of the API for operators. It is sent in a header.
 #[cfg(feature = "admin")]
 fn admin_key(reader: &Reader<'_>) -> Result<Option<String>, ValueError> {

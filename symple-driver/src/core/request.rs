@@ -66,6 +66,8 @@ pub(crate) enum CoreRequest {
     Peer(String, Reply<Option<ClusterPeer>>),
     Room(String, Reply<Option<RoomInfo>>),
     Nodes(Reply<Vec<(Box<str>, usize)>>),
+    /// Whether a frame may be emitted, or broadcast.
+    CheckFrame(String, bool, Reply<Result<(), EngineError>>),
     /// A claim of the application's in the store: a key and a value. No reply if it does not say.
     Claim(Box<str>, Box<str>, Reply<String>),
     /// A peer of the host's own comes, speaks and goes.

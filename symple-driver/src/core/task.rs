@@ -309,6 +309,10 @@ impl<R: Runtime> EngineTask<R> {
             CoreRequest::Nodes(reply) => {
                 let _ = reply.try_send(core.engine.node_peers().collect());
             }
+            CoreRequest::CheckFrame(text, broadcast, reply) => {
+                table.spend_frame(text.len());
+                let _ = reply.try_send(core.engine.check_frame(&text, broadcast));
+            }
             CoreRequest::Claim(key, value, reply) => core.claim(key, value, reply),
             CoreRequest::Stats(reply) => {
                 let transport = TransportStats { sockets: table.sockets, ..table.stats };

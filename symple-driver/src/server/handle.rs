@@ -99,6 +99,24 @@ impl Handle {
         self.call(Call::Broadcast { text: frame.into() }).await
     }
 
+    /// Checks a frame as [`emit`](Self::emit) does, and delivers nothing.
+    ///
+    /// # Errors
+    /// Those of [`emit`](Self::emit).
+    pub async fn check_emit(&self, frame: impl Into<String>) -> Result<(), HandleError> {
+        let frame = frame.into();
+        Ok(self.ask(|reply| CoreRequest::CheckFrame(frame, false, reply)).await??)
+    }
+
+    /// Checks a frame as [`broadcast`](Self::broadcast) does, and delivers nothing.
+    ///
+    /// # Errors
+    /// Those of [`broadcast`](Self::broadcast).
+    pub async fn check_broadcast(&self, frame: impl Into<String>) -> Result<(), HandleError> {
+        let frame = frame.into();
+        Ok(self.ask(|reply| CoreRequest::CheckFrame(frame, true, reply)).await??)
+    }
+
     /// Closes all sessions of this node, as [`kick_peer`](Self::kick_peer) closes one, except the peers that
     /// the application has added. Returns how many. The server goes on and accepts new connections.
     ///

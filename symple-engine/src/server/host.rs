@@ -200,6 +200,20 @@ impl Server {
         count
     }
 
+    /// Whether the host may emit a frame, or broadcast it, which needs no `to`.
+    ///
+    /// # Errors
+    /// Those of [`HostCall::Emit`] and [`HostCall::Broadcast`].
+    pub fn check_frame(&self, text: &str, broadcast: bool) -> Result<(), EngineError> {
+        let limits = &self.config.limits;
+        if broadcast {
+            FrameView::parse(text, limits.depth)?;
+        } else {
+            Emission::parse(text, limits.depth, limits.recipient_rooms)?;
+        }
+        Ok(())
+    }
+
     /// Delivers a frame of the host's, wherever its receivers are.
     fn emit(&mut self, text: &str) -> Result<usize, EngineError> {
         let limits = &self.config.limits;

@@ -17,13 +17,13 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::JoinSet,
     time::Sleep,
 };
 
 use super::Admin;
 
-/// How many connections there may be. Past it new ones are closed.
+/// How many connections there may be. Past it new ones wait.
 const MAX_CONNECTIONS: usize = 256;
 /// How long the head of a request may take, and a connection be idle before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,27 +45,22 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
         let router = self.router();
         let graceful = GracefulShutdown::new();
-        let connections = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // Those that are left at the end are dropped with this.
+        let mut tasks = JoinSet::new();
         let mut end = pin!(end);
         loop {
             let accepted = tokio::select! {
                 () = &mut end => break,
-                accepted = listener.accept() => accepted,
+                Some(_) = tasks.join_next() => continue,
+                accepted = listener.accept(), if tasks.len() < MAX_CONNECTIONS => accepted,
             };
             let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            // Who comes when all places are taken is told so by the end of the connection.
-            let Ok(permit) = std::sync::Arc::clone(&connections).try_acquire_owned() else {
-                continue;
-            };
             let connection = graceful.watch(connection(stream, router.clone()));
-            tokio::spawn(async move {
-                // How a client's connection ended is its own affair.
-                let _ = connection.await;
-                drop(permit);
-            });
+            // How a client's connection ended is its own affair.
+            tasks.spawn(async { drop(connection.await) });
         }
         drop(listener);
         let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;

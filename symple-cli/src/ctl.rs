@@ -1,0 +1,284 @@
+//! `symple ctl`: what an operator sees and does, over the HTTP API of a server (R-I1).
+
+mod events;
+mod http;
+mod show;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use crate::{
+    Failure,
+    emit::{frame, frame_arguments, to_argument},
+    input::print,
+    settings::{flags::setting, read_admin_key},
+    source,
+    text::one_line_of_json,
+    warn,
+};
+
+use self::http::{Api, Method, escaped};
+
+/// Where the API is, unless it is said.
+const URL: &str = "http://127.0.0.1:4501";
+/// The variable that says where the API is.
+const URL_VARIABLE: &str = "SYMPLE_ADMIN_URL";
+/// How many entries a page has.
+const PAGE: &str = "1000";
+
+/// The command line of `symple ctl`.
+pub(crate) fn command() -> Command {
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let place = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).value_name(value).help(help)
+    };
+    let url = text(
+        "url",
+        "URL",
+        "Where the API is [env SYMPLE_ADMIN_URL; default http://127.0.0.1:4501]",
+    );
+    let json =
+        Arg::new("json").long("json").action(ArgAction::SetTrue).help("Prints JSON, for programs");
+    let key =
+        text("idempotency-key", "KEY", "Does it once, however often it is asked for with this key");
+    Command::new("ctl")
+        .about("Shows who is on a server, and does what an operator may do (needs symple serve --admin)")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(url.global(true))
+        .args(setting("admin-key").map(|arg| arg.global(true)))
+        .arg(json.global(true))
+        .after_help("Ends with 0 when it was done, 1 when it was refused or is not there, 2 when it makes no sense or nobody answers.")
+        .subcommand(
+            Command::new("peers")
+                .about("Lists the peers of all nodes")
+                .arg(text("user", "USER", "The sessions of this user"))
+                .arg(text("room", "ROOM", "The members of this room"))
+                .arg(text("node", "NODE", "The peers of this node"))
+                .arg(text("search", "TEXT", "Those whose user, id or name contains this")),
+        )
+        .subcommand(
+            Command::new("peer")
+                .about("Shows a peer: its rooms and what others know of it")
+                .arg(place("peer", "PEER", "Its id, or user|id").required(true)),
+        )
+        .subcommand(
+            Command::new("rooms")
+                .about("Lists the rooms that have members")
+                .arg(text("search", "TEXT", "Those whose name contains this")),
+        )
+        .subcommand(
+            Command::new("room")
+                .about("Lists the members of a room")
+                .arg(place("room", "ROOM", "Its name").required(true)),
+        )
+        .subcommand(
+            Command::new("kick")
+                .about("Closes a peer, or all sessions of a user")
+                .arg(place("peer", "PEER", "Its id, or user|id").required_unless_present("user"))
+                .arg(text("user", "USER", "All sessions of this user").conflicts_with("peer"))
+                .arg(text("reason", "TEXT", "What they are told")),
+        )
+        .subcommand(
+            Command::new("close-room")
+                .about("Takes all members out of a room")
+                .arg(place("room", "ROOM", "Its name").required(true)),
+        )
+        .subcommand(
+            Command::new("change-rooms")
+                .about("Puts a peer in rooms, and takes it out of others")
+                .arg(place("peer", "PEER", "Its id, or user|id").required(true))
+                .arg(text("join", "ROOM", "A room to be in; can be given more than once").action(ArgAction::Append))
+                .arg(text("leave", "ROOM", "A room to leave; can be given more than once").action(ArgAction::Append))
+                .arg(key.clone()),
+        )
+        .subcommand(
+            Command::new("emit")
+                .about("Sends a frame to whom it is for")
+                .arg(to_argument())
+                .args(frame_arguments(&["to", "from", "name"]))
+                .arg(key.clone()),
+        )
+        .subcommand(
+            Command::new("broadcast")
+                .about("Sends a frame to every peer of all nodes")
+                .args(frame_arguments(&["from", "name"]))
+                .arg(key.clone()),
+        )
+        .subcommand(Command::new("nodes").about("Lists the nodes of the cluster"))
+        .subcommand(Command::new("node").about("Shows the node that answers, and what it has counted"))
+        .subcommand(
+            Command::new("drain")
+                .about("Ends the node that answers")
+                .arg(
+                    text("seconds", "SECONDS", "Over how long the closing of connections is spread")
+                        .value_parser(clap::value_parser!(u64))
+                        .default_value("0"),
+                )
+                .arg(text("node", "NODE", "The node that is meant; another one refuses"))
+                .arg(key),
+        )
+        .subcommand(
+            Command::new("events")
+                .about("Prints what happens in the cluster from now on, until the server ends")
+                .arg(text("types", "TYPE,…", "Only these: online, offline, joined, left, refused, node_joined, node_left"))
+                .arg(
+                    text("count", "COUNT", "Ends after so many events")
+                        .value_parser(clap::value_parser!(u64).range(1..)),
+                )
+                .arg(
+                    Arg::new("follow")
+                        .long("follow")
+                        .action(ArgAction::SetTrue)
+                        .help("Goes on when the server has ended, as soon as it is there again"),
+                ),
+        )
+}
+
+/// Does what was asked for.
+pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let Some((name, flags)) = matches.subcommand() else {
+        return Err(Failure::usage("there is no such command"));
+    };
+    let source = source(flags)?;
+    warn(&source);
+    let key = read_admin_key(&source).map_err(Failure::usage)?;
+    let variable = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
+    let url = flags.get_one::<String>("url").cloned().or(variable);
+    let api = Api::new(url.as_deref().unwrap_or(URL), key)?;
+    let command = Ctl { api, flags, json: flags.get_flag("json") };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::crash)?.block_on(command.run(name))
+}
+
+struct Ctl<'a> {
+    api: Api,
+    flags: &'a ArgMatches,
+    json: bool,
+}
+
+impl Ctl<'_> {
+    async fn run(self, name: &str) -> Result<(), Failure> {
+        match name {
+            "peers" => {
+                let query = self.query(&["user", "room", "node", "search"]);
+                let list = self.all("/v1/peers", query, "peers").await?;
+                self.show(&list, show::peers)
+            }
+            "rooms" => {
+                let query = self.query(&["search"]);
+                let list = self.all("/v1/rooms", query, "rooms").await?;
+                self.show(&list, show::rooms)
+            }
+            "room" => {
+                let path = format!("/v1/rooms/{}", escaped(self.text("room")));
+                let list = self.all(&path, Vec::new(), "members").await?;
+                self.show(&list, show::members)
+            }
+            "peer" => self.get(&self.peer_path(""), show::peer).await,
+            "nodes" => self.get("/v1/nodes", show::nodes).await,
+            "node" => self.get("/v1/node", show::node).await,
+            "kick" => {
+                let path = match self.flags.get_one::<String>("user") {
+                    Some(user) => format!("/v1/users/{}", escaped(user)),
+                    None => self.peer_path(""),
+                };
+                let reason = self.flags.get_one::<String>("reason");
+                let body = reason.map_or(json!({}), |reason| json!({ "reason": reason }));
+                self.call(Method::DELETE, &path, &body.to_string()).await
+            }
+            "close-room" => {
+                let path = format!("/v1/rooms/{}", escaped(self.text("room")));
+                self.call(Method::DELETE, &path, "").await
+            }
+            "change-rooms" => {
+                let rooms = |name| {
+                    let rooms = self.flags.get_many::<String>(name);
+                    rooms.into_iter().flatten().cloned().collect::<Vec<_>>()
+                };
+                let body = json!({ "join": rooms("join"), "leave": rooms("leave") });
+                self.call(Method::POST, &self.peer_path("/rooms"), &body.to_string()).await
+            }
+            "emit" => self.call(Method::POST, "/v1/emit", &frame(self.flags)?).await,
+            "broadcast" => self.call(Method::POST, "/v1/broadcast", &frame(self.flags)?).await,
+            "drain" => {
+                let seconds = self.flags.get_one::<u64>("seconds").copied().unwrap_or_default();
+                let mut body = json!({ "seconds": seconds });
+                if let Some(node) = self.flags.get_one::<String>("node") {
+                    body["node"] = node.as_str().into();
+                }
+                self.call(Method::POST, "/v1/drain", &body.to_string()).await
+            }
+            "events" => events::follow(&self.api, self.flags, self.json).await,
+            _ => Err(Failure::usage("there is no such command")),
+        }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.flags.get_one::<String>(name).map_or("", String::as_str)
+    }
+
+    fn peer_path(&self, behind: &str) -> String {
+        format!("/v1/peers/{}{behind}", escaped(self.text("peer")))
+    }
+
+    /// The parameters that are given.
+    fn query(&self, names: &[&'static str]) -> Vec<(&'static str, String)> {
+        let value =
+            |name: &&'static str| Some((*name, self.flags.get_one::<String>(name)?.clone()));
+        names.iter().filter_map(value).collect()
+    }
+
+    /// All pages of a list, as one.
+    async fn all(
+        &self,
+        path: &str,
+        mut query: Vec<(&'static str, String)>,
+        list: &str,
+    ) -> Result<Value, Failure> {
+        query.push(("limit", PAGE.into()));
+        let mut whole: Option<Value> = None;
+        loop {
+            let pairs = query.iter().map(|(name, value)| format!("{name}={}", escaped(value)));
+            let pairs: Vec<_> = pairs.collect();
+            let mut page = self.api.get(&format!("{path}?{}", pairs.join("&"))).await?;
+            let next = page["next"].take();
+            let Some(entries) = page[list].as_array_mut().map(std::mem::take) else {
+                return Err(Failure::crash("the server does not answer with a list"));
+            };
+            match whole.as_mut().and_then(|whole| whole[list].as_array_mut()) {
+                Some(before) => before.extend(entries),
+                None => {
+                    page[list] = entries.into();
+                    whole = Some(page);
+                }
+            }
+            let Value::String(next) = next else { return Ok(whole.unwrap_or_default()) };
+            query.retain(|(name, _)| *name != "cursor");
+            query.push(("cursor", next));
+        }
+    }
+
+    /// The answer to a request, as a table or as it is.
+    async fn get(&self, path: &str, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        let answer = self.api.get(path).await?;
+        self.show(&answer, table)
+    }
+
+    /// Does something, and prints what became of it.
+    async fn call(&self, method: Method, path: &str, body: &str) -> Result<(), Failure> {
+        let key = self.flags.try_get_one::<String>("idempotency-key").ok().flatten();
+        let answer = self.api.call(method, path, body, key.map(String::as_str)).await?;
+        self.show(&answer, show::done)
+    }
+
+    fn show(&self, answer: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        if self.json {
+            print(&format!("{}\n", one_line_of_json(&answer.to_string())))
+        } else {
+            print(&table(answer))
+        }
+    }
+}

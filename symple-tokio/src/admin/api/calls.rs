@@ -1,0 +1,103 @@
+//! Frames of the operator's, and the end of a node.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::State as Extract,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    extract::{NoParams, Text},
+    once::{self, Call},
+};
+use crate::admin::{State, error::ApiError};
+
+/// The longest time over which the closing of connections can be spread, in seconds.
+const MAX_DRAIN: u64 = 24 * 60 * 60;
+
+/// How many peers a frame goes to.
+#[derive(Debug, Serialize)]
+struct Delivered {
+    receivers: usize,
+}
+
+pub(super) async fn emit(
+    Extract(shared): State,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Text,
+) -> Result<Response, ApiError> {
+    let (handle, frame) = (shared.handle.clone(), body.text()?.to_owned());
+    let call = Call::new(&headers, &["emit"], &body.0)?;
+    // What cannot be delivered is refused before the key is used up.
+    handle.check_emit(frame.clone()).await?;
+    let effect = async move {
+        let receivers = handle.emit(frame).await?;
+        Ok(Json(Delivered { receivers }).into_response())
+    };
+    once::once(Arc::clone(&shared), call, effect).await
+}
+
+pub(super) async fn broadcast(
+    Extract(shared): State,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Text,
+) -> Result<Response, ApiError> {
+    let (handle, frame) = (shared.handle.clone(), body.text()?.to_owned());
+    let call = Call::new(&headers, &["broadcast"], &body.0)?;
+    handle.check_broadcast(frame.clone()).await?;
+    let effect = async move {
+        let receivers = handle.broadcast(frame).await?;
+        Ok(Json(Delivered { receivers }).into_response())
+    };
+    once::once(Arc::clone(&shared), call, effect).await
+}
+
+/// How this node is to end.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drain {
+    seconds: u64,
+    node: Option<String>,
+}
+
+/// What has begun.
+#[derive(Debug, Serialize)]
+struct Draining {
+    draining: bool,
+}
+
+pub(super) async fn drain(
+    Extract(shared): State,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Text,
+) -> Result<Response, ApiError> {
+    let Drain { seconds, node } = body.read()?;
+    if seconds > MAX_DRAIN {
+        return Err(ApiError::bad_request(format!("seconds must be from 0 to {MAX_DRAIN}")));
+    }
+    let handle = shared.handle.clone();
+    if let Some(node) = node.filter(|node| handle.node_id() != Some(node)) {
+        let nodes = handle.nodes().await?;
+        if !nodes.iter().any(|(id, _)| **id == *node) {
+            return Err(ApiError::not_found(format!("no such node: {node}")));
+        }
+        let message =
+            format!("a node ends itself alone: ask the API of node {node}, this is another one");
+        return Err(ApiError::new(StatusCode::CONFLICT, "other_node", message));
+    }
+    // The same request to two nodes is not the same thing twice.
+    let instance = format!("{:x}", handle.instance());
+    let call = Call::new(&headers, &["drain", &instance], &body.0)?;
+    let effect = async move {
+        handle.shutdown(Duration::from_secs(seconds)).await?;
+        Ok((StatusCode::ACCEPTED, Json(Draining { draining: true })).into_response())
+    };
+    once::once(Arc::clone(&shared), call, effect).await
+}
