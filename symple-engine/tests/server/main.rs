@@ -9,6 +9,7 @@ mod common;
 mod hooks;
 mod host;
 mod limits;
+mod listing;
 mod model;
 mod presence;
 mod rooms;

@@ -1,5 +1,6 @@
 //! Several nodes that are one server: SPEC §10.
 
+mod elsewhere;
 mod flow;
 mod simulation;
 mod storm;
