@@ -25,6 +25,7 @@ const PAGES: &[&str] = &[
     "symple-engine/README.md",
     "symple-proto/README.md",
     "symple-tokio/README.md",
+    "symple-tokio/docs/admin.md",
     "symple-tokio/docs/from-other-servers.md",
     "symple-tokio/docs/javascript-client.md",
     "symple-cli/docs/cluster.md",

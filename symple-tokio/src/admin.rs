@@ -23,7 +23,7 @@ mod error;
 mod guard;
 mod serve;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use symple_driver::Handle;
@@ -33,6 +33,9 @@ use error::ApiError;
 
 /// How many requests are answered at once. Past it they are refused with 503.
 const MAX_REQUESTS: usize = 64;
+
+/// How long the head of a request may take, unless it is [set](Admin::head_timeout).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The size of the largest body of a request, in bytes, unless it is [set](Admin::body_limit).
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -48,6 +51,7 @@ pub struct Admin {
     key: Option<String>,
     any_host: bool,
     body_limit: usize,
+    head_timeout: Duration,
 }
 
 /// What all handlers share.
@@ -71,7 +75,13 @@ type State = axum::extract::State<Arc<Shared>>;
 impl Admin {
     /// The API of a server.
     pub fn new(handle: Handle) -> Self {
-        Self { handle, key: None, any_host: false, body_limit: BODY_LIMIT }
+        Self {
+            handle,
+            key: None,
+            any_host: false,
+            body_limit: BODY_LIMIT,
+            head_timeout: HEAD_TIMEOUT,
+        }
     }
 
     /// Every request must bring this key: `Authorization: Bearer <key>`, or as the password of a
@@ -96,9 +106,16 @@ impl Admin {
         self
     }
 
+    /// How long the head of a request may take where the API has a [listener of its own](Self::serve),
+    /// and a connection be idle before it; 10 seconds unless it is set.
+    pub fn head_timeout(mut self, timeout: Duration) -> Self {
+        self.head_timeout = timeout;
+        self
+    }
+
     /// The router. It may be mounted below any path.
     pub fn router(self) -> Router {
-        let Self { handle, key, any_host, body_limit } = self;
+        let Self { handle, key, any_host, body_limit, .. } = self;
         let requests = Semaphore::new(MAX_REQUESTS);
         let followers = Arc::new(Semaphore::new(api::MAX_FOLLOWERS));
         let keys = api::once::Keys::default();

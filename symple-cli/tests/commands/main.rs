@@ -33,6 +33,7 @@ const README: &str = "README.md";
 const CLUSTER: &str = "symple-cli/docs/cluster.md";
 const PERFORMANCE: &str = "symple-cli/docs/performance.md";
 const CONFORMANCE: &str = "conformance/README.md";
+const ADMIN: &str = "symple-tokio/docs/admin.md";
 
 /// Stands for what the page shows below the block.
 const SHOWN: &str = "what the page shows";
@@ -74,6 +75,22 @@ const CLAIMS: &[Claim] = &[
         before: "",
         after: "await $BOX/logs/last hello $$; cat $BOX/logs/last",
         prints: &["mouth|", "hello"],
+    },
+    Claim {
+        page: README,
+        block: "symple serve --host 127.0.0.1 --admin 127.0.0.1:4501",
+        before: "",
+        after: "symple listen ws://127.0.0.1:4500 --user alice --room lobby",
+        prints: &["operators listens on http://127.0.0.1:4501", "listens on ws://", "online as alice|"],
+    },
+    Claim {
+        page: README,
+        block: "symple ctl peers --room lobby",
+        before: "",
+        after: "",
+        prints: &[
+            "PEER", "alice|", "lobby", "1 receiver", r#""peers":1"#, "1 peer closed", r#"{"rooms":["#,
+        ],
     },
     Claim {
         page: README,
@@ -166,6 +183,22 @@ const CLAIMS: &[Claim] = &[
             kill -s INT $pid; tail --pid=$pid -f /dev/null; cat mine.jsonl",
         prints: &["recording from", "hello"],
     },
+    Claim {
+        page: ADMIN,
+        block: "export SYMPLE_ADMIN_KEY=a-long-random-text",
+        before: "",
+        after: "symple listen ws://127.0.0.1:4500 --user alice --room lobby",
+        prints: &["operators listens on http://127.0.0.1:4501", "online as alice|"],
+    },
+    Claim {
+        page: ADMIN,
+        block: "api=http://127.0.0.1:4501/v1 key='Authorization: Bearer a-long-random-text' json='Content-Type: application/json'",
+        before: "",
+        after: "await $BOX/logs/last paid $$; cat $BOX/logs/last",
+        prints: &[
+            r#""protocol":"symple/4""#, r#""user":"alice""#, r#"{"receivers":1}"#, r#"{"closed":1}"#, "paid",
+        ],
+    },
 ];
 
 /// The blocks that are not run, and why. What can be run is no exception.
@@ -225,7 +258,7 @@ fn every_block_is_run() {
     let blocks = all_blocks();
     let name = |block: &Block| format!("{}: {}", block.page, block.first_line());
     let run: Vec<_> = blocks.iter().filter(|block| block.not_run.is_none()).map(name).collect();
-    for page in [README, CLUSTER, PERFORMANCE, CONFORMANCE] {
+    for page in [README, CLUSTER, PERFORMANCE, CONFORMANCE, ADMIN] {
         let of_page = |name: &&String| name.starts_with(&format!("{page}: "));
         let seen: Vec<_> = run.iter().filter(of_page).collect();
         let claims = CLAIMS.iter().filter(|claim| claim.page == page);
@@ -294,6 +327,11 @@ fn commands_of_several_nodes() {
 #[test]
 fn commands_of_performance() {
     run(PERFORMANCE, &[CURL]);
+}
+
+#[test]
+fn commands_of_operators() {
+    run(ADMIN, &[CURL]);
 }
 
 #[test]

@@ -25,8 +25,6 @@ use super::Admin;
 
 /// How many connections there may be. Past it new ones wait.
 const MAX_CONNECTIONS: usize = 256;
-/// How long the head of a request may take, and a connection be idle before it.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How large the head of a request may be, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// How long nothing may be written to a client that does not read.
@@ -40,9 +38,9 @@ impl Admin {
     /// Serves the API on a listener until `end` is over. Requests that are being answered then have
     /// another second.
     ///
-    /// There may be 256 connections at once. A head of a request takes at most 64 KiB and ten
-    /// seconds, and a client that takes nothing of an answer for 30 seconds is dropped.
+    /// There may be 256 connections at once. A head of a request has at most 64 KiB, and a client that takes nothing of an answer for 30 seconds is dropped.
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
+        let head_timeout = self.head_timeout;
         let router = self.router();
         let graceful = GracefulShutdown::new();
         // Those that are left at the end are dropped with this.
@@ -58,7 +56,7 @@ impl Admin {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let connection = graceful.watch(connection(stream, router.clone()));
+            let connection = graceful.watch(connection(stream, router.clone(), head_timeout));
             // How a client's connection ended is its own affair.
             tasks.spawn(async { drop(connection.await) });
         }
@@ -70,11 +68,11 @@ impl Admin {
 type Connection =
     hyper::server::conn::http1::Connection<TokioIo<Impatient>, TowerToHyperService<Router>>;
 
-fn connection(stream: TcpStream, router: Router) -> Connection {
+fn connection(stream: TcpStream, router: Router, head_timeout: Duration) -> Connection {
     let _ = stream.set_nodelay(true);
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(router))
 }

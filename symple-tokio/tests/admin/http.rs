@@ -117,7 +117,11 @@ impl Api {
         let (mut all, mut cursor) = (Vec::new(), String::new());
         loop {
             let mark = if path.contains('?') { '&' } else { '?' };
-            let path = if cursor.is_empty() { path.into() } else { format!("{path}{mark}cursor={cursor}") };
+            let path = if cursor.is_empty() {
+                path.into()
+            } else {
+                format!("{path}{mark}cursor={cursor}")
+            };
             let answer = self.get(&path);
             assert_eq!(answer.status, 200, "{answer:?}");
             all.extend(answer.body[list].as_array().unwrap().iter().cloned());

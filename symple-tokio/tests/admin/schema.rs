@@ -30,7 +30,8 @@ pub(crate) fn check_answer(description: &Value, line: &str, answer: &Answer) {
 
 /// Whether a path is one of a template.
 fn matches(template: &str, path: &str) -> bool {
-    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let (template, path): (Vec<_>, Vec<_>) =
+        (template.split('/').collect(), path.split('/').collect());
     template.len() == path.len()
         && template.iter().zip(path).all(|(part, found)| *part == found || part.starts_with('{'))
 }
@@ -82,7 +83,10 @@ pub(crate) fn check(
                 .unwrap()
                 .iter()
                 .any(|schema| check(description, schema, value, place).is_ok()),
-            ("required" | "additionalProperties" | "items" | "minimum" | "maximum" | "maxItems", _) => true,
+            (
+                "required" | "additionalProperties" | "items" | "minimum" | "maximum" | "maxItems",
+                _,
+            ) => true,
             _ => return Err(format!("{place}: nobody checks {keyword}")),
         };
         if !fits {
@@ -121,9 +125,8 @@ fn what_is_wrong_is_refused() {
         "required": ["a"],
         "additionalProperties": false,
     });
-    let fits = |text: &str| {
-        check(&description, &schema, &serde_json::from_str(text).unwrap(), "").is_ok()
-    };
+    let fits =
+        |text: &str| check(&description, &schema, &serde_json::from_str(text).unwrap(), "").is_ok();
     assert!(fits(r#"{"a":1}"#) && fits(r#"{"a":1,"b":null}"#));
     for text in ["[]", "{}", r#"{"a":0}"#, r#"{"a":"1"}"#, r#"{"a":1,"b":2}"#, r#"{"a":1,"c":1}"#] {
         assert!(!fits(text), "{text}");
