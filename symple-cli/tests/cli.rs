@@ -7,6 +7,9 @@
 mod chat;
 #[path = "cli/client.rs"]
 mod client;
+#[cfg(feature = "admin")]
+#[path = "cli/ctl.rs"]
+mod ctl;
 #[path = "cli/dot_env.rs"]
 mod dot_env;
 #[path = "cli/log.rs"]

@@ -1,8 +1,8 @@
 //! Values as what they mean.
 
 use std::{
-    fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr,
-    thread::available_parallelism, time::Duration,
+    fmt::Display, num::NonZeroUsize, path::PathBuf, str::FromStr, thread::available_parallelism,
+    time::Duration,
 };
 
 use symple_driver::{Compression, Config, ProxyHeader, RedisConfig};
@@ -55,7 +55,7 @@ pub(crate) enum SettingsError {
          127.0.0.1"
     )]
     #[cfg(feature = "admin")]
-    AdminOpen(SocketAddr),
+    AdminOpen(std::net::SocketAddr),
     /// The same of one of several places.
     #[error(
         "{0} (listen) has no certificate: write ?cert=FILE&key=FILE behind it, or set ssl-cert and \
@@ -82,7 +82,7 @@ pub(crate) enum LogFormat {
 #[cfg(feature = "admin")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct AdminSettings {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: std::net::SocketAddr,
     pub(crate) key: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl AdminSettings {
         if reader.text("admin").is_none() {
             return Ok(None);
         }
-        let address: SocketAddr = reader.read("admin", |value| {
+        let address: std::net::SocketAddr = reader.read("admin", |value| {
             let value = value
                 .strip_prefix("localhost")
                 .map_or(value.into(), |port| format!("127.0.0.1{port}"));
