@@ -205,6 +205,11 @@
 //! # }
 //! ```
 //!
+//! # Operating it
+//!
+//! With the feature `admin` there is an HTTP API for operators and backends in any language, on a
+//! listener of its own or below a path of an application's server: see the module `admin`.
+//!
 //! # A client
 //!
 //! It comes back by itself, into its rooms, and knows who else is there. This one echoes what it

@@ -26,6 +26,9 @@ use crate::{
 /// without a limit of its own, for those that have one take all its memory from the beginning.
 pub(crate) const VIRTUAL_BACKLOG: usize = 4096;
 
+/// How many bytes of records and names a page may have; the one that reaches it is the last.
+const PAGE_BYTES: usize = 1024 * 1024;
+
 /// An error of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -223,8 +226,8 @@ impl Handle {
         self.ask(CoreRequest::AllPeers).await
     }
 
-    /// A page of the peers of all nodes that are online: at most `limit` of them (and at least one
-    /// place is looked at). The server goes on with other work whenever it has looked at some
+    /// A page of the peers of all nodes that are online: at most `limit` of them, and not many more
+    /// than 1 MiB of their records. The server goes on with other work whenever it has looked at some
     /// thousand places. A list from [the beginning](ListCursor::default) to its end has each peer
     /// exactly once that is there all the time.
     ///
@@ -279,11 +282,14 @@ impl Handle {
                     page.entries.extend(part.entries);
                     page.next = part.next;
                     page.effort += part.effort;
+                    page.bytes += part.bytes;
                     page
                 }
             };
             match next {
-                Some(next) if whole.entries.len() < limit => (from, page) = (next, Some(whole)),
+                Some(next) if whole.entries.len() < limit && whole.bytes < PAGE_BYTES => {
+                    (from, page) = (next, Some(whole));
+                }
                 _ => return Ok(whole),
             }
         }

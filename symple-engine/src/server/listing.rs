@@ -19,6 +19,8 @@ const MEMBERS_PER_EFFORT: usize = 16;
 const EFFORT_FOR_A_PEER: usize = 4;
 /// The bytes of a record that cost as much to copy as one place costs to look at.
 const BYTES_PER_EFFORT: usize = 64;
+/// How many letters of a text that is searched for are compared in one look.
+const LETTERS_PER_LOOK: usize = 16;
 /// How many places without a peer cost as much as one with a peer.
 const VACANT_PER_EFFORT: usize = 8;
 
@@ -64,11 +66,13 @@ pub struct Page<T> {
     pub next: Option<ListCursor>,
     /// The effort that it took: about the number of places that were looked at.
     pub effort: usize,
+    /// The bytes of the records and of the names of rooms in it.
+    pub bytes: usize,
 }
 
 impl<T> Page<T> {
     fn new() -> Self {
-        Self { entries: Vec::new(), next: None, effort: 0 }
+        Self { entries: Vec::new(), next: None, effort: 0, bytes: 0 }
     }
 }
 
@@ -85,7 +89,10 @@ impl Wanted<'_> {
     /// What it costs to see whether a peer is wanted, beyond looking at its place.
     fn effort(&self, peer: &Peer) -> usize {
         let rooms = self.room.map_or(0, |_| peer.memberships.len() / MEMBERS_PER_EFFORT);
-        let name = self.search.map_or(0, |_| peer.record.text().len() / BYTES_PER_EFFORT);
+        // A name may be most of a record, and begin with the text in each of its places but for the end.
+        let name = self.search.map_or(0, |text| {
+            peer.record.text().len() / BYTES_PER_EFFORT * (1 + text.len() / LETTERS_PER_LOOK)
+        });
         rooms + name
     }
 
@@ -191,9 +198,10 @@ impl Server {
             if wanted.includes(peer, node)
                 && let Some(listed) = self.listed(peer, node)
             {
-                let bytes = peer.record.text().len();
-                page.effort +=
-                    EFFORT_FOR_A_PEER + peer.memberships.len() + bytes / BYTES_PER_EFFORT;
+                let rooms = listed.rooms.iter().map(|room| room.len()).sum::<usize>();
+                let bytes = listed.record.len() + rooms;
+                page.bytes += bytes;
+                page.effort += EFFORT_FOR_A_PEER + listed.rooms.len() + bytes / BYTES_PER_EFFORT;
                 page.entries.push(listed);
             }
         }
@@ -222,6 +230,7 @@ impl Server {
                 && search.is_none_or(|text| contains(rooms.name(room), text))
             {
                 page.effort += EFFORT_FOR_A_PEER;
+                page.bytes += rooms.name(room).len();
                 page.entries.push(self.listed_room(room));
             }
         }
