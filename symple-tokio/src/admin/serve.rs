@@ -25,7 +25,7 @@ use super::Admin;
 
 /// How many connections there may be. Past it new ones wait.
 const MAX_CONNECTIONS: usize = 256;
-/// How large the head of a request may be, in bytes.
+/// How large the head of a request may be, in bytes, beyond what is read at once.
 const MAX_HEAD: usize = 64 * 1024;
 /// How long nothing may be written to a client that does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl Admin {
     /// Serves the API on a listener until `end` is over. Requests that are being answered then have
     /// another second.
     ///
-    /// There may be 256 connections at once. A head of a request has at most 64 KiB, and a client that takes nothing of an answer for 30 seconds is dropped.
+    /// There may be 256 connections at once. A head of a request has some 64 KiB at most, and a client that takes nothing of an answer for 30 seconds is dropped.
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
         let head_timeout = self.head_timeout;
         let router = self.router();
