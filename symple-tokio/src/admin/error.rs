@@ -67,6 +67,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
+    /// The request comes from a web page that has nothing to do with the API.
+    pub(super) fn other_origin() -> Self {
+        Self::forbidden("the request comes from a page of another origin")
+    }
+
     /// What is asked for is not there.
     pub(super) fn not_found(message: impl ToString) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)

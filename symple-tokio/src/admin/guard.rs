@@ -52,17 +52,26 @@ fn check(shared: &Arc<Shared>, request: &Request) -> Result<(), ApiError> {
         }
         None => {}
     }
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(());
-    }
-    // Browsers say from which page a request comes that may change something.
+    // Browsers say from which page a request comes. Who only follows a link may come from anywhere.
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         let same =
             origin.is_some_and(|(_, from)| host.is_some_and(|to| from.eq_ignore_ascii_case(to)));
         if !same {
-            return Err(ApiError::forbidden("the request comes from a page of another origin"));
+            return Err(ApiError::other_origin());
         }
+    }
+    let says = |name: &str, values: &[&str]| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| values.contains(&value))
+    };
+    if says("sec-fetch-site", &["cross-site", "same-site"])
+        && !says("sec-fetch-mode", &["navigate"])
+    {
+        return Err(ApiError::other_origin());
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(());
     }
     // A page of another origin cannot send this type without being asked for permission first.
     match headers.get(header::CONTENT_TYPE) {

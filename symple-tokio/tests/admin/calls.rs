@@ -164,6 +164,17 @@ fn web_pages() {
                 "{headers:?}"
             );
         }
+        // A page neither reads nor holds anything open, but may link here.
+        for (headers, status) in [
+            (vec![("Origin", "http://evil.example")], 403),
+            (vec![("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")], 403),
+            (vec![("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "cors")], 403),
+            (vec![("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")], 200),
+            (vec![("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors")], 200),
+            (vec![("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")], 200),
+        ] {
+            assert_eq!(api.ask("GET /v1/node", &headers, "").status, status, "{headers:?}");
+        }
         // A body without a type.
         let request = api.request("POST /v1/broadcast", &[("X", "x")], frame);
         let request = request.replace("Content-Type: application/json\r\n", "");
