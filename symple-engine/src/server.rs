@@ -86,4 +86,4 @@ pub use input::{
 pub use listing::{ListCursor, Page, PeerFilter};
 pub use machine::{Random, Server};
 pub use newcomers::{Newcomers, Place, party};
-pub use stats::Stats;
+pub use stats::{FrameCounts, FrameKind, Latency, Stats, StatusCounts};

@@ -14,7 +14,7 @@ use symple_proto::{
 };
 
 use super::{
-    Action, ConnId, Event, RequestId, Server, SessionLookup, Verdict,
+    Action, ConnId, Event, FrameKind, RequestId, Server, SessionLookup, Verdict,
     claim::{Claim, FAILED, INVALID_SESSION, Refusal},
     flow::{PAUSED_BY_BUS, PAUSED_BY_PENDING, PAUSED_BY_RATE},
     jobs::Job,
@@ -32,7 +32,12 @@ const ID_LEN: usize = 20;
 impl Server {
     /// The first frame of a connection (R-F4).
     pub(super) fn first_frame(&mut self, conn: ConnId, text: &str) {
-        let refusal = match FrameView::parse(text, self.config.limits.depth) {
+        let parsed = FrameView::parse(text, self.config.limits.depth);
+        let kind = parsed
+            .as_ref()
+            .map_or(FrameKind::Other, |frame| FrameKind::of_client(frame.frame_type()));
+        self.stats.received.add(kind, 1);
+        let refusal = match parsed {
             Ok(frame) if frame.frame_type() == Ok(FrameType::Auth) => {
                 return self.authenticate(conn, &frame);
             }
@@ -67,7 +72,8 @@ impl Server {
             _ => Place::default(),
         };
         let auth = frame.text().into();
-        let pending = Pending::new(stage, claim, id, place, auth, &self.waiting);
+        let mut pending = Pending::new(stage, claim, id, place, auth, &self.waiting);
+        pending.since = self.now;
         self.ask(conn, Box::new(pending));
     }
 
@@ -219,6 +225,7 @@ impl Server {
 
     fn decided(&mut self, conn: ConnId, mut pending: Box<Pending>, merged: Result<(), Refusal>) {
         self.deciding.remove(core::mem::take(&mut pending.place));
+        self.stats.authentication.add(self.now.since(pending.since));
         let named = merged.and_then(|()| {
             let named = pending.claim.check_named(&self.config);
             if named.is_err() {

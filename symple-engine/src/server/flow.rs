@@ -9,7 +9,8 @@ use symple_proto::CloseCode;
 use crate::Timestamp;
 
 use super::{
-    Action, ConnId, EngineError, OfflineReason, RateLimit, Server, registry::Session, timers::Timer,
+    Action, ConnId, EngineError, FrameKind, OfflineReason, RateLimit, Server, registry::Session,
+    timers::Timer,
 };
 
 /// Too many bytes wait for the decision about its authentication (R-A11).
@@ -103,6 +104,7 @@ impl Server {
     pub(super) fn other_frames(&mut self, conn: ConnId, count: u32) -> Result<(), EngineError> {
         self.registry.get(conn).ok_or(EngineError::UnknownConnection(conn))?;
         self.stats.frames += u64::from(count);
+        self.stats.received.add(FrameKind::Control, count.into());
         self.charge(conn, count, 0, 0);
         Ok(())
     }
@@ -187,6 +189,7 @@ impl Server {
     pub(super) fn pause(&mut self, conn: ConnId, reason: u8) {
         if let Some(connection) = self.registry.get_mut(conn) {
             if connection.paused == 0 {
+                self.stats.paused_now += 1;
                 self.out.push(Action::Pause { conn });
             }
             connection.paused |= reason;
@@ -200,6 +203,7 @@ impl Server {
             connection.paused &= !reason;
             let paused = connection.paused;
             if paused == 0 {
+                self.stats.paused_now -= 1;
                 self.out.push(Action::Resume { conn });
             }
             if paused & (PAUSED_BY_RATE | PAUSED_BY_BUS) == 0 {

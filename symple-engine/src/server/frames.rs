@@ -8,7 +8,8 @@ use symple_proto::{
 };
 
 use super::{
-    ConnId, EngineError, Event, OfflineReason, Server, membership::Reason, registry::Session,
+    ConnId, EngineError, Event, FrameKind, OfflineReason, Server, membership::Reason,
+    registry::Session,
 };
 
 /// How many characters of an unknown type are repeated in the answer.
@@ -47,8 +48,12 @@ impl Server {
     pub(super) fn frame(&mut self, conn: ConnId, text: &str) {
         let frame = match FrameView::parse(text, self.config.limits.depth) {
             Ok(frame) => frame,
-            Err(error) => return self.bad_request(conn, &format!("Invalid frame: {error}")),
+            Err(error) => {
+                self.stats.received.add(FrameKind::Other, 1);
+                return self.bad_request(conn, &format!("Invalid frame: {error}"));
+            }
         };
+        self.stats.received.add(FrameKind::of_client(frame.frame_type()), 1);
         match frame.frame_type() {
             // Some receivers would read another value than the server has enforced (R-F2).
             Ok(FrameType::Routed(_)) if frame.misspelt().is_some() => {

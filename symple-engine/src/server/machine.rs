@@ -183,7 +183,10 @@ impl Server {
             remote_peers: self.registry.remote_count(),
             nodes: self.nodes().count(),
             bus_waiting: self.bus_waiting(),
+            unauthenticated: self.unauthenticated,
             deliveries: self.out.deliveries,
+            sent: self.out.sent,
+            cluster_lag: self.cluster_lag(),
             ..self.stats
         }
     }
@@ -439,6 +442,7 @@ impl Server {
     /// Answers a connection with an `error` frame that has another member, given as JSON.
     pub(super) fn error_with(&mut self, conn: ConnId, status: Status, message: &str, more: &str) {
         self.stats.errors += 1;
+        self.stats.errors_by_status.add(status);
         let mut text = String::with_capacity(48 + message.len() + more.len());
         push_error(status, message, &mut text);
         if !more.is_empty() {
@@ -471,7 +475,7 @@ impl Server {
     /// and with `tell` those who share a room with it are told (R-P2).
     pub(super) fn end_session(&mut self, conn: ConnId, why: OfflineReason, tell: bool) {
         let Some(connection) = self.registry.get_mut(conn) else { return };
-        connection.paused = 0;
+        self.stats.paused_now -= usize::from(core::mem::take(&mut connection.paused) != 0);
         match &mut connection.session {
             Session::Closing => {}
             Session::AwaitingAuth(place) => {
@@ -516,6 +520,14 @@ impl Server {
         let address = self.registry.get(conn).and_then(|connection| connection.address);
         let event = Event::Refused { conn, address, status, message: message.into() };
         self.out.push(Action::Event(event));
+    }
+
+    /// True if the engine has closed the connection, or does not know it: whatever happens to it now
+    /// is no decision of its client's.
+    #[must_use]
+    pub fn has_closed(&self, conn: ConnId) -> bool {
+        let connection = self.registry.get(conn);
+        connection.is_none_or(|connection| matches!(connection.session, Session::Closing))
     }
 
     /// True when a shutdown has closed every connection and all of them are gone.

@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 use core::ops::Range;
 
 use super::{
-    ConnId,
+    ConnId, FrameCounts, FrameKind,
     action::{Action, Text},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Outbox {
     start: usize,
     /// How many frames to how many receivers.
     pub(super) deliveries: u64,
+    /// The same by the kind of the frame.
+    pub(super) sent: FrameCounts,
 }
 
 impl Outbox {
@@ -38,7 +40,7 @@ impl Outbox {
     /// made only if there are any.
     pub(super) fn send(&mut self, text: impl FnOnce() -> Text) -> usize {
         let count = self.pending();
-        self.send_pending(count, None, text);
+        self.send_pending(count, None, None, text);
         count
     }
 
@@ -50,25 +52,47 @@ impl Outbox {
         members: usize,
         text: impl FnOnce() -> Text,
     ) -> usize {
+        self.relay(sender, members, None, text)
+    }
+
+    /// Sends a frame as [`send_from`](Self::send_from) does, whose kind is known: a client may
+    /// write its type anywhere.
+    pub(super) fn relay(
+        &mut self,
+        sender: ConnId,
+        members: usize,
+        kind: impl Into<Option<FrameKind>>,
+        text: impl FnOnce() -> Text,
+    ) -> usize {
+        let kind = kind.into();
         let count = self.pending();
         if members == 0 || members >= count {
             let sender = (members == 0).then_some(sender);
-            self.send_pending(count, sender, text);
+            self.send_pending(count, sender, kind, text);
         } else {
             let text = text();
-            self.send_pending(members, None, || text.clone());
-            self.send_pending(count - members, Some(sender), || text);
+            self.send_pending(members, None, kind, || text.clone());
+            self.send_pending(count - members, Some(sender), kind, || text);
         }
         count
     }
 
     /// Sends a text to the first so many of the receivers that have been appended.
-    fn send_pending(&mut self, count: usize, sender: Option<ConnId>, text: impl FnOnce() -> Text) {
+    fn send_pending(
+        &mut self,
+        count: usize,
+        sender: Option<ConnId>,
+        kind: Option<FrameKind>,
+        text: impl FnOnce() -> Text,
+    ) {
         if count > 0 {
             let to = self.start..self.start + count;
             self.start = to.end;
             self.deliveries += count as u64;
-            self.queue.push_back(Queued::Send { text: text(), to, sender });
+            let text = text();
+            let kind = kind.unwrap_or_else(|| FrameKind::of_text(text.as_bytes()));
+            self.sent.add(kind, count as u64);
+            self.queue.push_back(Queued::Send { text, to, sender });
         }
     }
 

@@ -4,6 +4,8 @@ use alloc::{boxed::Box, collections::VecDeque};
 
 use symple_proto::PeerMembers;
 
+use crate::Timestamp;
+
 use super::{
     RequestId,
     claim::Claim,
@@ -18,6 +20,8 @@ pub(super) struct Pending {
     /// The question that is open, or was the last one.
     pub(super) request: RequestId,
     pub(super) stage: Stage,
+    /// When it began, for the statistics.
+    pub(super) since: Timestamp,
     pub(super) claim: Claim,
     /// The id that the peer has or will have.
     pub(super) id: Box<str>,
@@ -52,6 +56,7 @@ impl Pending {
         let mut pending = Self {
             request: RequestId(0),
             stage,
+            since: Timestamp::ZERO,
             claim,
             id,
             place,

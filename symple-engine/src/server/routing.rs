@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use symple_proto::{FrameView, RawJson, Recipient, RoutedType, Status, cluster::Call};
 
-use super::{ConnId, Server, remotes::NodeIndex, rooms::RoomIndex};
+use super::{ConnId, FrameKind, Server, remotes::NodeIndex, rooms::RoomIndex};
 
 /// Where else than on this node a frame has receivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +75,10 @@ impl Server {
             })
         };
         if elsewhere == Elsewhere::Nobody {
-            out.send_from(conn, members, relay);
+            out.relay(conn, members, FrameKind::from(kind), relay);
         } else {
             let text = relay();
-            out.send_from(conn, members, || text.clone());
+            out.relay(conn, members, FrameKind::from(kind), || text.clone());
             self.charge_elsewhere(elsewhere);
             self.publish_frame(conn, elsewhere, &text);
         }

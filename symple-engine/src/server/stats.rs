@@ -1,5 +1,15 @@
 //! What is counted.
 
+mod frames;
+mod latency;
+mod statuses;
+
+use core::time::Duration;
+
+pub use frames::{FrameCounts, FrameKind};
+pub use latency::Latency;
+pub use statuses::StatusCounts;
+
 /// Counts since the start, and what there is now. Every refusal is counted (SPEC §8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,8 +24,23 @@ pub struct Stats {
     pub remote_peers: usize,
     /// Other nodes that are known now.
     pub nodes: usize,
+    /// Those of the connections that are no peers, or not yet.
+    pub unauthenticated: usize,
+    /// Connections now that are not read from: they send too fast, or wait for a decision or for
+    /// the bus (R-L3, R-A11, R-C6).
+    pub paused_now: usize,
+    /// The longest time for which a known node has not been heard, now.
+    pub cluster_lag: Duration,
     /// Frames that arrived from clients.
     pub frames: u64,
+    /// Those of them that were handled, by kind. What arrived from a client that was gone before its
+    /// turn came is in `frames` alone.
+    pub received: FrameCounts,
+    /// What is in `deliveries`, by kind.
+    pub sent: FrameCounts,
+    /// How long authentications took that a session look-up or a hook decided, whatever was
+    /// decided.
+    pub authentication: Latency,
     /// Frames that went out, counted once for each receiver.
     pub deliveries: u64,
     /// Connections that were opened.
@@ -28,6 +53,8 @@ pub struct Stats {
     pub over_capacity: u64,
     /// Frames answered with an `error`.
     pub errors: u64,
+    /// The same by the status of the `error`.
+    pub errors_by_status: StatusCounts,
     /// Direct and room deliveries that no permission allowed (R-M3, R-P6).
     pub not_permitted: u64,
     /// Times that a peer sent too fast and was not read from for a while (R-L3).

@@ -1,6 +1,7 @@
 //! Calls of the application that concern peers of other nodes, in both directions.
 
 use alloc::{boxed::Box, vec::Vec};
+use core::time::Duration;
 
 use symple_proto::{
     FrameView, Recipient,
@@ -171,6 +172,13 @@ impl Server {
             let change = RemoteChange::Offline { peer: remote.peer.address(), reason };
             self.out.push(Action::Event(Event::Elsewhere { node: node.into(), change }));
         }
+    }
+
+    /// The longest time for which a node that this one knows has not been heard; zero where there is
+    /// none. It stays below two heartbeats while all is well.
+    pub(in crate::server) fn cluster_lag(&self) -> Duration {
+        let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.silences(self.now));
+        nodes.into_iter().flatten().max().unwrap_or_default()
     }
 
     /// The other nodes that this one knows, which are those that have answered it.

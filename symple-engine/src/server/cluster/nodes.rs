@@ -175,6 +175,12 @@ impl Nodes {
         self.iter().filter(|(_, node)| node.proven).map(|(at, node)| (at, &*node.id))
     }
 
+    /// For how long each of the nodes that have answered has not been heard.
+    pub(super) fn silences(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
+        let nodes = self.iter().filter(|(_, node)| node.proven);
+        nodes.map(move |(_, node)| now.since(node.heard))
+    }
+
     /// All nodes that are not gone.
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
         let nodes =

@@ -6,8 +6,8 @@ use symple_proto::cluster::{Change, PeerState, next_sum};
 use symple_proto::{FrameType, FrameView, PeerId, PublicRecord, RawJson, Recipient, RoomName};
 
 use crate::server::{
-    ConnId, EngineError, OfflineReason, RemoteChange, Server, membership::Reason, peer::Peer,
-    remotes::NodeIndex,
+    ConnId, EngineError, FrameKind, OfflineReason, RemoteChange, Server, membership::Reason,
+    peer::Peer, remotes::NodeIndex,
 };
 
 impl Server {
@@ -237,6 +237,6 @@ impl Server {
         let selection = self.select(sender, &recipient, kind);
         self.tell_of_sender(sender);
         let text = || String::from(frame.text()).into();
-        Ok(self.out.send_from(sender, selection.members, text))
+        Ok(self.out.relay(sender, selection.members, FrameKind::from(kind), text))
     }
 }
