@@ -37,6 +37,7 @@ use crate::{
     server::config::Config,
     server::hooks::{Acceptance, AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::log::{self, ConnectionLog, Refusals, log_cluster},
+    server::stats::{CloseCounts, ClosedBy},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };
@@ -79,6 +80,8 @@ pub(crate) struct Core<R> {
     pub(crate) session_faults: Warnings,
     /// What the log is to say of connections when they end.
     pub(crate) connection_log: ConnectionLog,
+    /// How WebSocket connections have ended.
+    pub(crate) closes: CloseCounts,
     slots: Slots,
     /// By slot: the upgrade requests of connections, where there is a hook that may ask for them.
     upgrade_requests: Vec<Option<Arc<Request>>>,
@@ -122,6 +125,7 @@ impl<R: Runtime> Core<R> {
             warnings: Warnings::default(),
             session_faults: Warnings::default(),
             connection_log: ConnectionLog::default(),
+            closes: CloseCounts::default(),
             slots: Slots::default(),
             upgrade_requests: Vec::new(),
             denied: Vec::new(),
@@ -224,6 +228,7 @@ impl<R: Runtime> Core<R> {
                     Action::AwaitDrain { conn } => table.await_drain(conn),
                     Action::Close { conn, code, reason, discard } => {
                         self.connection_log.closed(conn, code, reason);
+                        self.closes.add(ClosedBy::Server, code);
                         table.close(conn, code, reason, discard);
                     }
                     Action::SetMessageLimit { conn, limit } => {
@@ -626,6 +631,10 @@ where
 
     fn disconnected(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, gone: Gone) {
         self.connection_log.disconnected(conn, gone, table.now);
+        // One that the server has closed has been counted.
+        if !self.engine.has_closed(conn) {
+            self.closes.gone(gone);
+        }
         if let Some(request) = self.upgrade_requests.get_mut(conn.slot as usize) {
             *request = None;
         }

@@ -59,7 +59,9 @@ pub use server::{
         joins::{IntoJoinDecision, JoinDecision, JoinRequest},
     },
     mount::AcceptedUpgrade,
-    stats::{ServerStats, TransportStats},
+    stats::{
+        CloseCounts, ClosedBy, RedisStats, RoundTrips, ServerStats, TransportStats, UpgradeCounts,
+    },
 };
 pub use tungstenite;
 pub use ws::deflate::Compression;

@@ -58,7 +58,7 @@ pub(crate) enum CoreRequest {
     UserRooms(String, Reply<Vec<Box<str>>>),
     Rooms(Reply<Vec<RoomInfo>>),
     Members(String, Reply<Vec<Address>>),
-    Stats(Reply<ServerStats>),
+    Stats(Reply<Box<ServerStats>>),
     /// A page of the peers of all nodes, from there on and at most so many.
     ListPeers(Arc<PeerFilter>, ListCursor, usize, Reply<Page<ClusterPeer>>),
     /// A page of the rooms whose names contain a text.

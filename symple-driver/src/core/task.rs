@@ -30,7 +30,7 @@ use crate::{
     runtime::{Listener, Runtime},
     server::endpoint::Door,
     server::mount::Opening,
-    server::stats::{ServerStats, TransportStats},
+    server::stats::ServerStats,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
 };
 
@@ -315,11 +315,14 @@ impl<R: Runtime> EngineTask<R> {
             }
             CoreRequest::Claim(key, value, reply) => core.claim(key, value, reply),
             CoreRequest::Stats(reply) => {
-                let transport = TransportStats { sockets: table.sockets, ..table.stats };
-                let workers = table.workers.iter().map(|worker| worker.stats);
-                let transport = workers.fold(transport, TransportStats::plus);
-                let stats = ServerStats { engine: core.engine.stats(), transport };
-                let _ = reply.try_send(stats);
+                let stats = ServerStats {
+                    engine: core.engine.stats(),
+                    transport: table.all_stats(),
+                    closes: core.closes,
+                    refused_upgrades: core.status.refusals.refused_upgrades(),
+                    redis: core.redis.as_ref().map(Link::stats),
+                };
+                let _ = reply.try_send(Box::new(stats));
             }
             CoreRequest::AddPeer { user, peer, rooms, frames, reply } => {
                 let added = core.add_peer(table, user, peer, &rooms, frames);

@@ -308,6 +308,7 @@ impl<R: Runtime> Shard<R> {
     pub(crate) fn finish(&mut self, up: &impl Upstream<R::Socket>) -> bool {
         self.table.shed(up.kept(), |id| up.kept_of(id));
         self.table.flush_some(WRITES);
+        self.table.count_traffic();
         let table = &self.table;
         table.has_dirty()
             || !table.ended.is_empty()
@@ -401,6 +402,7 @@ impl<R: Runtime> Shard<R> {
                 Poll::Pending => return,
                 Poll::Ready(Ok(count @ 1..)) => {
                     let now = self.table.now;
+                    self.table.unreported.0 += count as u64;
                     if let Some(conn) = self.table.get(id) {
                         conn.last_read = now;
                         conn.pinged = Timestamp::MAX;

@@ -9,7 +9,10 @@ use std::{
     cell::OnceCell,
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque, btree_map},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -105,6 +108,9 @@ pub(crate) struct ConnectionTable<S> {
     reported: usize,
     /// How many bytes wait on all threads, shared payloads not counted (R-L7).
     total: Arc<AtomicUsize>,
+    /// The bytes that all threads have read and written, and those of this one that are not added yet.
+    traffic: Arc<Traffic>,
+    pub(crate) unreported: (u64, u64),
     /// How many bytes wait for those: approximately, and exactly when there are none.
     unflushed: usize,
     /// How many of them are too many.
@@ -138,11 +144,19 @@ pub(crate) struct ConnectionTable<S> {
     released: Vec<ConnId>,
 }
 
-/// How much waits on all threads (R-L7).
+/// The bytes that all threads together have read from sockets and written to them, before encryption.
+#[derive(Debug, Default)]
+struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// How much waits on all threads (R-L7), and how much has come and gone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     own: Arc<AtomicUsize>,
     shared: Arc<AtomicUsize>,
+    traffic: Arc<Traffic>,
 }
 
 impl<S: Socket> ConnectionTable<S> {
@@ -167,6 +181,8 @@ impl<S: Socket> ConnectionTable<S> {
             held: 0,
             reported: 0,
             total: waiting.own,
+            traffic: waiting.traffic,
+            unreported: (0, 0),
             unflushed: 0,
             full_at: UNFLUSHED,
             overflowed: VecDeque::new(),
@@ -369,6 +385,7 @@ impl<S: Socket> ConnectionTable<S> {
                         // to it, unless the socket has room by now.
                         let (sent, flushed) = conn.flush(self.now, &mut self.buffers);
                         self.spent += WRITE + sent / WRITTEN;
+                        self.unreported.1 += sent as u64;
                         if flushed == Flushed::Ended {
                             conn.ended = true;
                             self.ended.push_back(*id);

@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ::redis::{Pipeline, RedisResult, Value, aio::MultiplexedConnection};
@@ -25,6 +25,8 @@ use symple_engine::Timestamp;
 
 pub(crate) use self::check::SessionUse;
 use self::{check::Check, deadline::Deadline};
+use crate::server::stats::{RedisStats, RoundTrips};
+
 use super::{
     RedisConfig, RedisError, Warnings, connection,
     inbox::{Inbox, Signal},
@@ -43,6 +45,7 @@ type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Commands that were sent together.
 struct Batch<T> {
     what: Vec<T>,
+    sent: Instant,
     answer: Answer<RedisResult<Vec<Value>>>,
 }
 
@@ -51,7 +54,7 @@ impl<T> Batch<T> {
         let count = pipeline.len();
         let answer =
             Box::pin(async move { connection.send_packed_commands(&pipeline, 0, count).await });
-        Self { what, answer }
+        Self { what, sent: Instant::now(), answer }
     }
 }
 
@@ -121,6 +124,10 @@ pub(crate) struct Link {
     been_up: bool,
     /// It has been asked, or need not be, how much Redis keeps for a subscriber.
     limits_asked: bool,
+    /// How long Redis took to answer to commands of each kind.
+    round_trips: RoundTrips,
+    /// How often the connection was lost, or could not be made.
+    losses: u64,
     warnings: Warnings,
     away: Trouble,
     unreadable: Trouble,
@@ -165,6 +172,8 @@ impl Link {
             failure: None,
             been_up: false,
             limits_asked: false,
+            round_trips: RoundTrips::default(),
+            losses: 0,
             warnings: Warnings::default(),
             away: Trouble::new("Redis is back"),
             unreadable: Trouble::new("sessions can be looked up again"),
@@ -189,6 +198,16 @@ impl Link {
 
     fn is_busy(&self) -> bool {
         matches!(&self.state, State::Connected(connected) if connected.bus.is_some())
+    }
+
+    /// What has been counted.
+    pub(crate) fn stats(&self) -> RedisStats {
+        RedisStats {
+            up: self.is_up(),
+            queued: self.queued,
+            losses: self.losses,
+            round_trips: self.round_trips,
+        }
     }
 
     /// Why the last attempt to connect has failed, if none has succeeded since; or why sessions
@@ -372,6 +391,7 @@ impl Link {
             self.away.seen(self.now, what, &error.to_string());
         }
         self.failures = self.failures.saturating_add(1);
+        self.losses += 1;
         self.failure = Some(error);
         let state = mem::replace(&mut self.state, State::Waiting { until: self.now + backoff });
         self.behind = false;

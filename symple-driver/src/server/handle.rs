@@ -422,7 +422,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn stats(&self) -> Result<ServerStats, HandleError> {
-        self.ask(CoreRequest::Stats).await
+        self.ask(CoreRequest::Stats).await.map(|stats| *stats)
     }
 
     /// The events from now on.

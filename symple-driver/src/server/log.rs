@@ -3,7 +3,10 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,6 +20,7 @@ use crate::{
     http::{RefusedUpgrade, UNIX_PEER, UNKNOWN_PEER},
     net::connection::Gone,
     redis::one_line,
+    server::stats::UpgradeCounts,
 };
 
 /// Lets one line a second through, and counts the others: how often something happens is for clients
@@ -91,6 +95,8 @@ impl fmt::Display for Shown {
 pub(crate) struct Refusals {
     upgrades: OncePerSecond,
     authentications: OncePerSecond,
+    /// How many upgrades were refused with each of the statuses, and with others.
+    statuses: [AtomicU64; UpgradeCounts::PLACES],
 }
 
 impl Refusals {
@@ -102,6 +108,7 @@ impl Refusals {
     /// An upgrade was answered with an HTTP status instead of 101.
     pub(crate) fn upgrade(&self, refused: &RefusedUpgrade) {
         const WHAT: &str = "an upgrade was refused";
+        self.statuses[UpgradeCounts::place(refused.status)].fetch_add(1, Ordering::Relaxed);
         let RefusedUpgrade { address, status, body, origin } = refused;
         // What a macro is given is made only if its line is written.
         let (told, origin) = (|| one_line(body), || origin.as_deref().map(one_line));
@@ -114,6 +121,11 @@ impl Refusals {
                 tracing::debug!(%address, status, told = told(), origin = origin(), "{WHAT}");
             }
         }
+    }
+
+    /// How many upgrades were refused, on all threads.
+    pub(crate) fn refused_upgrades(&self) -> UpgradeCounts {
+        UpgradeCounts(self.statuses.each_ref().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// A WebSocket client was sent an `error` frame instead of a `welcome`.

@@ -140,6 +140,7 @@ impl<S: Socket> ConnectionTable<S> {
         conn.dirty = Dirty::No;
         self.unflushed = self.unflushed.saturating_sub(conn.out.len());
         let (sent, flushed) = conn.flush(*now, buffers);
+        self.unreported.1 += sent as u64;
         let work = WRITE + sent / WRITTEN;
         match flushed {
             Flushed::Ended => {
@@ -190,6 +191,32 @@ impl<S: Socket> ConnectionTable<S> {
             let held = u32::try_from(conn.held_bytes()).unwrap_or(u32::MAX);
             let before = std::mem::replace(&mut conn.held, held);
             self.held = self.held - before as usize + held as usize;
+        }
+    }
+
+    /// Adds what this thread has read and written in this turn to what all have.
+    pub(crate) fn count_traffic(&mut self) {
+        let (received, sent) = std::mem::take(&mut self.unreported);
+        if received > 0 {
+            self.traffic.received.fetch_add(received, Ordering::Relaxed);
+        }
+        if sent > 0 {
+            self.traffic.sent.fetch_add(sent, Ordering::Relaxed);
+        }
+    }
+
+    /// What has been counted on all threads.
+    pub(crate) fn all_stats(&self) -> TransportStats {
+        let own = TransportStats { sockets: self.sockets, ..self.stats };
+        let workers = self.workers.iter().map(|worker| worker.stats);
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TransportStats {
+            handshakes: self.handshakes,
+            received: load(&self.traffic.received) + self.unreported.0,
+            sent: load(&self.traffic.sent) + self.unreported.1,
+            waiting: self.total.load(Ordering::Relaxed)
+                + self.buffers.shared.load(Ordering::Relaxed),
+            ..workers.fold(own, TransportStats::plus)
         }
     }
 

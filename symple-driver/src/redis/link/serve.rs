@@ -51,6 +51,7 @@ impl Link {
             Poll::Pending => return Ok(true),
         };
         let answers = answers.map_err(|error| RedisError::new(&self.address, &error))?;
+        self.round_trips.bus.add(batch.sent.elapsed());
         let what = connected.bus.take().map(|(batch, _)| batch.what).unwrap_or_default();
         // What the socket has taken may wait in it for long, and in Redis's own buffer; what is
         // answered to has been handed to all who hear it. Refused or not, it waits no more.
@@ -120,6 +121,7 @@ impl Link {
                     Poll::Pending => return Ok(()),
                 };
                 let answers = answers.map_err(|error| RedisError::new(&self.address, &error))?;
+                self.round_trips.lookups.add(batch.sent.elapsed());
                 let lookups = connected.lookups.take();
                 let asked = lookups.map(|(batch, _)| batch.what).unwrap_or_default();
                 self.looked_up(asked, answers)?;
