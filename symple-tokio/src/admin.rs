@@ -21,6 +21,8 @@
 mod api;
 mod error;
 mod guard;
+mod metrics;
+mod process;
 mod serve;
 
 use std::{sync::Arc, time::Duration};
@@ -30,6 +32,7 @@ use symple_driver::Handle;
 use tokio::sync::Semaphore;
 
 use error::ApiError;
+use metrics::Metrics;
 
 /// How many requests are answered at once. Past it they are refused with 503.
 const MAX_REQUESTS: usize = 64;
@@ -52,6 +55,7 @@ pub struct Admin {
     any_host: bool,
     body_limit: usize,
     head_timeout: Duration,
+    dropped_log_lines: Option<fn() -> u64>,
 }
 
 /// What all handlers share.
@@ -61,6 +65,7 @@ struct Shared {
     key: Option<String>,
     any_host: bool,
     body_limit: usize,
+    metrics: Metrics,
     /// One permit for each request that may be answered at once.
     requests: Semaphore,
     /// One permit for each follower of events.
@@ -81,6 +86,7 @@ impl Admin {
             any_host: false,
             body_limit: BODY_LIMIT,
             head_timeout: HEAD_TIMEOUT,
+            dropped_log_lines: None,
         }
     }
 
@@ -113,19 +119,37 @@ impl Admin {
         self
     }
 
+    /// How many lines the log of the program has lost so far, for the metrics: where nobody counts that,
+    /// they say nothing of it.
+    pub fn dropped_log_lines(mut self, count: fn() -> u64) -> Self {
+        self.dropped_log_lines = Some(count);
+        self
+    }
+
     /// The router. It may be mounted below any path.
     pub fn router(self) -> Router {
-        let Self { handle, key, any_host, body_limit, .. } = self;
+        let Self { handle, key, any_host, body_limit, dropped_log_lines, .. } = self;
         let requests = Semaphore::new(MAX_REQUESTS);
         let followers = Arc::new(Semaphore::new(api::MAX_FOLLOWERS));
         let keys = api::once::Keys::default();
-        let shared =
-            Arc::new(Shared { handle, key, any_host, body_limit, requests, followers, keys });
+        let metrics = Metrics::new(dropped_log_lines);
+        let shared = Arc::new(Shared {
+            handle,
+            key,
+            any_host,
+            body_limit,
+            metrics,
+            requests,
+            followers,
+            keys,
+        });
         Router::new()
             .merge(api::routes())
+            .merge(metrics::routes())
             .fallback(async || ApiError::not_found("there is nothing at this path"))
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
+            .layer(middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
             .with_state(shared)
     }
 }
