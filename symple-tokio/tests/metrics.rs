@@ -182,7 +182,7 @@ impl Client {
     fn connect(node: &Node, bytes: &Bytes) -> Self {
         let address = node.server.local_address();
         let stream = Counted(TcpStream::connect(address).unwrap(), bytes.clone());
-        let (socket, _) = tungstenite::client(format!("ws://{address}/"), stream).unwrap();
+        let (socket, _) = tungstenite::client(format!("ws://{address}/ws"), stream).unwrap();
         Self { socket, sent: BTreeMap::new(), received: BTreeMap::new() }
     }
 
@@ -238,6 +238,7 @@ fn sums_are_those_of_the_load() {
         let node = Node::start(ServerBuilder::new().configure(|config| {
             config.threads = NonZeroUsize::new(threads).unwrap();
             config.engine.connections.per_address = 0;
+            config.path = Some("/ws".into());
         }));
         let bytes = Bytes::default();
         let mut clients: Vec<_> =
@@ -279,9 +280,11 @@ fn sums_are_those_of_the_load() {
         let mut other =
             Counted(TcpStream::connect(node.server.local_address()).unwrap(), bytes.clone());
         let upgrade = "GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n";
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         other.write_all(upgrade.as_bytes()).unwrap();
-        other.read_to_string(&mut String::new()).unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 
         // Each leaves in a way of its own; what had been sent to it is read before.
         clients[0].send("close", r#"{"type":"close"}"#);

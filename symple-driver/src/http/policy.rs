@@ -80,7 +80,7 @@ pub(crate) enum Answer {
     Upgrade(Box<Upgrade>),
 }
 
-/// A refused upgrade, as the log tells it.
+/// A refused upgrade, as it is counted and as the log tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedUpgrade {
     /// The client's address (R-T6).
@@ -177,7 +177,8 @@ impl Policy<'_> {
         self.judge_head(&head, peer, tls).map_err(refuse)
     }
 
-    /// What the log tells of an answer: nothing if it refuses no upgrade, or nobody reads that.
+    /// What is counted and logged of an answer: nothing if it refuses no upgrade. What only a log repeats
+    /// is left out where there is none.
     pub(super) fn refused(
         &self,
         instead: Instead,
@@ -185,12 +186,9 @@ impl Policy<'_> {
         peer: SocketAddr,
     ) -> Option<Box<RefusedUpgrade>> {
         let Instead::Refusal(status, body) = instead else { return None };
-        if !Refusals::are_wanted() {
-            return None;
-        }
         let found = find(headers);
         let address = self.client_address(peer, headers, found.real_ip);
-        let origin = found.origin.text().map(str::to_owned);
+        let origin = found.origin.text().filter(|_| Refusals::are_wanted()).map(str::to_owned);
         Some(Box::new(RefusedUpgrade { address, status, body: body.into(), origin }))
     }
 

@@ -90,7 +90,7 @@ pub(crate) trait Upstream<S> {
     fn fault(&mut self, table: &mut ConnectionTable<S>, id: ConnId, fault: TransportFault);
     /// A connection that was known is gone, or is as good as gone.
     fn disconnected(&mut self, table: &mut ConnectionTable<S>, id: ConnId, gone: Gone);
-    /// An upgrade was refused, for the log.
+    /// An upgrade was refused: it is counted, and logged.
     fn refused(&mut self, refused: &RefusedUpgrade);
     /// A slot is free.
     fn removed(&mut self, id: ConnId);

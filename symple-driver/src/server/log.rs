@@ -109,6 +109,9 @@ impl Refusals {
     pub(crate) fn upgrade(&self, refused: &RefusedUpgrade) {
         const WHAT: &str = "an upgrade was refused";
         self.statuses[UpgradeCounts::place(refused.status)].fetch_add(1, Ordering::Relaxed);
+        if !Self::are_wanted() {
+            return;
+        }
         let RefusedUpgrade { address, status, body, origin } = refused;
         // What a macro is given is made only if its line is written.
         let (told, origin) = (|| one_line(body), || origin.as_deref().map(one_line));

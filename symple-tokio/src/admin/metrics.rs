@@ -72,7 +72,7 @@ impl RequestCounts {
     fn read(&self) -> Vec<(String, u64)> {
         let statuses = Self::STATUSES.iter().map(ToString::to_string);
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        statuses.chain(["other".into()]).zip(counts).filter(|(_, count)| *count > 0).collect()
+        statuses.chain(["other".into()]).zip(counts).collect()
     }
 }
 
