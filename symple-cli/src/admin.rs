@@ -29,6 +29,7 @@ impl Admin {
         let (listener, address) = listen(address)
             .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
         let mut api = admin::Admin::new(server.handle()).body_limit(body_limit(settings));
+        api = api.dropped_log_lines(crate::stderr::lost_lines);
         if let Some(key) = key {
             api = api.key(key);
         }

@@ -28,8 +28,8 @@ const RETRY: Duration = Duration::from_millis(20);
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The number of lost lines that the line stands for which this thread queues.
-    static STANDS_FOR: Cell<u64> = const { Cell::new(1) };
+    /// The number of lost lines that the line tells of which this thread queues; 0 for all other lines.
+    static TELLS_OF: Cell<u64> = const { Cell::new(0) };
 }
 
 static STDERR: LazyLock<Lines> = LazyLock::new(|| Lines::start(io::stderr(), crate::logging::lost));
@@ -37,6 +37,12 @@ static STDERR: LazyLock<Lines> = LazyLock::new(|| Lines::start(io::stderr(), cra
 /// Writes a text to standard error, whole or not at all. Never blocks and never fails.
 pub(crate) fn write(text: impl Into<Vec<u8>>) {
     STDERR.push(text.into());
+}
+
+/// How many lines have been lost so far.
+#[cfg(feature = "admin")]
+pub(crate) fn lost_lines() -> u64 {
+    STDERR.lost()
 }
 
 /// Waits until everything is written that was to be, when it is dropped; but not for long.
@@ -51,8 +57,8 @@ impl Drop for Flush {
 /// A line, or a few that belong together.
 struct Line {
     text: Vec<u8>,
-    /// How many lines are lost with it: one, or all those that it tells of.
-    stands_for: u64,
+    /// The number of lost lines that it tells of; 0 if it is any other line.
+    tells_of: u64,
 }
 
 #[derive(Default)]
@@ -61,8 +67,20 @@ struct Queue {
     bytes: usize,
     /// The number of lost lines that have not been reported yet.
     lost: u64,
+    /// The number of lines lost since the start. A line that tells of others and is lost itself is not
+    /// counted.
+    lost_in_all: u64,
     /// Whether the thread is writing a line, or reporting lost ones.
     busy: bool,
+}
+
+impl Queue {
+    /// A line is lost.
+    fn lose(&mut self, tells_of: u64) {
+        // With one that tells of others these are to be told of again.
+        self.lost = self.lost.saturating_add(tells_of.max(1));
+        self.lost_in_all += u64::from(tells_of == 0);
+    }
 }
 
 #[derive(Default)]
@@ -106,18 +124,24 @@ impl Lines {
             let _ = io::stderr().write_all(&text);
             return;
         }
-        let stands_for = STANDS_FOR.get();
+        let tells_of = TELLS_OF.get();
         let mut queue = self.shared.queue();
         if queue.lines.len() >= MAX_LINES
             || queue.bytes + text.len() > MAX_BYTES
             || text.len() > MAX_LINE
         {
-            queue.lost = queue.lost.saturating_add(stands_for);
+            queue.lose(tells_of);
             return;
         }
         queue.bytes += text.len();
-        queue.lines.push_back(Line { text, stands_for });
+        queue.lines.push_back(Line { text, tells_of });
         self.shared.filled.notify_one();
+    }
+
+    /// How many lines have been lost so far.
+    #[cfg(any(feature = "admin", test))]
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.queue().lost_in_all
     }
 
     /// Waits until everything is written that is queued, but not longer than this. True if it is.
@@ -160,11 +184,11 @@ impl<W: Write> Writer<W> {
             let written = self.write(&line.text).is_ok();
             queue = shared.queue();
             if !written {
-                queue.lost = queue.lost.saturating_add(line.stands_for);
+                queue.lose(line.tells_of);
             } else if queue.lost > 0 {
                 let count = std::mem::take(&mut queue.lost);
                 drop(queue);
-                STANDS_FOR.set(count);
+                TELLS_OF.set(count);
                 lost(count);
                 queue = shared.queue();
             }
