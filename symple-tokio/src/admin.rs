@@ -19,6 +19,7 @@
 //! ```
 
 mod api;
+mod console;
 mod error;
 mod guard;
 mod metrics;
@@ -149,6 +150,7 @@ impl Admin {
             .fallback(async || ApiError::not_found("there is nothing at this path"))
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
+            .merge(console::routes())
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
             .with_state(shared)
     }

@@ -1,0 +1,284 @@
+//! R-I1: the console, in a real browser that is told what a person does.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod browser;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use browser::Browser;
+use serde_json::{Value, json};
+use symple_tokio::{Server, ServerBuilder, VirtualPeer, admin::Admin, proto::Fields};
+use tokio::runtime::Runtime;
+
+const KEY: &str = "the key of the test";
+/// A user whose name would be a picture, and a program, if it were taken for markup.
+const HOSTILE: &str = "<img src=x onerror=\"document.title='taken'\">";
+
+/// A server with a console.
+struct Node {
+    runtime: Runtime,
+    server: Server,
+    admin: SocketAddr,
+}
+
+impl Node {
+    /// One that the router of the console is mounted in below a path.
+    fn start(key: Option<&str>, below: &str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (server, admin) = runtime.block_on(async {
+            let server = ServerBuilder::new().bind("127.0.0.1:0").start().unwrap();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut admin = Admin::new(server.handle());
+            if let Some(key) = key {
+                admin = admin.key(key);
+            }
+            if below.is_empty() {
+                tokio::spawn(admin.serve(listener, std::future::pending()));
+            } else {
+                let app = axum::Router::new().nest(below, admin.router());
+                tokio::spawn(async move { axum::serve(listener, app).await });
+            }
+            (server, address)
+        });
+        Self { runtime, server, admin }
+    }
+
+    fn add(&self, user: &str, rooms: &[&str]) -> VirtualPeer {
+        let added =
+            self.server.handle().add_peer(user.parse().unwrap(), Fields::new(), rooms.to_vec());
+        self.runtime.block_on(added).unwrap()
+    }
+
+    fn users(&self) -> Vec<String> {
+        let peers = self.runtime.block_on(self.server.handle().peers()).unwrap();
+        let mut users: Vec<_> = peers.iter().map(|peer| peer.address.user.to_string()).collect();
+        users.sort();
+        users
+    }
+
+    /// The head and the body of an answer.
+    fn get(&self, path: &str) -> (String, String) {
+        let mut socket = TcpStream::connect(self.admin).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    /// A browser in which the console is open, and the key given.
+    fn open(&self) -> Option<Browser> {
+        let mut browser = Browser::open()?;
+        browser.go(&format!("http://{}/console", self.admin));
+        browser.until("document.querySelector('#key')");
+        browser.fill("#key", KEY);
+        browser.click("main form button");
+        browser.until("document.querySelector('#state').textContent == 'up'");
+        Some(browser)
+    }
+}
+
+fn not_run() {
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN: the console in a browser; there is no Chromium");
+}
+
+/// R-I1: its files are there without a key, hold no secret and forbid what is not theirs; what they ask
+/// for is not there without one.
+#[test]
+fn its_files_need_no_key_and_allow_nothing_foreign() {
+    for below in ["", "/ops/symple"] {
+        let node = Node::start(Some(KEY), below);
+        for (path, kind) in [
+            ("/console", "text/html"),
+            ("/console/console.css", "text/css"),
+            ("/console/console.js", "text/javascript"),
+            ("/console/icon.svg", "image/svg+xml"),
+        ] {
+            let (head, body) = node.get(&format!("{below}{path}"));
+            assert!(head.starts_with("http/1.1 200 "), "{path}: {head}");
+            assert!(head.contains(&format!("content-type: {kind}")), "{head}");
+            for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+                assert!(head.contains(part), "{path}: {head}");
+            }
+            assert!(!head.contains("unsafe") && !body.contains(KEY));
+            if path == "/console" {
+                assert!(!body.contains("<style") && !body.contains("style=") && !body.contains(" on"));
+                assert!(!body.contains("http"), "it asks for nothing from elsewhere");
+            }
+        }
+        let (head, _) = node.get(&format!("{below}/"));
+        assert!(head.starts_with("http/1.1 307 "), "{head}");
+        assert!(head.contains(&format!("location: {below}/console")), "{head}");
+        for path in ["/v1/node", "/metrics", "/console/nothing"] {
+            assert!(node.get(&format!("{below}{path}")).0.starts_with("http/1.1 401 "), "{path}");
+        }
+    }
+    // A path may not become a host.
+    let node = Node::start(None, "");
+    let (head, _) = node.get("//evil.example/");
+    assert!(!head.contains("evil"), "{head}");
+}
+
+/// R-I1: what a person does in it: the key, the lists, kicking with a question first, and names that are
+/// text whatever they are.
+#[test]
+fn peers_and_rooms() {
+    let node = Node::start(Some(KEY), "");
+    let Some(mut browser) = Browser::open() else { return not_run() };
+    let _hostile = node.add(HOSTILE, &["<b>bold</b>"]);
+    let _alice = node.add("alice", &["lobby", "a/b ?#%"]);
+    let _bob = node.add("bob", &["lobby"]);
+
+    browser.go(&format!("http://{}/", node.admin));
+    browser.until("document.querySelector('#key')");
+    browser.fill("#key", "wrong");
+    browser.click("main form button");
+    browser.until("document.querySelector('main').textContent.includes('not the key')");
+    browser.fill("#key", KEY);
+    browser.click("main form button");
+    browser.until("document.querySelector('#state').textContent == 'up'");
+    browser.until("document.querySelector('.figure .value').textContent == '3'");
+    browser.screenshot("console-overview");
+
+    browser.click("a[href='#/peers']");
+    browser.until("document.querySelectorAll('main tbody tr').length == 3");
+    browser.screenshot("console-peers");
+    browser.fill("input[type=search]", "onerror");
+    browser.until("document.querySelectorAll('main tbody tr').length == 1");
+    let shown = browser.eval("document.querySelector('main tbody a').textContent");
+    assert_eq!(shown, HOSTILE);
+    browser.click("main tbody a");
+    browser.until("document.querySelector('h1').textContent.startsWith('<img')");
+    assert_eq!(browser.eval("document.querySelectorAll('main img, main b').length"), 0);
+    assert_ne!(browser.eval("document.title"), "taken");
+
+    // Put in a room, and out of one.
+    browser.fill("main form input", "other");
+    browser.click("main form button");
+    browser.until("[...document.querySelectorAll('.chip a')].some((a) => a.textContent == 'other')");
+    browser.click("[aria-label='Take out of <b>bold</b>']");
+    browser.until("![...document.querySelectorAll('.chip a')].some((a) => a.textContent == '<b>bold</b>')");
+
+    // Nothing happens before the question is answered, nor where it is answered with no.
+    browser.click("main .head .danger");
+    browser.until("document.querySelector('dialog').open");
+    browser.click("dialog button[value=no]");
+    browser.until("!document.querySelector('dialog').open");
+    assert_eq!(node.users(), [HOSTILE, "alice", "bob"]);
+    browser.click("main .head .danger");
+    browser.fill("#ask-reason", "for a test");
+    browser.click("#ask-yes");
+    browser.until("location.hash == '#/peers'");
+    browser.until("document.querySelectorAll('main tbody tr').length == 2");
+    assert_eq!(node.users(), ["alice", "bob"]);
+
+    // A room whose name means something in a path.
+    browser.click("a[href='#/rooms']");
+    browser.until("[...document.querySelectorAll('main tbody a')].some((a) => a.textContent == 'a/b ?#%')");
+    browser.eval("[...document.querySelectorAll('main tbody a')].find((a) => a.textContent == 'a/b ?#%').click()");
+    browser.until("document.querySelector('h1').textContent == 'a/b ?#%' && document.querySelectorAll('main tbody tr').length == 1");
+    browser.click("a[href='#/rooms']");
+    browser.click_when("[aria-label='Close lobby']");
+    browser.until("document.querySelector('dialog').open");
+    browser.click("#ask-yes");
+    browser.until("document.querySelector('.toast')?.textContent.includes('2 were taken out of lobby')");
+    let members = node.runtime.block_on(node.server.handle().members("lobby")).unwrap();
+    assert!(members.is_empty());
+    browser.ends_well();
+}
+
+/// R-I1: live events, a frame as anyone, and a client to try it with.
+#[test]
+fn events_frames_and_a_client() {
+    let node = Node::start(Some(KEY), "");
+    let Some(mut browser) = node.open() else { return not_run() };
+    browser.click("a[href='#/events']");
+    browser.until("document.querySelector('main .pill').textContent == 'live'");
+    let mut alice = node.add("alice", &["lobby"]);
+    browser.until("document.querySelector('.log .online')?.parentElement.textContent.includes('alice|')");
+    drop(node.add(HOSTILE, &[]));
+    browser.until("document.querySelector('.log .offline')?.parentElement.textContent.includes('<img')");
+    browser.screenshot("console-events");
+
+    browser.click("a[href='#/send']");
+    browser.fill_when("input[placeholder^='user,']", "alice");
+    browser.fill("input[placeholder^='nobody']", "nobody|0");
+    browser.fill("textarea", "{\"a\":[1]}");
+    browser.click("main form button");
+    let frame = node.runtime.block_on(alice.recv()).unwrap();
+    let frame: Value = serde_json::from_str(&frame.to_string()).unwrap();
+    let expected =
+        json!({ "type": "message", "to": "alice", "from": "nobody|0", "data": { "a": [1] } });
+    assert_eq!(frame, expected);
+    browser.until("document.querySelector('.toast').textContent == 'Delivered to 1 peers'");
+    browser.fill("textarea", "{\"a\":");
+    assert_eq!(browser.eval("document.querySelector('main form button').disabled"), true);
+
+    browser.click("a[href='#/client']");
+    let ours = format!("ws://{}/", node.server.local_address());
+    browser.until("document.querySelector('input[type=url]')");
+    assert_eq!(browser.eval("document.querySelector('input[type=url]').value"), ours);
+    browser.fill("input[placeholder^='lobby']", "lobby");
+    browser.click("main form button");
+    browser.until("[...document.querySelectorAll('main tbody tr')].some((tr) => tr.textContent.includes('alice'))");
+    browser.click("main form:nth-of-type(2) button");
+    // That the client is online is told before what it says.
+    loop {
+        let frame = node.runtime.block_on(alice.recv()).unwrap();
+        let frame: Value = serde_json::from_str(&frame.to_string()).unwrap();
+        if frame["type"] == "message" {
+            assert_eq!(frame["data"], "hello");
+            assert!(frame["from"].as_str().unwrap().starts_with("console|"), "{frame}");
+            break;
+        }
+    }
+    browser.screenshot("console-client");
+    browser.ends_well();
+}
+
+/// R-I1: of ten thousand peers and rooms the page has a hundred at a time; it is as wide as a phone, and the
+/// keyboard is enough.
+#[test]
+fn ten_thousand_on_a_phone() {
+    const MANY: usize = 10_000;
+    let node = Node::start(Some(KEY), "");
+    let Some(mut browser) = node.open() else { return not_run() };
+    let _peers: Vec<_> = (0..MANY).map(|n| node.add(&format!("user{n}"), &[])).collect();
+    browser.resize(360, 740);
+    for (view, what) in [("peers", "user9999"), ("rooms", "user9999")] {
+        browser.go_to(&format!("#/{view}"));
+        browser.until("document.querySelectorAll('main tbody tr').length == 100");
+        browser.eval("document.querySelector('.pager button:last-child').click()");
+        browser.until("document.querySelector('.pager span').textContent.startsWith('101–200')");
+        assert_eq!(browser.eval("document.querySelectorAll('main tbody tr').length"), 100);
+        browser.fill("input[type=search]", what);
+        browser.until("document.querySelectorAll('main tbody tr').length == 1");
+    }
+    for view in ["overview", "peers", "rooms", "events", "send", "client", "rooms/user1"] {
+        browser.go_to(&format!("#/{view}"));
+        browser.until("document.querySelector('main h1')");
+        let width = browser.eval("document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(width <= 360, "{view} is {width} px wide");
+    }
+    browser.go_to("#/overview");
+    browser.until("document.querySelector('.figure .value').textContent == '10,000'");
+    browser.screenshot("console-phone");
+
+    // The first that a key comes to is the way past the views; each of these can be reached and opened.
+    browser.go_to("#/overview");
+    browser.eval("document.activeElement.blur()");
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        browser.key("Tab");
+        seen.push(browser.eval("document.activeElement.textContent").as_str().unwrap().to_owned());
+    }
+    for view in ["Peers", "Rooms", "Events", "Send", "Client"] {
+        assert!(seen.iter().any(|text| text == view), "{seen:?}");
+    }
+    browser.ends_well();
+}
