@@ -49,8 +49,8 @@ impl Node {
     }
 
     fn add(&self, user: &str, rooms: &[&str]) -> VirtualPeer {
-        let added =
-            self.server.handle().add_peer(user.parse().unwrap(), Fields::new(), rooms.to_vec());
+        let handle = self.server.handle();
+        let added = handle.add_peer(user.parse().unwrap(), Fields::new(), rooms.to_vec());
         self.runtime.block_on(added).unwrap()
     }
 
@@ -64,7 +64,8 @@ impl Node {
     /// The head and the body of an answer.
     fn get(&self, path: &str) -> (String, String) {
         let mut socket = TcpStream::connect(self.admin).unwrap();
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -84,7 +85,8 @@ impl Node {
 }
 
 fn not_run() {
-    let _ = writeln!(std::io::stderr(), "\nNOT RUN: the console in a browser; there is no Chromium");
+    let _ =
+        writeln!(std::io::stderr(), "\nNOT RUN: the console in a browser; there is no Chromium");
 }
 
 /// R-I1: its files are there without a key, hold no secret and forbid what is not theirs; what they ask
@@ -107,11 +109,13 @@ fn its_files_need_no_key_and_allow_nothing_foreign() {
             }
             assert!(!head.contains("unsafe") && !body.contains(KEY));
             if path == "/console" {
-                assert!(!body.contains("<style") && !body.contains("style=") && !body.contains(" on"));
+                assert!(
+                    !body.contains("<style") && !body.contains("style=") && !body.contains(" on")
+                );
                 assert!(!body.contains("http"), "it asks for nothing from elsewhere");
             }
         }
-        let (head, _) = node.get(&format!("{below}/"));
+        let (head, _) = node.get(if below.is_empty() { "/" } else { below });
         assert!(head.starts_with("http/1.1 307 "), "{head}");
         assert!(head.contains(&format!("location: {below}/console")), "{head}");
         for path in ["/v1/node", "/metrics", "/console/nothing"] {
@@ -160,9 +164,12 @@ fn peers_and_rooms() {
     // Put in a room, and out of one.
     browser.fill("main form input", "other");
     browser.click("main form button");
-    browser.until("[...document.querySelectorAll('.chip a')].some((a) => a.textContent == 'other')");
+    browser
+        .until("[...document.querySelectorAll('.chip a')].some((a) => a.textContent == 'other')");
     browser.click("[aria-label='Take out of <b>bold</b>']");
-    browser.until("![...document.querySelectorAll('.chip a')].some((a) => a.textContent == '<b>bold</b>')");
+    browser.until(
+        "![...document.querySelectorAll('.chip a')].some((a) => a.textContent == '<b>bold</b>')",
+    );
 
     // Nothing happens before the question is answered, nor where it is answered with no.
     browser.click("main .head .danger");
@@ -179,14 +186,18 @@ fn peers_and_rooms() {
 
     // A room whose name means something in a path.
     browser.click("a[href='#/rooms']");
-    browser.until("[...document.querySelectorAll('main tbody a')].some((a) => a.textContent == 'a/b ?#%')");
+    browser.until(
+        "[...document.querySelectorAll('main tbody a')].some((a) => a.textContent == 'a/b ?#%')",
+    );
     browser.eval("[...document.querySelectorAll('main tbody a')].find((a) => a.textContent == 'a/b ?#%').click()");
     browser.until("document.querySelector('h1').textContent == 'a/b ?#%' && document.querySelectorAll('main tbody tr').length == 1");
     browser.click("a[href='#/rooms']");
     browser.click_when("[aria-label='Close lobby']");
     browser.until("document.querySelector('dialog').open");
     browser.click("#ask-yes");
-    browser.until("document.querySelector('.toast')?.textContent.includes('2 were taken out of lobby')");
+    browser.until(
+        "document.querySelector('.toast')?.textContent.includes('2 were taken out of lobby')",
+    );
     let members = node.runtime.block_on(node.server.handle().members("lobby")).unwrap();
     assert!(members.is_empty());
     browser.ends_well();
@@ -200,9 +211,13 @@ fn events_frames_and_a_client() {
     browser.click("a[href='#/events']");
     browser.until("document.querySelector('main .pill').textContent == 'live'");
     let mut alice = node.add("alice", &["lobby"]);
-    browser.until("document.querySelector('.log .online')?.parentElement.textContent.includes('alice|')");
+    browser.until(
+        "document.querySelector('.log .online')?.parentElement.textContent.includes('alice|')",
+    );
     drop(node.add(HOSTILE, &[]));
-    browser.until("document.querySelector('.log .offline')?.parentElement.textContent.includes('<img')");
+    browser.until(
+        "document.querySelector('.log .offline')?.parentElement.textContent.includes('<img')",
+    );
     browser.screenshot("console-events");
 
     browser.click("a[href='#/send']");

@@ -185,20 +185,24 @@ impl Browser {
     pub(crate) fn key(&mut self, key: &str) {
         for kind in ["rawKeyDown", "keyUp"] {
             let code = if key == "Tab" { 9 } else { 13 };
-            let params = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            let params =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
             self.ask("Input.dispatchKeyEvent", &params);
         }
     }
 
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
-        let params = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
+        let params =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
         self.ask("Emulation.setDeviceMetricsOverride", &params);
     }
 
     /// Keeps a picture of the page where `SYMPLE_SCREENSHOTS` says, if it does: that is how those of the
     /// docs are made.
     pub(crate) fn screenshot(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("SYMPLE_SCREENSHOTS").map(PathBuf::from) else { return };
+        let Some(folder) = std::env::var_os("SYMPLE_SCREENSHOTS").map(PathBuf::from) else {
+            return;
+        };
         let picture = self.ask("Page.captureScreenshot", &json!({ "format": "png" }));
         let picture = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         fs::write(folder.join(format!("{name}.png")), picture).unwrap();
