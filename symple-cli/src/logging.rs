@@ -25,6 +25,8 @@ const MAX_LINE: usize = 4096;
 
 /// Whether logging has begun.
 static BEGUN: AtomicBool = AtomicBool::new(false);
+/// Whether it is in JSON: then whoever reads it takes no line that is anything else.
+static JSON: AtomicBool = AtomicBool::new(false);
 
 /// Begins to log. `RUST_LOG` says how much; without it `DEBUG=symple:*`, as with the Node server,
 /// asks for debug logs.
@@ -43,6 +45,7 @@ pub(crate) fn init(format: LogFormat) {
         LogFormat::Text => logs.with_ansi(ansi).with_target(false).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     BEGUN.store(true, Ordering::Relaxed);
     for directive in ignored {
         tracing::warn!("RUST_LOG: '{}' is ignored, for it makes no sense", shown(directive));
@@ -81,14 +84,25 @@ pub(crate) fn lost(count: u64) {
     let text = format!("{count} {lines} dropped: standard error was stuck, or full");
     if BEGUN.load(Ordering::Relaxed) && tracing::enabled!(Level::WARN) {
         tracing::warn!(count, "{text}");
+    } else if is_json() {
+        tracing::error!(count, "{text}");
     } else {
         stderr::write(format!("symple: {text}\n"));
     }
 }
 
-/// Reports why the program ends: in the log if there is one, or else on standard error.
+/// Reports why the program ends: as a person reads it, or in a log of JSON if there is one.
 pub(crate) fn fail(problem: &str) {
-    stderr::write(format!("symple: {}\n", shown(problem)));
+    if is_json() {
+        tracing::error!("{}", shown(problem));
+    } else {
+        stderr::write(format!("symple: {}\n", shown(problem)));
+    }
+}
+
+/// True if there is a log of JSON that has errors.
+fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed) && tracing::enabled!(Level::ERROR)
 }
 
 /// Makes panics appear in the log.
@@ -101,14 +115,20 @@ pub(crate) fn watch_panics() {
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
         // The code that writes log lines may be what panics.
         let again = PANICKING.replace(true);
+        // RUST_BACKTRACE=1 asks for it.
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        if !again && is_json() {
+            let backtrace = backtrace.as_ref().map(tracing::field::display);
+            tracing::error!(thread = name, place, backtrace, "panicked: {message}");
+            return PANICKING.set(again);
+        }
         if !again && BEGUN.load(Ordering::Relaxed) && tracing::enabled!(Level::ERROR) {
             tracing::error!(thread = name, place, "panicked: {message}");
         } else {
             stderr::write(format!("symple: thread {name} panicked at {place}: {message}\n"));
         }
-        // RUST_BACKTRACE=1 asks for it.
-        let backtrace = Backtrace::capture();
-        if backtrace.status() == BacktraceStatus::Captured {
+        if let Some(backtrace) = backtrace {
             stderr::write(backtrace.to_string());
         }
         PANICKING.set(again);

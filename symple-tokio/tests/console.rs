@@ -1,4 +1,4 @@
-//! R-I1: the console, in a real browser that is told what a person does.
+//! R-I3: the console, in a real browser that is told what a person does.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -89,7 +89,7 @@ fn not_run() {
         writeln!(std::io::stderr(), "\nNOT RUN: the console in a browser; there is no Chromium");
 }
 
-/// R-I1: its files are there without a key, hold no secret and forbid what is not theirs; what they ask
+/// R-I3: its files are there without a key, hold no secret and forbid what is not theirs; what they ask
 /// for is not there without one.
 #[test]
 fn its_files_need_no_key_and_allow_nothing_foreign() {
@@ -128,7 +128,7 @@ fn its_files_need_no_key_and_allow_nothing_foreign() {
     assert!(!head.contains("evil"), "{head}");
 }
 
-/// R-I1: what a person does in it: the key, the lists, kicking with a question first, and names that are
+/// R-I3: what a person does in it: the key, the lists, kicking with a question first, and names that are
 /// text whatever they are.
 #[test]
 fn peers_and_rooms() {
@@ -196,14 +196,14 @@ fn peers_and_rooms() {
     browser.until("document.querySelector('dialog').open");
     browser.click("#ask-yes");
     browser.until(
-        "document.querySelector('.toast')?.textContent.includes('2 were taken out of lobby')",
+        "document.querySelector('.toast')?.textContent.includes('2 peers were taken out of lobby')",
     );
     let members = node.runtime.block_on(node.server.handle().members("lobby")).unwrap();
     assert!(members.is_empty());
     browser.ends_well();
 }
 
-/// R-I1: live events, a frame as anyone, and a client to try it with.
+/// R-I3: live events, a frame as anyone, and a client to try it with.
 #[test]
 fn events_frames_and_a_client() {
     let node = Node::start(Some(KEY), "");
@@ -218,6 +218,7 @@ fn events_frames_and_a_client() {
     browser.until(
         "document.querySelector('.log .offline')?.parentElement.textContent.includes('<img')",
     );
+    browser.dark();
     browser.screenshot("console-events");
 
     browser.click("a[href='#/send']");
@@ -230,7 +231,7 @@ fn events_frames_and_a_client() {
     let expected =
         json!({ "type": "message", "to": "alice", "from": "nobody|0", "data": { "a": [1] } });
     assert_eq!(frame, expected);
-    browser.until("document.querySelector('.toast').textContent == 'Delivered to 1 peers'");
+    browser.until("document.querySelector('.toast').textContent == 'Delivered to 1 peer'");
     browser.fill("textarea", "{\"a\":");
     assert_eq!(browser.eval("document.querySelector('main form button').disabled"), true);
 
@@ -256,7 +257,7 @@ fn events_frames_and_a_client() {
     browser.ends_well();
 }
 
-/// R-I1: of ten thousand peers and rooms the page has a hundred at a time; it is as wide as a phone, and the
+/// R-I3: of ten thousand peers and rooms the page has a hundred at a time; it is as wide as a phone, and the
 /// keyboard is enough.
 #[test]
 fn ten_thousand_on_a_phone() {

@@ -244,3 +244,74 @@ fn who_a_node_is() {
     let alone = Server::logging(&folder, "info", &["--redis-url", &url, "--cluster=false"]);
     assert!(!alone.greeting.contains(" node "), "{}", alone.greeting);
 }
+
+/// The members that every line of a log in JSON has, as those who ship logs expect them: an object with a
+/// time in RFC 3339, a level and a message, and no member twice.
+#[track_caller]
+fn shipped(line: &str) -> Map<String, Value> {
+    let object: Map<String, Value> =
+        serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+    let time = object["timestamp"].as_str().unwrap();
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000000Z", "{line}");
+    assert!(
+        ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&object["level"].as_str().unwrap())
+    );
+    assert!(!object["message"].as_str().unwrap().is_empty(), "{line}");
+    assert!(object["target"].is_string(), "{line}");
+    for name in object.keys() {
+        assert_eq!(line.matches(&format!("{}:", json!(name))).count(), 1, "{name} in {line}");
+    }
+    object
+}
+
+/// A log in JSON is one object a line, to the last one, which says why the program ends.
+#[test]
+fn every_line_of_a_log_in_json_is_an_object() {
+    let folder = folder("log-json");
+    for (arguments, code, problem) in [
+        (&["--redis-url", "redis://127.0.0.1:1", "--authentication"][..], 1, "127.0.0.1:1"),
+        (&["--authentication"], 2, "authentication needs Redis (redis-url)"),
+    ] {
+        let ended = symple(&folder)
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--log-format", "json"])
+            .args(arguments)
+            .env("RUST_LOG", "debug")
+            .output()
+            .unwrap();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        let last = log.lines().map(shipped).last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{log}");
+        assert!(last["message"].as_str().unwrap().contains(problem), "{log}");
+        assert_eq!(ended.status.code(), Some(code), "{log}");
+    }
+
+    let server = Server::logging(&folder, "debug", &[]);
+    shipped(&server.greeting);
+    server.request(&upgrade("/", "Origin: a\tb\"c\u{7f}\r\nSec-WebSocket-Key: x\r\n"));
+    let mut client = server.client("a\u{2028}b\"\u{202e}");
+    client.send(Message::text(r#"{"type":"close"}"#)).unwrap();
+    while client.read().is_ok() {}
+    server.signal("TERM");
+    let log = server.wait().1;
+    assert!(log.lines().map(shipped).any(|line| line["message"] == ENDED), "{log}");
+}
+
+/// R-A12: nobody's token is in the log, nor the password of Redis, however much is said.
+#[test]
+fn no_token_is_in_the_log() {
+    const TOKEN: &str = "secret-token-9f3a";
+    let Some(redis) = Redis::start_with(&["--requirepass", "secret-password"]) else { return };
+    let url = redis.url().replace("redis://", "redis://:secret-password@");
+    let arguments = ["--redis-url", &url, "--authentication"];
+    let server = Server::logging(&folder("log-tokens"), "symple=trace,debug", &arguments);
+    server.refuse(&json!({ "type": "auth", "user": "alice", "token": TOKEN }));
+    server.refuse(&json!({ "type": "auth", "user": "alice", "token": [TOKEN] }));
+    server.request(&upgrade(&format!("/?token={TOKEN}"), "Sec-WebSocket-Key: x\r\n"));
+    server.signal("TERM");
+    let log = server.wait().1;
+    assert!(log.lines().map(shipped).any(|line| line["message"] == REFUSED_AUTH), "{log}");
+    for secret in [TOKEN, "secret-password"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}

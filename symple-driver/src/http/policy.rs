@@ -278,7 +278,8 @@ impl Policy<'_> {
     fn page(&self, path: &str) -> Instead {
         match path {
             "/" => {
-                let text = "Symple server (symple/4): connect with WebSocket\n";
+                let text = "Symple server (symple/4): connect with WebSocket\n\
+                            Documentation: https://docs.rs/symple-tokio\n";
                 Instead::Page(StatusCode::OK, text, None)
             }
             "/healthz" => Instead::Page(StatusCode::OK, "ok\n", None),

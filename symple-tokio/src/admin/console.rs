@@ -1,4 +1,4 @@
-//! The console: a page for people over what the API and the metrics say (R-I1).
+//! The console: a page for people over what the API and the metrics say (R-I3).
 //!
 //! Its files are in the program, and ask for nothing from elsewhere. They hold no secret, so that they
 //! need no key: the page asks for it, and sends it with each request to the API.

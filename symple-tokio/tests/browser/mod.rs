@@ -197,6 +197,12 @@ impl Browser {
         self.ask("Emulation.setDeviceMetricsOverride", &params);
     }
 
+    /// As for someone whose system is dark.
+    pub(crate) fn dark(&mut self) {
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+        self.ask("Emulation.setEmulatedMedia", &features);
+    }
+
     /// Keeps a picture of the page where `SYMPLE_SCREENSHOTS` says, if it does: that is how those of the
     /// docs are made.
     pub(crate) fn screenshot(&mut self, name: &str) {

@@ -80,7 +80,8 @@ function bytes(value) {
   return `${value < 10 && at > 0 ? value.toFixed(1) : Math.round(value)} ${units[at]}`;
 }
 
-const rate = (value) => `${value < 10 ? value.toFixed(1) : short.format(value)}/s`;
+const rate = (value) => `${value > 0 && value < 10 ? value.toFixed(1) : short.format(value)}/s`;
+const count = (value, one, more) => `${number(value)} ${value === 1 ? one : more}`;
 const share = (value) => `${(value * 100).toFixed(value < 0.1 ? 1 : 0)} %`;
 
 function span(seconds) {
@@ -254,7 +255,7 @@ const plain = (field) => history.map((sample) => ({ at: sample.at, value: sample
 
 function chart(title, form, series) {
   const picture = svg("svg", { viewBox: "0 0 300 100", preserveAspectRatio: "none", role: "img" });
-  const keys = series.map(({ label }, at) => el("span", { class: `key ${at ? "two" : "one"}` }, label));
+  const keys = series.map(({ label }, at) => el("span", { class: `key ${at ? "second" : "first"}` }, label));
   const top = el("span", {}, "");
   const card = el("section", { class: "card chart" }, el("h2", {}, title, ...keys), picture,
     el("div", { class: "axis" }, el("span", {}, "15 min ago"), top, el("span", {}, "now")));
@@ -273,7 +274,7 @@ function chart(title, form, series) {
         const area = `${path}L${x(points[points.length - 1].at)} 100L${x(points[0].at)} 100Z`;
         drawn.push(svg("path", { class: "area", d: area }));
       }
-      drawn.push(svg("path", { class: at ? "two" : "one", d: path }));
+      drawn.push(svg("path", { class: at ? "second" : "first", d: path }));
     });
     picture.replaceChildren(...drawn);
     const last = lines.map((points) => form(points.length ? points[points.length - 1].value : 0));
@@ -322,7 +323,7 @@ function overview() {
     store.set(redis == null ? "none" : redis ? "up" : "away", nodes.length > 1 ? `a node was last heard ${last.lag.toFixed(1)} s ago` : "");
     rows.replaceChildren(...nodes.map((one) => el("tr", {},
       el("td", { class: "mono" }, one.id ?? "this node"),
-      el("td", {}, one.here ? el("span", { class: "pill" }, "this one") : ""),
+      el("td", {}, one.here && one.id ? el("span", { class: "pill" }, "this one") : ""),
       el("td", { class: "num" }, number(one.peers)))));
     for (const { draw } of charts) draw();
   };
@@ -421,7 +422,7 @@ async function kick(peer) {
 async function closeRoom(name) {
   const sure = await ask(`Close ${name}?`, "All members are taken out of the room. They stay connected, and may join again.", "Close room", false);
   if (sure == null) return false;
-  return act(() => call("DELETE", `v1/rooms/${part(name)}`), (answer) => `${number(answer.removed)} were taken out of ${name}`);
+  return act(() => call("DELETE", `v1/rooms/${part(name)}`), (answer) => `${count(answer.removed, "peer was", "peers were")} taken out of ${name}`);
 }
 
 function peers() {
@@ -489,23 +490,23 @@ function rooms() {
 }
 
 function room(name) {
-  const count = el("span", { class: "soft" }, "");
+  const size = el("span", { class: "soft" }, "");
   const pages = list({
     title: `Members of ${name}`, columns: peerColumns, nothing: "Nobody is in this room.", placeholder: "",
     load: async ({ cursor, limit }, signal) => {
       try {
         const page = await get(`v1/rooms/${part(name)}${query({ cursor, limit })}`, signal);
-        count.textContent = `${number(page.count)} members`;
+        size.textContent = count(page.count, "member", "members");
         return { entries: page.members, next: page.next };
       } catch (error) {
         if (error.status !== 404) throw error;
-        count.textContent = "";
+        size.textContent = "";
         return { entries: [], next: null };
       }
     },
     row: peerRow(() => pages.fill()),
   });
-  show(el("div", { class: "head" }, el("h1", {}, name), count, el("div", { class: "buttons" }, pages.refresh,
+  show(el("div", { class: "head" }, el("h1", {}, name), size, el("div", { class: "buttons" }, pages.refresh,
     el("button", { type: "button", class: "quiet", click: () => { location.hash = `#/send/${part(JSON.stringify([name]))}`; } }, "Send"),
     el("button", { type: "button", class: "danger", click: () => closeRoom(name).then((done) => done && pages.fill()) }, "Close room"))), pages.card);
   leave = pages.end;
@@ -553,7 +554,7 @@ function live() {
   const pause = el("button", { type: "button", class: "quiet", click: () => {
     paused = !paused;
     pause.textContent = paused ? "Go on" : "Pause";
-    if (!paused && kept) log.add("lost", "paused", `${number(kept)} events passed meanwhile`);
+    if (!paused && kept) log.add("lost", "paused", `${count(kept, "event", "events")} passed meanwhile`);
     kept = 0;
   } }, "Pause");
   const who = (event) => el("a", { href: `#/peers/${part(event.id)}` }, event.peer);
@@ -568,7 +569,7 @@ function live() {
       refused: () => [`${event.status} ${event.message}`, event.address ? ` (${event.address})` : ""],
       node_joined: () => [event.node],
       node_left: () => [event.node, event.dead ? " is silent and taken for dead" : ""],
-      lost: () => [`${number(event.count)} events were lost: this page, or the network, is too slow`],
+      lost: () => [`${count(event.count, "event was", "events were")} lost: this page, or the network, is too slow`],
     };
     log.add(event.type, event.type.replace("_", " "), ...(more[event.type]?.() ?? [JSON.stringify(event)]));
   };
@@ -632,7 +633,7 @@ function send(to = "") {
     if (button.disabled) return;
     const path = everyone.checked ? "v1/broadcast" : "v1/emit";
     button.disabled = true;
-    act(() => call("POST", path, frame(), true), (answer) => `Delivered to ${number(answer.receivers)} peers`).then(draw);
+    act(() => call("POST", path, frame(), true), (answer) => `Delivered to ${count(answer.receivers, "peer", "peers")}`).then(draw);
   };
   show(
     el("div", { class: "head" }, el("h1", {}, "Send")),
@@ -746,7 +747,7 @@ function client() {
         el("form", { submit: connect }, field("Server", url),
           el("div", { class: "fields" }, field("User", user), field("Token", token), field("Rooms", joins)),
           el("div", { class: "buttons" }, connects)),
-        el("form", { submit: (event) => { event.preventDefault(); socket.send(text.value); log.add("frame out", "↑", text.value.slice(0, 4000)); } },
+        el("form", { class: "next", submit: (event) => { event.preventDefault(); socket.send(text.value); log.add("frame out", "↑", text.value.slice(0, 4000)); } },
           field("Frame", text), el("div", { class: "buttons" }, sends))),
       el("section", { class: "card" }, heading, el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, "Name"), el("th", {}, "Address"))), roster)))),
     el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "Frames"), el("div", { class: "buttons" }, el("button", { type: "button", class: "quiet small", click: log.clear }, "Clear"))), log.made));
