@@ -14,6 +14,7 @@ use symple_proto::{Fields, Json, UserName, json::MAX_DEPTH};
 
 use crate::http::Request;
 use changes::ChangeHooks;
+use complaints::Complaint;
 use frames::{FrameDecision, FrameRequest, IntoFrameDecision};
 use joins::{IntoJoinDecision, JoinDecision, JoinRequest};
 
@@ -91,7 +92,9 @@ impl AuthDecision {
         match UserName::new(user.into()) {
             Ok(user) => Self::allow_as(AllowedUser::Named(user)),
             Err(error) => {
-                tracing::warn!(%error, "the authentication hook allows what is no user: the name");
+                static NO_USER: Complaint =
+                    Complaint::new("the authentication hook allows what is no user");
+                NO_USER.log(&error);
                 Self(Verdict::Deny { message: None })
             }
         }
@@ -167,7 +170,8 @@ impl IntoAuthDecision for AuthDecision {
 impl<E: fmt::Display> IntoAuthDecision for Result<AuthDecision, E> {
     fn into_decision(self) -> AuthDecision {
         self.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the authentication hook failed");
+            static FAILED: Complaint = Complaint::new("the authentication hook failed");
+            FAILED.log(&error);
             AuthDecision(Verdict::Deny { message: None })
         })
     }

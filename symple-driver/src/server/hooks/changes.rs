@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::complaints::Complaint;
+use crate::server::log::OncePerSecond;
 use async_channel::{Receiver, Sender, TrySendError};
 use symple_engine::server::{Changed, OfflineReason, PeerChange};
 use symple_proto::Address;
@@ -105,7 +106,7 @@ impl ChangeHooks {
 /// Changes on their way to the application.
 pub(crate) struct Changes {
     sender: Sender<PeerChange>,
-    /// The number of changes that found no room.
+    /// The number of changes that found no room, and have not been told of.
     lost: u64,
 }
 
@@ -116,18 +117,23 @@ impl Changes {
         (Self { sender, lost: 0 }, receiver)
     }
 
+    /// Logs how many changes were lost since that was last said, at most once a second: functions that are
+    /// always a little too slow lose one, take one, and lose the next.
+    fn tell_lost(&mut self, what: &str) {
+        static LINES: OncePerSecond = OncePerSecond::new();
+        if self.lost > 0 && LINES.is_due().is_some() {
+            tracing::warn!(lost = self.lost, "{what}");
+            self.lost = 0;
+        }
+    }
+
     /// Hands a change over. Functions that take too long lose changes, and the log says so.
     pub(crate) fn push(&mut self, change: PeerChange) {
         if self.sender.len() >= BACKLOG {
-            if self.lost == 0 {
-                tracing::warn!("the hooks take too long: changes of peers are lost");
-            }
             self.lost += 1;
+            self.tell_lost("the hooks take too long: changes of peers are lost");
         } else {
-            if self.lost > 0 {
-                tracing::warn!(lost = self.lost, "changes of peers were lost");
-                self.lost = 0;
-            }
+            self.tell_lost("changes of peers were lost");
             match self.sender.try_send(change) {
                 // The application's runtime has ended: nobody is left to be told.
                 Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
