@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "../../symple-driver/tests/suite/redis/process.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod process;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read, Write},
@@ -14,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use process::Redis;
 use prometheus_parse::{Sample, Value};
 use serde_json::json;
 use symple_tokio::{RedisConfig, Server, ServerBuilder, admin::Admin};
@@ -374,6 +379,35 @@ fn authentications_are_timed() {
     let last = classes.last().unwrap();
     assert!((last.less_than, last.count) == (f64::INFINITY, 3.0), "{classes:?}");
     assert_eq!(scrape.get("symple_authentication_duration_seconds_count", &[]), 3.0);
+}
+
+/// R-I2: what Redis and the other node have to do with it: a frame that crosses is one in here and one out
+/// there.
+#[test]
+fn two_nodes() {
+    let Some(redis) = Redis::start() else { return };
+    let start = || Node::start(ServerBuilder::new().redis(RedisConfig::new(redis.url()).unwrap()));
+    let (here, there) = (start(), start());
+    let bytes = Bytes::default();
+    let mut alice = Client::join(&here, &bytes, "alice");
+    let mut bob = Client::join(&there, &bytes, "bob");
+    let told = here.scrape_when(|scrape| scrape.get("symple_cluster_peers", &[]) == 1.0);
+    assert_eq!(told.get("symple_cluster_nodes", &[]), 1.0);
+    assert_eq!(told.get("symple_peers", &[]), 1.0);
+    assert_eq!(told.get("symple_redis_up", &[]), 1.0);
+    assert_eq!(told.get("symple_redis_losses_total", &[]), 0.0);
+    assert!(told.get("symple_redis_round_trip_seconds_count", &[("kind", "bus")]) > 0.0);
+    assert!(told.get("symple_cluster_published_total", &[]) > 0.0);
+    assert!(told.get("symple_cluster_lag_seconds", &[]) < 60.0);
+
+    alice.send("message", r#"{"data":1,"to":["r"],"type":"message"}"#);
+    bob.until("message");
+    let message = |node: &Node, direction| {
+        let labels = [("direction", direction), ("type", "message")];
+        node.scrape().get("symple_frames_total", &labels)
+    };
+    assert_eq!((message(&here, "in"), message(&here, "out")), (1.0, 0.0));
+    assert_eq!((message(&there, "in"), message(&there, "out")), (0.0, 1.0));
 }
 
 /// A server that has all metrics: one with Redis, also where there is none.

@@ -6,6 +6,7 @@ mod admission;
 mod bounds;
 mod cluster;
 mod common;
+mod counts;
 mod hooks;
 mod host;
 mod limits;

@@ -71,6 +71,22 @@ impl Pair {
     }
 }
 
+/// R-I2: the lag is the time since another node was heard, and grows while it is silent.
+#[test]
+fn the_lag_of_a_cluster() {
+    let mut pair = Pair::new(&clustered());
+    assert_eq!(Node::new(clustered()).server.stats().cluster_lag, Duration::ZERO);
+    let heartbeat = ClusterConfig::default().heartbeat;
+    for _ in 0..20 {
+        pair.pass(heartbeat / 4);
+        assert!(pair.a.server.stats().cluster_lag <= heartbeat * 3 / 2);
+    }
+    let before = pair.a.server.stats().cluster_lag;
+    pair.a.pass(heartbeat / 2);
+    pair.a.input(Input::Timeout).unwrap();
+    assert_eq!(pair.a.server.stats().cluster_lag, before + heartbeat / 2);
+}
+
 /// R-C1, R-C3, R-C4: everything that two nodes say to each other, and to Redis, in the order in
 /// which it is said: a room is subscribed to before anyone can learn of its member.
 #[test]
