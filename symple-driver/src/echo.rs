@@ -6,14 +6,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::HeaderMap;
 use tungstenite::protocol::frame::{
     FrameHeader,
     coding::{Control, Data, OpCode},
 };
 
 use crate::{
+    http::proxy::ProxyHeader,
     http::{Answer, HeadScan, Policy},
+    server::hooks::Acceptance,
     ws::decode::{Allowed, Decoded, Decoder, Violation},
     ws::deflate::{Compression, Deflater, InflateError, Inflater},
 };
@@ -87,6 +88,7 @@ impl Echo {
             max_head_size: 16 * 1024,
             allowed_origins: &[],
             trusted_proxies: &[],
+            proxy_header: ProxyHeader::default(),
             deflate: Some(self.window_bits),
             keep_request: false,
             keep_alive: false,
@@ -105,7 +107,7 @@ impl Echo {
                 false
             }
             Answer::Upgrade(upgrade) => {
-                out.extend_from_slice(&upgrade.response(&HeaderMap::new()));
+                out.extend_from_slice(&upgrade.response(&Acceptance::default()));
                 self.input.drain(..upgrade.length);
                 self.deflates = upgrade.deflate.is_some();
                 self.head = None;

@@ -35,7 +35,7 @@ impl Server {
         let parsed = FrameView::parse(text, self.config.limits.depth);
         let kind = parsed
             .as_ref()
-            .map_or(FrameKind::Other, |frame| FrameKind::of_client(frame.frame_type()));
+            .map_or(FrameKind::Other, |frame| FrameKind::of_client(&frame.frame_type()));
         self.stats.received.add(kind, 1);
         let refusal = match parsed {
             Ok(frame) if frame.frame_type() == Ok(FrameType::Auth) => {

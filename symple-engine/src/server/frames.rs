@@ -53,7 +53,7 @@ impl Server {
                 return self.bad_request(conn, &format!("Invalid frame: {error}"));
             }
         };
-        self.stats.received.add(FrameKind::of_client(frame.frame_type()), 1);
+        self.stats.received.add(FrameKind::of_client(&frame.frame_type()), 1);
         match frame.frame_type() {
             // Some receivers would read another value than the server has enforced (R-F2).
             Ok(FrameType::Routed(_)) if frame.misspelt().is_some() => {

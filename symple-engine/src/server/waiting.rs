@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{ConnId, Server, registry::Session};
+use super::{ConnId, Server, registry::Session, roster::Echoes};
 
 /// The sum of what waits on a node.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +63,7 @@ impl Server {
             }
             _ => 0,
         };
-        let echoes = self.echoes.get(&conn).map_or(0, |echoes| echoes.waiting());
+        let echoes = self.echoes.get(&conn).map_or(0, Echoes::waiting);
         pending + self.hooks.waiting_of(conn) + echoes
     }
 }

@@ -92,9 +92,9 @@ impl FrameKind {
     }
 
     /// The kind of a frame of a client.
-    pub(in crate::server) fn of_client<E>(found: Result<FrameType<'_>, E>) -> Self {
+    pub(in crate::server) fn of_client<E>(found: &Result<FrameType<'_>, E>) -> Self {
         match found {
-            Ok(FrameType::Routed(kind)) => kind.into(),
+            Ok(FrameType::Routed(kind)) => (*kind).into(),
             Ok(FrameType::Auth) => Self::Auth,
             Ok(FrameType::Join) => Self::Join,
             Ok(FrameType::Leave) => Self::Leave,
