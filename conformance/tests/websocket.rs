@@ -28,15 +28,15 @@ const KOSOKU: &str = "kosoku==0.1.0";
 const SUITE_ERROR: &str = "Strings must be encoded before hashing";
 const BROKEN: &str = "BROKEN IN THE SUITE";
 
-/// What is run where not all is. Of group 9, messages up to 1 MiB, and fragments from 1 KiB on; of 12
-/// and 13, a thousand messages of 16 bytes, 256 bytes and 1 KiB, and of 8 KiB in fragments.
-const LARGE: [&str; 16] = [
+/// What is run where not all is. Of group 9, messages up to 1 MiB, fragments from 1 KiB on, and
+/// many messages that are short; of 12 and 13, a thousand messages of 16 and of 256 bytes, and of
+/// 8 KiB in fragments from one source.
+const LARGE: [&str; 17] = [
     "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.1", "9.1.2", "9.1.3", "9.2.1", "9.2.2",
-    "9.2.3", "9.3.3", "9.4.3", "10.*",
+    "9.2.3", "9.3.3", "9.4.3", "9.5.6", "9.6.6",
 ];
-const MANY: [&str; 8] =
-    ["9.5.6", "9.6.6", "9.7.*", "9.8.*", "12.*.1", "12.*.3", "12.*.4", "12.*.11"];
-const WINDOWS: [&str; 3] = ["13.*.1", "13.*.4", "13.*.11"];
+const MANY: [&str; 6] = ["9.7.1", "9.8.1", "10.*", "12.*.1", "12.*.3", "12.1.11"];
+const WINDOWS: [&str; 3] = ["13.*.1", "13.*.3", "13.1.11"];
 
 /// An echo server whose compressor has a window of so many bits.
 fn server(window_bits: u8) -> SocketAddr {
@@ -151,8 +151,8 @@ fn autobahn() {
     let large = run(&program, 15, if all { &[] } else { &some });
     let small = run(&program, 9, if all { &["13.*"] } else { &WINDOWS });
     // A suite whose cases are found no more would pass.
-    assert!(large.len() >= if all { 517 } else { 300 }, "{} cases", large.len());
-    assert!(small.len() >= if all { 126 } else { 21 }, "{} cases", small.len());
+    assert!(large.len() >= if all { 517 } else { 280 }, "{} cases", large.len());
+    assert!(small.len() >= if all { 126 } else { 15 }, "{} cases", small.len());
     // What is left to implementations is not judged; what a case asks for that is declined is
     // not tested.
     let mut failed = Vec::new();
@@ -183,9 +183,9 @@ fn autobahn() {
          ```sh\nUPDATE_WEBSOCKET=1 cargo test -p symple-conformance --test websocket\n```\n\n\
          That also writes this page. Without the variable, as in CI, the test leaves out what \
          differs from other cases by its size alone: messages\n\
-         of more than 1 MiB and fragments of less than 1 KiB in group 9, and in groups 12 and 13 all \
-         but messages of 16 bytes, 256 bytes\n\
-         and 1 KiB, and of 8 KiB in fragments.\n\n\
+         of more than 1 MiB and fragments of less than 1 KiB in group 9, most \
+         of 9.7 and 9.8, and in groups\n12 and 13 all but messages of 16 and 256 bytes, and of \
+         8 KiB in fragments once.\n\n\
          - NON-STRICT: the case was passed, but the fault could have been noticed before the message \
          was complete.\n\
          - INFORMATIONAL: there is nothing to pass.\n\
