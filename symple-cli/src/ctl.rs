@@ -4,8 +4,10 @@ mod events;
 mod http;
 mod show;
 
+use std::collections::BTreeMap;
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Failure,
@@ -153,6 +155,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     runtime.map_err(Failure::crash)?.block_on(command.run(name))
 }
 
+/// The members of an object, as they are: numbers of clients' may be larger than any number here.
+type Members = BTreeMap<String, Box<RawValue>>;
+
 struct Ctl<'a> {
     api: Api,
     flags: &'a ArgMatches,
@@ -231,54 +236,62 @@ impl Ctl<'_> {
         names.iter().filter_map(value).collect()
     }
 
-    /// All pages of a list, as one.
+    /// All pages of a list, as one: JSON.
     async fn all(
         &self,
         path: &str,
         mut query: Vec<(&'static str, String)>,
         list: &str,
-    ) -> Result<Value, Failure> {
+    ) -> Result<String, Failure> {
+        let no_list = || Failure::crash("the server does not answer with a list");
         query.push(("limit", PAGE.into()));
-        let mut whole: Option<Value> = None;
+        let (mut first, mut entries): (Option<Members>, Vec<Box<RawValue>>) = (None, Vec::new());
         loop {
             let pairs = query.iter().map(|(name, value)| format!("{name}={}", escaped(value)));
             let pairs: Vec<_> = pairs.collect();
-            let mut page = self.api.get(&format!("{path}?{}", pairs.join("&"))).await?;
-            let next = page["next"].take();
-            let Some(entries) = page[list].as_array_mut().map(std::mem::take) else {
-                return Err(Failure::crash("the server does not answer with a list"));
-            };
-            match whole.as_mut().and_then(|whole| whole[list].as_array_mut()) {
-                Some(before) => before.extend(entries),
-                None => {
-                    page[list] = entries.into();
-                    whole = Some(page);
-                }
-            }
-            let Value::String(next) = next else { return Ok(whole.unwrap_or_default()) };
+            let page = self.api.get(&format!("{path}?{}", pairs.join("&"))).await?;
+            let page: Members = serde_json::from_str(page.get()).map_err(|_| no_list())?;
+            let found = page.get(list).ok_or_else(no_list)?;
+            let found: Vec<Box<RawValue>> =
+                serde_json::from_str(found.get()).map_err(|_| no_list())?;
+            entries.extend(found);
+            let next = page.get("next").and_then(|next| serde_json::from_str(next.get()).ok());
+            first.get_or_insert(page);
+            let Some(next) = next else { break };
             query.retain(|(name, _)| *name != "cursor");
             query.push(("cursor", next));
         }
+        let members = first.unwrap_or_default().into_iter().map(|(name, value)| {
+            let entries = || entries.iter().map(|entry| entry.get()).collect::<Vec<_>>().join(",");
+            let value = match name.as_str() {
+                "next" => "null".into(),
+                name if name == list => format!("[{}]", entries()),
+                _ => value.get().to_owned(),
+            };
+            format!("{}:{value}", json!(name))
+        });
+        Ok(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
     }
 
     /// The answer to a request, as a table or as it is.
     async fn get(&self, path: &str, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
         let answer = self.api.get(path).await?;
-        self.show(&answer, table)
+        self.show(answer.get(), table)
     }
 
     /// Does something, and prints what became of it.
     async fn call(&self, method: Method, path: &str, body: &str) -> Result<(), Failure> {
         let key = self.flags.try_get_one::<String>("idempotency-key").ok().flatten();
         let answer = self.api.call(method, path, body, key.map(String::as_str)).await?;
-        self.show(&answer, show::done)
+        self.show(answer.get(), show::done)
     }
 
-    fn show(&self, answer: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+    /// Prints an answer, which is JSON, as it is or as people read it.
+    fn show(&self, answer: &str, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
         if self.json {
-            print(&format!("{}\n", one_line_of_json(&answer.to_string())))
+            print(&format!("{}\n", one_line_of_json(answer)))
         } else {
-            print(&table(answer))
+            print(&table(&show::read(answer)))
         }
     }
 }

@@ -11,7 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::{net::TcpStream, time::timeout};
 
 pub(super) use hyper::Method;
@@ -81,7 +81,7 @@ impl Api {
     }
 
     /// What is at a path.
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn get(&self, path: &str) -> Result<Box<RawValue>, Failure> {
         self.call(Method::GET, path, "", None).await
     }
 
@@ -92,7 +92,7 @@ impl Api {
         path: &str,
         body: &str,
         key: Option<&str>,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Box<RawValue>, Failure> {
         let mut request = Request::builder().method(method);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);

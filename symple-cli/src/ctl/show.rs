@@ -1,11 +1,43 @@
 //! Answers of the API as people read them. Names in them are foreign texts.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, value::RawValue};
 
 use crate::text::{one_line, one_line_of_json};
 
 /// How many characters a cell of a table has at most.
 const CELL: usize = 60;
+
+/// How deep answers are looked into; beyond it they are texts.
+const MAX_DEPTH: usize = 16;
+
+/// An answer, whatever clients have put into it. What is no value here, such as a number that is too
+/// large, is its text; and so is a record.
+pub(super) fn read(answer: &str) -> Value {
+    read_at(answer, 0)
+}
+
+fn read_at(text: &str, depth: usize) -> Value {
+    let as_text = || Value::String(text.into());
+    match text.trim_start().as_bytes().first() {
+        Some(b'{' | b'[') if depth >= MAX_DEPTH => as_text(),
+        Some(b'{') => {
+            let members = serde_json::from_str::<BTreeMap<String, &RawValue>>(text);
+            let read = |(name, value): (String, &RawValue)| match name.as_str() {
+                "record" => (name, Value::String(value.get().into())),
+                _ => (name, read_at(value.get(), depth + 1)),
+            };
+            members.map_or_else(|_| as_text(), |members| members.into_iter().map(read).collect())
+        }
+        Some(b'[') => {
+            let items = serde_json::from_str::<Vec<&RawValue>>(text);
+            let read = |item: &RawValue| read_at(item.get(), depth + 1);
+            items.map_or_else(|_| as_text(), |items| items.into_iter().map(read).collect())
+        }
+        _ => serde_json::from_str(text).unwrap_or_else(|_| as_text()),
+    }
+}
 
 /// A table, with a line above it that names its columns.
 fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
@@ -80,7 +112,8 @@ pub(super) fn peer(answer: &Value) -> String {
     let names = ["address", "node", "here", "rooms", "readonly", "hidden"];
     let value = |name| one_line(&cell(&answer[name]), 2000);
     let mut text = pairs(names.into_iter().map(|name| (name, value(name))));
-    text += &format!("record    {}\n", one_line_of_json(&answer["record"].to_string()));
+    text +=
+        &format!("record    {}\n", one_line_of_json(answer["record"].as_str().unwrap_or_default()));
     text
 }
 
@@ -175,6 +208,20 @@ mod tests {
         assert!(lines[1].contains('…') && lines[1].ends_with("hidden"), "{text}");
         assert!(lines[2].starts_with("bob|0b ") && lines[2].ends_with("read-only"), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn whatever_clients_write() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let text = format!(
+            r#"{{"record":{{"n":1e999,"k":{deep}}},"n":1e999,"deep":{deep},"s":"\ud800","rooms":["a"]}}"#
+        );
+        let answer = read(&text);
+        assert_eq!(answer["n"], "1e999");
+        assert_eq!(answer["rooms"], json!(["a"]));
+        assert!(answer["record"].as_str().unwrap().starts_with(r#"{"n":1e999"#));
+        assert!(peer(&answer).contains(r#"record    {"n":1e999"#));
+        assert_eq!(read("nonsense"), "nonsense");
     }
 
     #[test]

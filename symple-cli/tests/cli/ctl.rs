@@ -3,6 +3,7 @@
 use std::{io::BufRead as _, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 use super::{RUNTIMES, Server, checked, folder, recv, run, running::Running, symple};
 
@@ -73,6 +74,14 @@ fn commands() {
         let peer = listed["peers"][0].clone();
         let id = peer["id"].as_str().unwrap();
         assert_eq!(operated.json(&["peer", id]), peer);
+        // No client keeps the others from being seen, whatever it writes into its record.
+        let data = r#"{"type":"presence","data":{"n":1e999}}"#;
+        alice.send(Message::text(data)).unwrap();
+        alice.send(Message::text(r#"{"type":"event","to":"alice","name":"told"}"#)).unwrap();
+        while recv(&mut alice)["name"] != "told" {}
+        assert!(operated.prints(&["peers", "--json"]).contains(r#""n":1e999"#));
+        assert!(operated.prints(&["peers"]).contains("alice|"));
+        assert!(operated.prints(&["peer", id]).contains(r#""n":1e999"#));
         assert!(operated.prints(&["peer", id]).contains("record    {"));
         assert_eq!(
             operated.json(&["rooms", "--search", "ali"])["rooms"],

@@ -89,7 +89,7 @@ const CLAIMS: &[Claim] = &[
         before: "",
         after: "",
         prints: &[
-            "PEER", "alice|", "lobby", "1 receiver", r#""peers":1"#, "1 peer closed", r#"{"rooms":["#,
+            "PEER", "alice|", "lobby", "1 receiver", r#""peers":1"#, "1 peer closed", r#""rooms":["#,
         ],
     },
     Claim {
