@@ -59,12 +59,12 @@ async fn read(mut body: Incoming, left: &mut Option<u64>, json: bool) -> Result<
                 }
                 continue;
             }
-            if event(&line, json)? {
-                if let Some(left) = left {
-                    *left -= 1;
-                    if *left == 0 {
-                        return Ok(true);
-                    }
+            if event(&line, json)?
+                && let Some(left) = left
+            {
+                *left -= 1;
+                if *left == 0 {
+                    return Ok(true);
                 }
             }
             line.clear();

@@ -34,8 +34,8 @@ struct Content<'a> {
 
 impl ApiError {
     /// A refusal. What is not printable in the message is escaped, and it is cut short.
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl ToString) -> Self {
-        let message = message.to_string();
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let message: String = message.into();
         let escaped = message.chars().take(MAX_MESSAGE).flat_map(|c| {
             let printable = !c.is_control();
             let escaped = (!printable).then(|| c.escape_debug());
@@ -50,7 +50,7 @@ impl ApiError {
     }
 
     /// The request makes no sense.
-    pub(super) fn bad_request(message: impl ToString) -> Self {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
@@ -63,7 +63,7 @@ impl ApiError {
     }
 
     /// The request comes from where it must not come from.
-    pub(super) fn forbidden(message: impl ToString) -> Self {
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
@@ -73,7 +73,7 @@ impl ApiError {
     }
 
     /// What is asked for is not there.
-    pub(super) fn not_found(message: impl ToString) -> Self {
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
@@ -84,7 +84,7 @@ impl ApiError {
     }
 
     /// There are too many requests at once.
-    pub(super) fn busy(message: impl ToString) -> Self {
+    pub(super) fn busy(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).header(header::RETRY_AFTER, "1")
     }
 
@@ -105,7 +105,7 @@ impl From<HandleError> for ApiError {
             HandleError::Engine(EngineError::UnknownRoom) => {
                 Self::not_found("nobody is in this room")
             }
-            error => Self::bad_request(error),
+            error => Self::bad_request(error.to_string()),
         }
     }
 }

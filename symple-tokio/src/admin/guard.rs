@@ -36,13 +36,10 @@ fn check(shared: &Arc<Shared>, request: &Request) -> Result<(), ApiError> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
     match &shared.key {
-        Some(key) => {
-            if !is_authorized(key, headers) {
-                let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-                return Err(ApiError::unauthorized(
-                    accepted.is_some_and(|accepted| accepted.contains("text/html")),
-                ));
-            }
+        Some(key) if !is_authorized(key, headers) => {
+            let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+            let html = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+            return Err(ApiError::unauthorized(html));
         }
         // A web page that is served under a name of its own may have that name point here later.
         None if !shared.any_host && !host.is_some_and(is_local) => {
@@ -50,7 +47,7 @@ fn check(shared: &Arc<Shared>, request: &Request) -> Result<(), ApiError> {
                 "without a key the host must be an address or localhost, not a name",
             ));
         }
-        None => {}
+        Some(_) | None => {}
     }
     // Browsers say from which page a request comes. Who only follows a link may come from anywhere.
     if let Some(origin) = headers.get(header::ORIGIN) {

@@ -218,7 +218,7 @@ fn methods() {
     let Service { api, .. } = &Service::start();
     let description = api.get("/v1/openapi.json").body;
     for (path, operations) in description["paths"].as_object().unwrap() {
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         let answer = api.ask(&format!("PATCH {path}"), &[], "{}");
         assert_eq!(answer.code(), (405, "method_not_allowed"), "{path}");
         let allowed: BTreeSet<_> = answer

@@ -54,7 +54,6 @@ pub(crate) fn check(
     let wrong = |what: &str| Err(format!("{place}: {what}: {value} is not {schema}"));
     for (keyword, rule) in schema.as_object().ok_or("a schema is an object")? {
         let fits = match (keyword.as_str(), value) {
-            ("description" | "properties", _) => true,
             ("type", _) => {
                 let types = rule.as_array().cloned().unwrap_or_else(|| vec![rule.clone()]);
                 types.iter().any(|name| is_of_type(value, name.as_str().unwrap()))
@@ -83,8 +82,16 @@ pub(crate) fn check(
                 .unwrap()
                 .iter()
                 .any(|schema| check(description, schema, value, place).is_ok()),
+            // They say nothing about this value, or are looked at below.
             (
-                "required" | "additionalProperties" | "items" | "minimum" | "maximum" | "maxItems",
+                "description"
+                | "properties"
+                | "required"
+                | "additionalProperties"
+                | "items"
+                | "minimum"
+                | "maximum"
+                | "maxItems",
                 _,
             ) => true,
             _ => return Err(format!("{place}: nobody checks {keyword}")),

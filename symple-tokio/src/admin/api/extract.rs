@@ -91,7 +91,7 @@ impl Text {
     /// The body as JSON of a certain shape.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.0)
-            .map_err(|error| ApiError::bad_request(format_args!("the body: {error}")))
+            .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
     }
 
     /// As [`read`](Self::read), and the default for no body.

@@ -183,7 +183,7 @@ impl Change {
         }
         for room in self.join.iter().chain(&self.leave) {
             RoomName::new(room.as_str())
-                .map_err(|error| ApiError::bad_request(format_args!("room '{room}': {error}")))?;
+                .map_err(|error| ApiError::bad_request(format!("room '{room}': {error}")))?;
         }
         match self.leave.iter().find(|room| self.join.contains(room)) {
             Some(room) => {
