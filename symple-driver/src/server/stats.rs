@@ -53,7 +53,8 @@ impl ClosedBy {
 }
 
 /// How many WebSocket connections have ended, by who ended them and the close code. Clients choose
-/// theirs, so those that the protocol does not know are counted together.
+/// theirs, so those that the protocol does not know are counted together. Peers that the application
+/// has added are counted where the server closes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloseCounts([[u64; CloseCounts::CODES.len() + 1]; ClosedBy::ALL.len()]);
 
