@@ -1,6 +1,6 @@
 //! The WebSocket layer against Autobahn's cases: R-T1, R-T10.
 //!
-//! They are those of PyPI's `kosoku`, which is installed into a place of its own under `target`. The
+//! They are those of the Python package index's `kosoku`, which is installed into a place of its own under `target`. The
 //! server echoes, on the codec of the Symple server (`symple_driver::echo`). Of the cases that say
 //! the same of ever more bytes, only the small ones are run: all of them take several minutes. What
 //! came of all is in `conformance/websocket.md`; `UPDATE_WEBSOCKET=1` runs all, and writes that anew.

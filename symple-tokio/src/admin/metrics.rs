@@ -336,7 +336,7 @@ impl Scrape {
 
     /// Of the program and what surrounds the server.
     fn own(&self, page: &mut Page<'_>) -> fmt::Result {
-        page.info("symple_build", "The version", [("version", env!("CARGO_PKG_VERSION"))])?;
+        page.info("symple_build", "The version", &[("version", env!("CARGO_PKG_VERSION"))])?;
         if let Some(dropped) = self.dropped_log_lines {
             page.counter("symple_dropped_log_lines", "Lines that the log has lost", dropped)?;
         }
@@ -493,7 +493,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn info(&mut self, name: &str, help: &str, labels: impl EncodeLabelSet) -> fmt::Result {
-        self.family(name, help, None, MetricType::Info)?.encode_info(&labels)
+    fn info(&mut self, name: &str, help: &str, labels: &impl EncodeLabelSet) -> fmt::Result {
+        self.family(name, help, None, MetricType::Info)?.encode_info(labels)
     }
 }
