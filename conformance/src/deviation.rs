@@ -71,6 +71,11 @@ pub const DEVIATIONS: &[Deviation] = &[
         "Node relays a __proto__ of the auth frame, which JavaScript clients can trip over",
     ),
     deviation(
+        "D-EXTENSIONS",
+        "R-X1",
+        "Node takes the extensions of the auth frame for a member of the peer, and shows them to everyone",
+    ),
+    deviation(
         "D-STRICT",
         "R-A12",
         "Node takes tokens and sessions of any type, allows unless a hook says false, and tells clients of internal errors",

@@ -9,7 +9,8 @@ use crate::{
         Entry, Json, Kind, Object, Secrets, Spelling, decode_lossy, decode_to, has_half_surrogate,
     },
     members::{
-        Collector, ID, MAX_TEXT, NAME, NAMES, ONLINE, PeerMembers, ROOMS, TOKEN, TYPE, USER,
+        Collector, EXTENSIONS, ID, MAX_TEXT, NAME, NAMES, ONLINE, PeerMembers, ROOMS, TOKEN, TYPE,
+        USER,
     },
 };
 
@@ -42,6 +43,8 @@ pub struct AuthFrame<'a> {
     pub token: Option<Json<'a>>,
     /// The rooms that it wants to be in.
     pub rooms: Option<Json<'a>>,
+    /// The extensions that it asks for (R-X1).
+    pub extensions: Option<Json<'a>>,
     /// The members of its peer.
     pub members: PeerMembers,
 }
@@ -49,7 +52,7 @@ pub struct AuthFrame<'a> {
 /// Reads the members of an `auth` frame; `limit` is that of the record, in bytes, and `seed` that
 /// of [`PeerMembers::new`].
 ///
-/// What does not become part of the record (`token`, `rooms`, and secrets at any depth) does not
+/// What does not become part of the record (`token`, `rooms`, `extensions`, and secrets at any depth) does not
 /// count; a member that is repeated counts as often as it is written. It costs one look at each
 /// member, and none at all past the limit but at its key.
 ///
@@ -109,6 +112,7 @@ pub fn read_auth(auth: Object<'_>, limit: usize, seed: u64) -> Result<AuthFrame<
         user: members.value(USER),
         token: members.value(TOKEN),
         rooms: members.value(ROOMS),
+        extensions: members.value(EXTENSIONS),
         members: members.finish(),
     })
 }
@@ -177,6 +181,9 @@ mod tests {
         }
     }
 
+    const NOT_COUNTED: [&str; 7] =
+        ["type", "t\\u006fken", "token", "user", "rooms", "\\u0069d", "extensions"];
+
     /// What counts, from a parsed text: no text here has white space, or escapes but in keys.
     fn size(members: &[(&str, serde_json::Value)]) -> usize {
         fn strip(value: &mut serde_json::Value) {
@@ -189,9 +196,7 @@ mod tests {
                 _ => {}
             }
         }
-        let counted = members.iter().filter(|(key, _)| {
-            !["type", "t\\u006fken", "token", "user", "rooms", "\\u0069d"].contains(key)
-        });
+        let counted = members.iter().filter(|(key, _)| !NOT_COUNTED.contains(key));
         let sizes = counted.map(|(key, value)| {
             let mut value = value.clone();
             strip(&mut value);
@@ -220,7 +225,10 @@ mod tests {
             prop_assert_eq!(read.user, auth.get("user"));
             prop_assert_eq!(read.token, auth.get("token"));
             prop_assert_eq!(read.rooms, auth.get("rooms"));
-            let expected = PeerMembers::from(&Fields::try_from(auth).unwrap());
+            prop_assert_eq!(read.extensions, auth.get("extensions"));
+            let mut fields = Fields::try_from(auth).unwrap();
+            fields.remove("extensions");
+            let expected = PeerMembers::from(&fields);
             let text_of = |members: &PeerMembers| {
                 let mut out = String::new();
                 members.push_peer("a", "0a", None, &mut out);
@@ -231,7 +239,7 @@ mod tests {
     }
 
     fn any_member() -> impl Strategy<Value = (&'static str, serde_json::Value)> {
-        let keys = ["type", "t\\u006fken", "token", "user", "rooms", "\\u0069d", "x", "y", "name"];
+        let keys = NOT_COUNTED.into_iter().chain(["x", "y", "name"]).collect::<Vec<_>>();
         let long = serde_json::json!("a long text that is a value: a long text that is a value");
         let value = prop::sample::select(alloc::vec![
             serde_json::json!(1),
@@ -240,6 +248,6 @@ mod tests {
             serde_json::json!({"token": [long]}),
             serde_json::json!({"a": long, "token": 1}),
         ]);
-        (prop::sample::select(keys.to_vec()), value)
+        (prop::sample::select(keys), value)
     }
 }

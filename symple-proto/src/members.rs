@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// The members that are treated in a way of their own.
-const KNOWN: [&str; 9] =
-    ["id", "user", "online", "name", "host", "type", "token", "rooms", "__proto__"];
+const KNOWN: [&str; 10] =
+    ["id", "user", "online", "name", "host", "type", "token", "rooms", "__proto__", "extensions"];
 
 /// The same, to be looked up.
 pub(crate) const NAMES: Names = Names::new(&KNOWN);
@@ -30,6 +30,8 @@ pub(crate) const HOST: usize = 4;
 pub(crate) const TYPE: usize = 5;
 pub(crate) const TOKEN: usize = 6;
 pub(crate) const ROOMS: usize = 7;
+/// A member of its own in an `auth` frame only (R-X1).
+pub(crate) const EXTENSIONS: usize = 9;
 
 /// The members of a peer as its client, its session and hooks have written them, each name once:
 /// the last value at the place of the first, as in `JSON.parse` and `Object.assign`.
@@ -122,7 +124,11 @@ impl PeerMembers {
             let key = &object.text()[entry.key.clone()];
             if keep(key) {
                 let found = NAMES.find(key, entry.escaped);
-                let exact = found.filter(|(_, how)| *how == Spelling::Exact).map(|(name, _)| name);
+                let exact = found.filter(|(name, how)| {
+                    // Where it stands in no `auth` frame it asks for nothing.
+                    *how == Spelling::Exact && *name != EXTENSIONS
+                });
+                let exact = exact.map(|(name, _)| name);
                 collector.add(exact, &entry);
             }
             true

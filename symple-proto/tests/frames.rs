@@ -1,14 +1,14 @@
 //! Every frame, read and written: the text, the type, and the text again.
 
 use symple_proto::{
-    Address, ClientFrame, Fields, FrameError, PeerId, PeerMembers, PublicRecord, RawJson,
-    ServerFrame, Status, To, Token, UserName,
+    Address, ClientFrame, Extension, Fields, FrameError, PeerId, PeerMembers, PublicRecord,
+    RawJson, ServerFrame, Status, To, Token, UserName,
     frame::{Auth, Event, Message, Welcome, push_error, push_presence},
 };
 
 /// Frames of clients, written as a client might.
 const CLIENT: &[&str] = &[
-    r#"{"type":"auth","user":"alice","name":"Alice","token":"t","rooms":["team-a"],"data":{"a":1.0},"group":"staff"}"#,
+    r#"{"type":"auth","user":"alice","name":"Alice","token":"t","rooms":["team-a"],"data":{"a":1.0},"extensions":["state"],"group":"staff"}"#,
     r#"{"type":"auth","user":"Zoë-日本-🎈"}"#,
     r#"{"type":"message","id":"m1","from":"alice|0a","to":"bob|0b","subtype":"call:init","data":{"audio":true},"n":12345678901234567890}"#,
     r#"{"type":"message","to":["a","b"],"data":-0}"#,
@@ -23,6 +23,7 @@ const CLIENT: &[&str] = &[
 /// Frames of a server.
 const SERVER: &[&str] = &[
     r#"{"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","id":"0a","online":true,"name":"Alice","host":"::1","group":"staff"},"rooms":["alice","team-a"]}"#,
+    r#"{"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","id":"0a","online":true},"rooms":["alice"],"extensions":["state"]}"#,
     r#"{"type":"error","status":401,"message":"Missing user field"}"#,
     r#"{"type":"error","message":"Dynamic rooms disabled"}"#,
     r#"{"type":"join:ok","room":"r"}"#,
@@ -115,11 +116,17 @@ fn what_the_server_writes_can_be_read() {
         .with("online", true)
         .with("name", "A");
     let mut text = String::new();
-    Welcome::push(&peer.to_json(), &["a\"b", "r"], &mut text);
+    Welcome::push(&peer.to_json(), &["a\"b", "r"], None, &mut text);
     let ServerFrame::Welcome(welcome) = ServerFrame::parse(&text).unwrap() else { panic!() };
     assert_eq!(welcome.rooms, ["a\"b", "r"]);
     assert_eq!(welcome.peer.address().to_string(), "a\"b|0a");
     assert_eq!(welcome.peer.name.as_deref(), Some("A"));
+    assert_eq!(welcome.extensions, None);
+    let mut text = String::new();
+    let extensions = [Extension::Roster, Extension::State].into_iter().collect();
+    Welcome::push(&peer.to_json(), &["r"], Some(extensions), &mut text);
+    let ServerFrame::Welcome(welcome) = ServerFrame::parse(&text).unwrap() else { panic!() };
+    assert_eq!(welcome.extensions.unwrap(), ["roster", "state"]);
 
     let mut text = String::new();
     push_error(Status::BAD_REQUEST, "no \"such\" thing", &mut text);

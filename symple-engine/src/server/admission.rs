@@ -9,7 +9,7 @@ use alloc::{
 };
 
 use symple_proto::{
-    CloseCode, FrameType, FrameView, SessionError, SessionRecord, Status, error::Fault,
+    CloseCode, Extensions, FrameType, FrameView, SessionError, SessionRecord, Status, error::Fault,
     frame::Welcome,
 };
 
@@ -283,6 +283,7 @@ impl Server {
         self.out.push(Action::SetMessageLimit { conn, limit });
         let mut peer = Peer::new(&claim.user, id, record, claim.token.clone());
         (peer.read_only, peer.hidden) = (claim.read_only, claim.unseen);
+        peer.extensions = claim.extensions;
         let host = self.host(conn);
         let told = claim.peer(id, host.as_deref());
         self.go_online(conn, Box::new(peer), &told, claim);
@@ -297,7 +298,7 @@ impl Server {
         let own = core::iter::once((&*claim.user, Reason::Own));
         let rooms: Vec<_> =
             own.chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason))).collect();
-        self.welcome(conn, told, &rooms);
+        self.welcome(conn, told, &rooms, claim.extensions);
         self.arrive(conn, &rooms);
         self.announce_online(conn);
         self.tell_online(conn);
@@ -355,7 +356,10 @@ impl Server {
             .chain(claim.rooms.iter().map(|(room, reason)| (&**room, *reason)))
             .chain(kept.iter().map(|(room, reason)| (&**room, *reason)))
             .collect();
-        self.welcome(conn, &told, &rooms);
+        // Those of the connection stay as they were (R-X1).
+        let asked_now = claim.extensions.map(|_| Extensions::NONE);
+        let on = self.registry.peer(conn).and_then(|peer| peer.extensions).or(asked_now);
+        self.welcome(conn, &told, &rooms, on);
         let gained: Vec<Box<str>> = if self.config.events {
             let outside = |room: &str| {
                 let room = self.registry.rooms.find(room);
@@ -377,9 +381,17 @@ impl Server {
         }
     }
 
-    fn welcome(&mut self, conn: ConnId, peer: &str, rooms: &[(&str, Reason)]) {
+    fn welcome(
+        &mut self,
+        conn: ConnId,
+        peer: &str,
+        rooms: &[(&str, Reason)],
+        extensions: Option<Extensions>,
+    ) {
         let rooms: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
-        let text = Self::write(256 + peer.len(), |text| Welcome::push(peer, &rooms, text));
+        let text = Self::write(256 + peer.len(), |text| {
+            Welcome::push(peer, &rooms, extensions, text);
+        });
         self.out.send_to(conn, text);
     }
 

@@ -3,8 +3,9 @@
 use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, format, string::String, vec::Vec};
 
 use symple_proto::{
-    AuthError, CloseCode, Fields, FrameView, Json, PRIVATE_MEMBER, PeerMembers, PublicRecord,
-    SessionError, SessionRecord, Status, Token, check_room, check_user, json::Kind, read_auth,
+    AuthError, CloseCode, Extensions, Fields, FrameView, Json, PRIVATE_MEMBER, PeerMembers,
+    PublicRecord, SessionError, SessionRecord, Status, Token, check_room, check_user, json::Kind,
+    read_auth,
 };
 
 use super::{AllowedUser, Config, PublicMembers, SessionConfig, membership::Reason};
@@ -90,6 +91,8 @@ pub(super) struct Claim {
     pub(super) read_only: bool,
     /// Whether it is hidden, as a session or a hook says (R-H4).
     pub(super) unseen: bool,
+    /// The extensions that the client asks for, if it asks for any (R-X1).
+    pub(super) extensions: Option<Extensions>,
 }
 
 impl Claim {
@@ -112,6 +115,7 @@ impl Claim {
         let token = auth.token.and_then(|token| token.as_str()?.ok());
         let mut claim = Self::new(user, auth.members);
         claim.token = token.and_then(Token::new);
+        claim.extensions = auth.extensions.and_then(Extensions::read);
         if config.proves() {
             if config.authentication && claim.token.is_none() {
                 return Err(Refusal::unauthorized("Authentication failed: Missing token"));
@@ -138,6 +142,7 @@ impl Claim {
             token: None,
             read_only: false,
             unseen: false,
+            extensions: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use symple_proto::{Address, PeerId, PublicRecord, Token, UserName, json::quote};
+use symple_proto::{Address, Extensions, PeerId, PublicRecord, Token, UserName, json::quote};
 
 use crate::Timestamp;
 
@@ -27,6 +27,8 @@ pub(super) struct Peer {
     pub(super) read_only: bool,
     /// Nobody is told of it, and nobody but the host can address it (R-H4).
     pub(super) hidden: bool,
+    /// The extensions that are on for its connection, if it has asked for any (R-X1).
+    pub(super) extensions: Option<Extensions>,
     /// What others know of it.
     pub(super) record: PublicRecord,
     /// The rooms that it is in.
@@ -54,6 +56,7 @@ impl Peer {
             of_host: false,
             read_only: false,
             hidden: false,
+            extensions: None,
             record,
             memberships: Vec::new(),
             token,

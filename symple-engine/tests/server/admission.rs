@@ -934,3 +934,70 @@ fn what_waited_of_a_client_that_is_gone() {
         assert_eq!(numbers(&mut node, bob), [0; 0]);
     }
 }
+
+/// R-X1: who asks is answered behind the rooms, and nobody else; what was asked for is in no record.
+#[test]
+fn extensions_are_on_for_those_who_ask() {
+    let mut node = Node::new(Config::default());
+    let old = node.peer("old", &["r"]);
+    let asks = node.auth(
+        r#"{"type":"auth","user":"new","rooms":["r"],"extensions":["roster","x","state","roster"]}"#,
+    );
+    let welcome = &node.received(asks)[0];
+    assert!(
+        welcome.ends_with(r#""rooms":["new","r"],"extensions":["roster","state"]}"#),
+        "{welcome}"
+    );
+    let told = node.received(old);
+    assert_eq!(told.len(), 1);
+    assert!(!told[0].contains("extensions"), "{told:?}");
+    assert_eq!(welcome.matches("extensions").count(), 1, "{welcome}");
+    for (asked, on) in [("[]", "[]"), (r#"["x",5]"#, "[]")] {
+        let conn = node.auth(&format!(r#"{{"type":"auth","user":"a","extensions":{asked}}}"#));
+        let welcome = node.received(conn).remove(0);
+        assert!(welcome.ends_with(&format!(r#","extensions":{on}}}"#)), "{welcome}");
+    }
+    for nothing in ["", r#","extensions":true"#, r#","extensions":{"state":1}"#] {
+        let conn = node.auth(&format!(r#"{{"type":"auth","user":"a"{nothing}}}"#));
+        let welcome = node.received(conn).remove(0);
+        assert!(!welcome.contains("extensions"), "{welcome}");
+    }
+}
+
+/// R-X1, R-A9: a connection keeps the extensions that it came with.
+#[test]
+fn extensions_stay_as_they_were() {
+    let mut node = Node::new(Config::default());
+    let with = node.auth(r#"{"type":"auth","user":"a","extensions":["state"]}"#);
+    let without = node.auth(r#"{"type":"auth","user":"b"}"#);
+    for (conn, frame, end) in [
+        (with, r#"{"type":"auth","user":"a"}"#, r#"["a"],"extensions":["state"]}"#),
+        (
+            with,
+            r#"{"type":"auth","user":"a","extensions":["roster"]}"#,
+            r#"["a"],"extensions":["state"]}"#,
+        ),
+        (
+            without,
+            r#"{"type":"auth","user":"b","extensions":["state"]}"#,
+            r#"["b"],"extensions":[]}"#,
+        ),
+        (without, r#"{"type":"auth","user":"b"}"#, r#"["b"]}"#),
+    ] {
+        node.forget();
+        node.text(conn, frame);
+        let welcome = node.received(conn).remove(0);
+        assert!(welcome.ends_with(end), "{frame} {welcome}");
+    }
+}
+
+/// R-X1, R-A4: a session asks for nothing; what it says is a member like any other.
+#[test]
+fn a_session_asks_for_no_extensions() {
+    let mut node = Node::new(SESSIONS());
+    let conn = node.auth(r#"{"type":"auth","user":"a","token":"t","extensions":["state"]}"#);
+    node.session(SessionLookup::Found(r#"{"user":"a","extensions":["roster"]}"#));
+    let welcome = node.received(conn).remove(0);
+    assert!(welcome.contains(r#""extensions":["roster"],"#), "{welcome}");
+    assert!(welcome.ends_with(r#""rooms":["a"],"extensions":["state"]}"#), "{welcome}");
+}

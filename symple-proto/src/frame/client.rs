@@ -29,6 +29,8 @@ frame! {
         rooms: Vec<String>,
         ? /// What else the application knows of it.
         data: RawJson,
+        ? /// The extensions that it asks for, by name (R-X1).
+        extensions: Vec<String>,
     }
 }
 
@@ -36,7 +38,15 @@ impl Auth {
     /// A user without anything else.
     #[must_use]
     pub fn new(user: UserName) -> Self {
-        Self { user, name: None, token: None, rooms: None, data: None, extra: Fields::new() }
+        Self {
+            user,
+            name: None,
+            token: None,
+            rooms: None,
+            data: None,
+            extensions: None,
+            extra: Fields::new(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     PROTOCOL,
     address::Address,
+    extension::Extensions,
     fields::Fields,
     json::{RawJson, push_string},
     name::{PeerId, RoomName, UserName},
@@ -96,12 +97,20 @@ frame! {
         peer: Peer,
         /// The rooms that it is in, its user's own first.
         rooms: Vec<String>,
+        ? /// The extensions that are on, by name, where the client has asked for any (R-X1).
+        extensions: Vec<String>,
     }
 }
 
 impl Welcome {
-    /// Appends a welcome to `out`; `peer` is a JSON object.
-    pub fn push(peer: &str, rooms: &[impl AsRef<str>], out: &mut String) {
+    /// Appends a welcome to `out`; `peer` is a JSON object, `extensions` are those that are on,
+    /// where the client has asked for any (R-X1).
+    pub fn push(
+        peer: &str,
+        rooms: &[impl AsRef<str>],
+        extensions: Option<Extensions>,
+        out: &mut String,
+    ) {
         out.push_str("{\"type\":\"welcome\",\"protocol\":");
         push_string(out, PROTOCOL);
         out.push_str(",\"status\":200,\"peer\":");
@@ -113,7 +122,12 @@ impl Welcome {
             }
             push_string(out, room.as_ref());
         }
-        out.push_str("]}");
+        out.push(']');
+        if let Some(extensions) = extensions {
+            out.push_str(",\"extensions\":");
+            extensions.push(out);
+        }
+        out.push('}');
     }
 }
 
