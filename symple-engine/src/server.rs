@@ -44,6 +44,7 @@ mod claim;
 mod cluster;
 mod config;
 mod error;
+mod expiry;
 mod flow;
 mod frames;
 mod hooks;

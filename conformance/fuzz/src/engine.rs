@@ -435,7 +435,12 @@ impl Run {
         let rooms = bytes.rooms().into_iter().map(Into::into).collect();
         let verdict = match kind {
             b'd' => Verdict::Deny { message: None },
-            _ => Verdict::Allow { user, rooms, peer: Fields::new().with("token", TOKEN) },
+            _ => Verdict::Allow {
+                user,
+                rooms,
+                peer: Fields::new().with("token", TOKEN),
+                expires: None,
+            },
         };
         self.world.must(at, Input::AuthDecided { request, verdict });
     }

@@ -6,7 +6,13 @@ pub(crate) mod complaints;
 pub(crate) mod frames;
 pub(crate) mod joins;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use symple_engine::server::{AllowedUser, Verdict};
@@ -29,8 +35,9 @@ pub struct AuthRequest {
     pub peer: Fields,
     /// The `auth` frame, `token` included: claims of the client.
     pub auth: Fields,
-    /// The session behind the token, as it is stored, `private` included (R-A4); none where no
-    /// sessions are asked for. Nobody but the hook sees `private`.
+    /// The session behind the token, as it is stored, `private` included (R-A4), or what a JSON Web
+    /// Token says, with all its claims in `private` (R-V1); none where no token is needed. Nobody but
+    /// the hook sees `private`.
     pub session: Option<Fields>,
     /// The request that its connection began with.
     pub request: Arc<Request>,
@@ -108,12 +115,38 @@ impl AuthDecision {
     }
 
     fn allow_as(user: AllowedUser) -> Self {
-        Self(Verdict::Allow { user, rooms: Vec::new(), peer: Fields::new() })
+        Self(Verdict::Allow { user, rooms: Vec::new(), peer: Fields::new(), expires: None })
     }
 
     /// It may not; it is told why. Without a message it is told `Authentication failed`.
     pub fn deny(message: impl Into<String>) -> Self {
         Self(Verdict::Deny { message: Some(message.into().into()) })
+    }
+
+    /// Whoever should decide cannot be reached (R-V2): the client is sent `error` 503, closed with
+    /// 4503, and may try again. Nothing is let through.
+    pub fn unavailable() -> Self {
+        Self(Verdict::Unavailable)
+    }
+
+    /// Where it is allowed: for how long (R-V1). Then it is sent `error` 401 `Session expired` and
+    /// closed with 4401, unless it has authenticated again meanwhile. It cannot stay longer than its
+    /// token proves, whatever is said here.
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        if let Verdict::Allow { expires, .. } = &mut self.0 {
+            *expires = Some(time);
+        }
+        self
+    }
+
+    /// As [`expires_in`](Self::expires_in), with the time at which it has to go. A time that has
+    /// passed denies.
+    pub fn expires_at(self, time: SystemTime) -> Self {
+        match time.duration_since(SystemTime::now()) {
+            Ok(left) if !left.is_zero() => self.expires_in(left),
+            _ if matches!(self.0, Verdict::Allow { .. }) => Self::deny("Session expired"),
+            _ => self,
+        }
     }
 
     /// Where it is allowed: the rooms that it is put in, beside its user's own.

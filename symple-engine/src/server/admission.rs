@@ -136,18 +136,30 @@ impl Server {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match found {
             SessionLookup::Found(text) => self.merge_session(conn, &mut pending.claim, text),
+            SessionLookup::Proved { session, expires } => {
+                // There is nothing in the store to be extended or watched.
+                pending.claim.token = None;
+                pending.claim.expires = expires.map(|after| self.now + after);
+                self.merge_session(conn, &mut pending.claim, session)
+            }
+            SessionLookup::Refused { message } => {
+                Err(Refusal::unauthorized(format!("{FAILED}: {message}")))
+            }
             SessionLookup::Missing => {
                 Err(Refusal::unauthorized("Authentication failed: No session"))
             }
             SessionLookup::Unavailable => Err(Refusal::unavailable()),
         };
-        match (merged, found) {
-            (Ok(()), SessionLookup::Found(text)) if self.config.hook => {
-                pending.stage = Stage::Hook;
-                pending.keep_session(text);
-                self.ask(conn, pending);
-            }
-            (merged, _) => self.decided(conn, pending, merged),
+        let session = match found {
+            SessionLookup::Found(text) | SessionLookup::Proved { session: text, .. } => text,
+            _ => "",
+        };
+        if merged.is_ok() && self.config.hook {
+            pending.stage = Stage::Hook;
+            pending.keep_session(session);
+            self.ask(conn, pending);
+        } else {
+            self.decided(conn, pending, merged);
         }
     }
 
@@ -179,7 +191,13 @@ impl Server {
     pub(super) fn auth_decided(&mut self, request: RequestId, verdict: Verdict) {
         let Some((conn, mut pending)) = self.take_pending(request) else { return };
         let merged = match verdict {
-            Verdict::Allow { user, rooms, peer } => pending.claim.merge_hook(user, &rooms, peer),
+            Verdict::Allow { user, rooms, peer, expires } => {
+                // No hook prolongs what a token proves.
+                let ends = [pending.claim.expires, expires.map(|after| self.now + after)];
+                pending.claim.expires = ends.into_iter().flatten().min();
+                pending.claim.merge_hook(user, &rooms, peer)
+            }
+            Verdict::Unavailable => Err(Refusal::unavailable()),
             Verdict::Deny { message } => Err(match message {
                 Some(message) if !message.is_empty() => {
                     Refusal::unauthorized(String::from(message))
@@ -287,7 +305,8 @@ impl Server {
         let host = self.host(conn);
         let told = claim.peer(id, host.as_deref());
         self.go_online(conn, Box::new(peer), &told, claim);
-        self.session_used(conn, true);
+        self.session_used(conn);
+        self.set_expiry(conn, claim.expires);
     }
 
     /// A new peer comes online (R-A8, R-P2, R-P3); `told` is what it is told of itself.
@@ -348,7 +367,8 @@ impl Server {
                 self.announce_online(conn);
             }
         }
-        self.session_used(conn, false);
+        self.session_used(conn);
+        self.set_expiry(conn, claim.expires);
         let host = self.host(conn);
         let told = claim.peer(id, host.as_deref());
         let own = core::iter::once((&*claim.user, Reason::Own));

@@ -8,6 +8,8 @@ use symple_proto::{
     read_auth,
 };
 
+use crate::Timestamp;
+
 use super::{AllowedUser, Config, PublicMembers, SessionConfig, membership::Reason};
 
 /// Members of a session that never become members of the peer, beside those that
@@ -91,6 +93,8 @@ pub(super) struct Claim {
     pub(super) read_only: bool,
     /// Whether it is hidden, as a session or a hook says (R-H4).
     pub(super) unseen: bool,
+    /// When the authentication ends, as a token or a hook says (R-V1); never without it.
+    pub(super) expires: Option<Timestamp>,
     /// The extensions that the client asks for, if it asks for any (R-X1).
     pub(super) extensions: Option<Extensions>,
 }
@@ -142,6 +146,7 @@ impl Claim {
             token: None,
             read_only: false,
             unseen: false,
+            expires: None,
             extensions: None,
         }
     }

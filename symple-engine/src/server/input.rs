@@ -229,6 +229,19 @@ pub enum TransportFault {
 pub enum SessionLookup<'a> {
     /// The text that is stored.
     Found(&'a str),
+    /// The token itself proves who its holder is (R-V1): there is nothing stored behind it that would
+    /// have to be extended or watched.
+    Proved {
+        /// What the token says, in the form of a session.
+        session: &'a str,
+        /// How long from now the proof holds; for ever without it.
+        expires: Option<Duration>,
+    },
+    /// The token should prove who its holder is, and does not (R-V1).
+    Refused {
+        /// What the client is told, behind `Authentication failed: `.
+        message: &'a str,
+    },
     /// Nothing is stored.
     Missing,
     /// The store did not answer.
@@ -250,7 +263,12 @@ pub enum Verdict {
         /// `readonly` and `hidden` make it read-only or hidden (R-H4), with any value but `false` and
         /// `null`.
         peer: Fields,
+        /// How long from now the peer may stay, unless it authenticates again (R-V1): then `error`
+        /// 401 `Session expired`, and 4401. In any case no longer than its session or token allows.
+        expires: Option<Duration>,
     },
+    /// Whoever should decide cannot be reached: `error` 503, close 4503 (R-V2).
+    Unavailable,
     /// The client is refused.
     Deny {
         /// What the client is told; `Authentication failed` without one.

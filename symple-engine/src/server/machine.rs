@@ -17,6 +17,7 @@ use super::{
     Action, Config, ConnId, EngineError, Event, Input, OfflineReason, RequestId, Stats, Text,
     TransportFault,
     cluster::Cluster,
+    expiry::Expiries,
     flow::PAUSED_BY_PENDING,
     hooks::Hooks,
     jobs::Job,
@@ -52,6 +53,8 @@ pub struct Server {
     pub(super) now: Timestamp,
     pub(super) registry: Registry,
     pub(super) timers: Timers,
+    /// When peers are to be closed because their authentication ends.
+    pub(super) expiries: Expiries,
     pub(super) out: Outbox,
     /// A list that is empty between inputs, kept for its memory.
     pub(super) scratch: Vec<ConnId>,
@@ -120,6 +123,7 @@ impl Server {
             now: Timestamp::ZERO,
             registry: Registry::new(keys),
             timers: Timers::default(),
+            expiries: Expiries::default(),
             out: Outbox::default(),
             scratch: Vec::new(),
             rooms_elsewhere: Vec::new(),
@@ -240,7 +244,11 @@ impl Server {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         // What was put off so that others have their turn is due at once.
-        if self.jobs.is_empty() { self.timers.next() } else { Some(self.now) }
+        if !self.jobs.is_empty() {
+            return Some(self.now);
+        }
+        let times = [self.timers.next(), self.expiries.next()];
+        times.into_iter().flatten().min()
     }
 
     /// When another connection had better be accepted: so long as nobody can be asked to give way
@@ -419,6 +427,7 @@ impl Server {
     fn timeout(&mut self) {
         // A slice, and no more until the driver comes back.
         self.work();
+        self.expire();
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Auth(conn) => self.auth_timeout(conn),
@@ -494,6 +503,7 @@ impl Server {
                     self.requests.remove(&pending.request);
                 }
                 self.hooks.forget(conn);
+                self.expiries.remove(conn);
                 let gone = self.before_offline(conn);
                 self.go_offline(conn, tell);
                 if let Some(peer) = self.registry.set_offline(conn) {

@@ -37,6 +37,8 @@ pub(super) struct Peer {
     pub(super) token: Option<Token>,
     /// From when on a frame extends its session (R-S2).
     pub(super) touch_at: Timestamp,
+    /// Whether a timer for the next look at its session is set.
+    pub(super) watched: bool,
     /// A re-authentication that is being decided (R-A9).
     pub(super) pending: Option<Box<Pending>>,
 }
@@ -61,6 +63,7 @@ impl Peer {
             memberships: Vec::new(),
             token,
             touch_at: Timestamp::MAX,
+            watched: false,
             pending: None,
         }
     }

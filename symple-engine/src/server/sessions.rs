@@ -1,22 +1,26 @@
 //! The life of sessions (R-S2): one that is used is extended, and a peer ends with its session.
 
-use symple_proto::{CloseCode, Status, Token};
+use symple_proto::Token;
 
 use crate::Timestamp;
 
-use super::{Action, ConnId, OfflineReason, Server, timers::Timer};
+use super::{Action, ConnId, Server, timers::Timer};
 
 /// A session is extended again when this part of its life has gone by.
 const TOUCHES_PER_LIFE: u32 = 4;
 
 impl Server {
     /// A peer has authenticated with a token: its session lives on, and is looked after.
-    pub(super) fn session_used(&mut self, conn: ConnId, watch: bool) {
+    pub(super) fn session_used(&mut self, conn: ConnId) {
         self.touch_session(conn);
         let interval = self.config.sessions.check_interval;
-        let has_session = self.config.authentication
-            && self.registry.peer(conn).is_some_and(|peer| peer.token.is_some());
-        if watch && has_session && !interval.is_zero() {
+        if !self.config.authentication || interval.is_zero() {
+            return;
+        }
+        if let Some(peer) = self.registry.peer_mut(conn)
+            && peer.token.is_some()
+            && !core::mem::replace(&mut peer.watched, true)
+        {
             self.timers.set(self.now + interval, Timer::Session(conn));
         }
     }
@@ -37,10 +41,13 @@ impl Server {
 
     /// It is time to see whether a peer's session is still there.
     pub(super) fn check_session(&mut self, conn: ConnId) {
-        let Some(peer) = self.registry.peer(conn) else { return };
-        if let Some(token) = peer.token.clone() {
-            self.out.push(Action::CheckSession { conn, token });
-        }
+        let Some(peer) = self.registry.peer_mut(conn) else { return };
+        let Some(token) = peer.token.clone() else {
+            // It has another proof by now. Should it come back with a session, that is watched anew.
+            peer.watched = false;
+            return;
+        };
+        self.out.push(Action::CheckSession { conn, token });
         self.timers.set(self.now + self.config.sessions.check_interval, Timer::Session(conn));
     }
 
@@ -48,10 +55,7 @@ impl Server {
     pub(super) fn session_checked(&mut self, conn: ConnId, token: &Token, live: bool) {
         let Some(peer) = self.registry.peer(conn) else { return };
         if !live && peer.token.as_ref() == Some(token) {
-            self.stats.sessions_expired += 1;
-            self.error(conn, Status::UNAUTHORIZED, "Session expired");
-            let why = OfflineReason::SessionExpired;
-            self.end(conn, CloseCode::UNAUTHORIZED, "Session expired", why);
+            self.session_expired(conn);
         }
     }
 }

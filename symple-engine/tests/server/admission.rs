@@ -17,6 +17,7 @@ fn allow(rooms: &[&str]) -> Verdict {
         user: AllowedUser::Claimed,
         rooms: rooms.iter().map(ToString::to_string).collect(),
         peer: Fields::new(),
+        expires: None,
     }
 }
 
@@ -341,7 +342,7 @@ fn a_hook_names_the_user() {
         assert!(node.seen()[0].ends_with(&format!(" session {session}")));
         node.forget();
         let peer = Fields::new().with("user", "mallory").with("private", "x");
-        node.verdict(Verdict::Allow { user, rooms: Vec::new(), peer });
+        node.verdict(Verdict::Allow { user, rooms: Vec::new(), peer, expires: None });
         let seen = node.seen();
         let Some(user) = expected else {
             assert!(seen[1].contains("Session names no user"), "{seen:?}");
@@ -446,6 +447,7 @@ fn hook() {
         user: AllowedUser::Claimed,
         rooms: ["team", "", "all", "team"].map(Into::into).into(),
         peer,
+        expires: None,
     });
     assert_eq!(
         node.seen(),

@@ -472,7 +472,7 @@ fn enter(node: &mut Node, user: &str, by_session: bool, more: &str) -> ConnId {
             RawJson::parse(&format!("{{{}}}", more.trim_start_matches(','))).unwrap();
         let peer = Fields::try_from(fields.get().as_object().unwrap()).unwrap();
         let user = AllowedUser::Named(UserName::new(user).unwrap());
-        let verdict = Verdict::Allow { user, rooms: vec!["r".into()], peer };
+        let verdict = Verdict::Allow { user, rooms: vec!["r".into()], peer, expires: None };
         node.input(Input::AuthDecided { request, verdict }).unwrap();
     }
     conn

@@ -296,6 +296,7 @@ fn notices_of_an_authentication_again() {
             user: AllowedUser::Claimed,
             rooms: rooms.map(Into::into).into(),
             peer: Fields::new(),
+            expires: None,
         };
         node.input(Input::AuthDecided { request, verdict }).unwrap();
     }

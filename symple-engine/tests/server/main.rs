@@ -7,6 +7,7 @@ mod bounds;
 mod cluster;
 mod common;
 mod counts;
+mod expiry;
 mod hooks;
 mod host;
 mod limits;

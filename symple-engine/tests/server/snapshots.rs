@@ -68,6 +68,7 @@ fn errors_and_closes() {
         user: AllowedUser::Claimed,
         rooms: vec!["team".into()],
         peer: Fields::new(),
+        expires: None,
     };
     node.input(Input::AuthDecided { request, verdict }).unwrap();
     node.text(alice, r#"{"type":"join","room":"r"}"#);

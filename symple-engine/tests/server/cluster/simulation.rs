@@ -303,7 +303,12 @@ impl World {
                 Verdict::Deny { message: None }
             } else {
                 let rooms = self.dice.rooms().into_iter().map(Into::into).collect();
-                Verdict::Allow { user: AllowedUser::Claimed, rooms, peer: Fields::new() }
+                Verdict::Allow {
+                    user: AllowedUser::Claimed,
+                    rooms,
+                    peer: Fields::new(),
+                    expires: None,
+                }
             };
             self.input(at, Input::AuthDecided { request, verdict });
         }
