@@ -1,4 +1,4 @@
-//! How a client opens a WebSocket on async-std.
+//! How a client opens a WebSocket on async-std, and the server its own connections.
 
 use std::{future::Future, io, net::TcpStream};
 
@@ -7,10 +7,13 @@ use async_std::net::ToSocketAddrs as _;
 use async_tungstenite::{WebSocketStream, client_async_with_config};
 use futures_rustls::TlsConnector;
 use futures_util::{AsyncRead, AsyncWrite};
-use symple_driver::transport::{Connect, Target, failure, io_failure};
+use symple_driver::{
+    runtime::Socket,
+    transport::{Connect, DialTarget, Target, failure, io_failure},
+};
 use symple_engine::client::ConnectFailure;
 
-use crate::AsyncStd;
+use crate::{AsyncStd, stream::Foreign};
 
 /// A stream of bytes, encrypted or not.
 pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -32,6 +35,19 @@ async fn reach(host: &str, port: u16) -> io::Result<Async<TcpStream>> {
     Err(last)
 }
 
+/// Connects, and encrypts where there is TLS.
+async fn open(target: DialTarget) -> Result<Box<dyn Bytes>, ConnectFailure> {
+    let reached = reach(&target.host, target.port).await;
+    let socket = reached.map_err(|error| io_failure(&error))?;
+    Ok(match target.tls {
+        None => Box::new(socket),
+        Some((config, name)) => {
+            let connecting = TlsConnector::from(config).connect(name, socket).await;
+            Box::new(connecting.map_err(|error| io_failure(&error))?)
+        }
+    })
+}
+
 #[allow(clippy::manual_async_fn, reason = "the future must not borrow the runtime")]
 impl Connect for AsyncStd {
     type WebSocket = WebSocketStream<Box<dyn Bytes>>;
@@ -41,18 +57,17 @@ impl Connect for AsyncStd {
         target: Target,
     ) -> impl Future<Output = Result<Self::WebSocket, ConnectFailure>> + Send + 'static {
         async move {
-            let reached = reach(&target.host, target.port).await;
-            let socket = reached.map_err(|error| io_failure(&error))?;
-            let stream: Box<dyn Bytes> = match target.tls {
-                None => Box::new(socket),
-                Some((config, name)) => {
-                    let connecting = TlsConnector::from(config).connect(name, socket).await;
-                    Box::new(connecting.map_err(|error| io_failure(&error))?)
-                }
-            };
-            let (request, config) = (target.request, Some(target.config));
-            let upgraded = client_async_with_config(request, stream, config).await;
+            let Target { request, host, port, tls, config, .. } = target;
+            let stream = open(DialTarget { host, port, tls }).await?;
+            let upgraded = client_async_with_config(request, stream, Some(config)).await;
             upgraded.map(|(socket, _)| socket).map_err(failure)
         }
+    }
+
+    fn dial(
+        &self,
+        target: DialTarget,
+    ) -> impl Future<Output = Result<Box<dyn Socket>, ConnectFailure>> + Send + 'static {
+        async move { Ok(Box::new(Foreign(Some(open(target).await?))) as Box<dyn Socket>) }
     }
 }

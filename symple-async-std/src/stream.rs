@@ -47,7 +47,7 @@ fn broken() -> Stream {
 }
 
 /// A stream of the application's; none is at its end.
-struct Foreign<S>(Option<S>);
+pub(crate) struct Foreign<S>(pub(crate) Option<S>);
 
 impl<S: Unpin> Foreign<S> {
     fn get(&mut self) -> io::Result<Pin<&mut S>> {

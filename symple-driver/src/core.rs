@@ -24,7 +24,7 @@ use symple_engine::{
         Text, TransportFault, Verdict,
     },
 };
-use symple_proto::{Fields, SessionError, UserName};
+use symple_proto::{Fields, SessionError, Token, UserName};
 
 use crate::{
     core::request::{CoreRequest, Reply},
@@ -38,6 +38,7 @@ use crate::{
     server::hooks::{Acceptance, AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::log::{self, ConnectionLog, Refusals, log_cluster},
     server::stats::{CloseCounts, ClosedBy},
+    server::proofs::{Proof, Proofs, Prover},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };
@@ -73,6 +74,8 @@ pub(crate) struct Core<R> {
     config: Arc<Config>,
     pub(crate) engine: Server,
     hooks: Hooks,
+    /// What may prove who the holder of a token is.
+    pub(crate) proofs: Proofs,
     /// The connection to Redis, if there is one, and the warnings about what it delivers.
     pub(crate) redis: Option<Link>,
     pub(crate) warnings: Warnings,
@@ -109,6 +112,7 @@ impl<R: Runtime> Core<R> {
         runtime: R,
         config: Arc<Config>,
         hooks: Hooks,
+        proofs: Proofs,
         engine: Server,
         requests: Sender<CoreRequest>,
         [events, cluster_events]: [async_broadcast::Sender<Event>; 2],
@@ -121,6 +125,7 @@ impl<R: Runtime> Core<R> {
             config,
             engine,
             hooks,
+            proofs,
             redis: None,
             warnings: Warnings::default(),
             session_faults: Warnings::default(),
@@ -274,7 +279,7 @@ impl<R: Runtime> Core<R> {
                         }
                     }
                     Action::LoadSession { request, token } => {
-                        self.look_up(Lookup::Load { request, token });
+                        self.prove(request, token);
                     }
                     Action::CheckSession { conn, token } => {
                         self.look_up(Lookup::Check { conn, token });
@@ -320,6 +325,18 @@ impl<R: Runtime> Core<R> {
     /// Claims a key for the application. Without Redis nothing replies.
     pub(crate) fn claim(&mut self, key: Box<str>, value: Box<str>, reply: Reply<String>) {
         self.look_up(Lookup::ClaimForHost { key, value, reply });
+    }
+
+    /// Finds out what a token proves: from Redis, or from the token itself, on the host's runtime.
+    fn prove(&mut self, request: RequestId, token: Token) {
+        match self.proofs.prover(&token) {
+            Prover::Sessions => self.look_up(Lookup::Load { request, token }),
+            Prover::Jwt(check) => {
+                let check = check.clone();
+                let answer = async move { CoreRequest::Proved(request, check.prove(&token).await) };
+                self.ask(answer, CoreRequest::Proved(request, Proof::Unavailable));
+            }
+        }
     }
 
     /// Does something on the bus. Without Redis there is no bus.

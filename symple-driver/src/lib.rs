@@ -18,11 +18,13 @@
 
 pub(crate) mod client;
 mod core;
+mod fetch;
 #[doc(hidden)]
 pub mod echo;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod jwt;
 mod net;
 mod redis;
 pub mod runtime;
@@ -38,11 +40,17 @@ pub use client::{
     handle::{Client, ClientError},
     transport,
 };
+pub use fetch::{
+    endpoint::{EndpointError, HttpEndpoint},
+    jwks::fetch_jwks,
+    signature::verify_signature,
+};
 pub use http::{
     MountedRequest, Request,
     origin::{OriginError, OriginPattern},
     proxy::{ProxyError, ProxyHeader, TrustedProxy},
 };
+pub use jwt::{Jwt, JwtError, JwtKeyError, JwtKeys, JwtProof, JwtSettings};
 pub use net::{source::Stream, tls};
 pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};
 pub use rustls;

@@ -9,5 +9,6 @@ pub(crate) mod hooks;
 pub(crate) mod log;
 mod memory;
 pub(crate) mod mount;
+pub(crate) mod proofs;
 pub(crate) mod stats;
 pub(crate) mod status;

@@ -253,12 +253,13 @@ pub use runtime::{Listener, Socket, Timer, Tokio};
 pub use stream::stream;
 pub use symple_driver::{
     AcceptedUpgrade, AuthDecision, AuthRequest, ClientError, ClientEvents, ClientStartError,
-    Compression, Config, ConfigError, Crashed, Emitter, Endpoint, Events, FrameDecision,
-    FrameRequest, Handle, HandleError, InboxLimits, IntoAuthDecision, IntoFrameDecision,
-    IntoJoinDecision, JoinDecision, JoinRequest, ListenAddress, MountedRequest, OriginError,
-    OriginPattern, PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig,
-    RedisError, Request, Server, ServerStats, SessionEntry, Sessions, StartError, Stream,
-    TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, rustls, tls, trust,
+    Compression, Config, ConfigError, Crashed, Emitter, Endpoint, EndpointError, Events,
+    FrameDecision, FrameRequest, Handle, HandleError, HttpEndpoint, InboxLimits, IntoAuthDecision,
+    IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, Jwt, JwtError, JwtKeyError,
+    JwtKeys, JwtProof, JwtSettings, ListenAddress, MountedRequest, OriginError, OriginPattern,
+    PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request, Server,
+    ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
+    UpgradeDecision, VirtualPeer, rustls, tls, trust, verify_signature,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor, OfflineReason, Page,

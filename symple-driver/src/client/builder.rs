@@ -280,7 +280,7 @@ impl<R: Connect> ClientBuilder<R> {
 /// Trusts whom the system trusts. That is read once in a process, and shared: it is a file of
 /// some 200 KB, or a folder of as many certificates, and half a megabyte of memory. What fails is
 /// tried again for the next client.
-fn trust_the_system() -> Result<Arc<ClientConfig>, ClientStartError> {
+pub(crate) fn trust_the_system() -> Result<Arc<ClientConfig>, ClientStartError> {
     static SYSTEM: Mutex<Option<Arc<ClientConfig>>> = Mutex::new(None);
     // There is nothing in it, or all.
     let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);

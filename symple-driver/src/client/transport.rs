@@ -9,7 +9,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use symple_engine::client::ConnectFailure;
 use tungstenite::{Error, Message, client::IntoClientRequest as _, protocol::WebSocketConfig};
 
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Socket};
 
 /// A runtime that can open a [`WebSocket`].
 pub trait Connect: Runtime {
@@ -22,6 +22,24 @@ pub trait Connect: Runtime {
         &self,
         target: Target,
     ) -> impl Future<Output = Result<Self::WebSocket, ConnectFailure>> + Send + 'static;
+
+    /// Opens a connection for HTTP: connects, and encrypts where there is TLS. The socket is used
+    /// where the host's tasks run.
+    fn dial(
+        &self,
+        target: DialTarget,
+    ) -> impl Future<Output = Result<Box<dyn Socket>, ConnectFailure>> + Send + 'static;
+}
+
+/// A server that a connection is to be opened to.
+#[derive(Clone, Debug)]
+pub struct DialTarget {
+    /// Its name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// As [`Target::tls`].
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 /// An open WebSocket.

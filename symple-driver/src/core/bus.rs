@@ -119,7 +119,7 @@ impl<R: Runtime> EngineTask<R> {
         if config.cluster.is_none() {
             link.subscribe(BROADCAST.into());
         }
-        let read = config.authentication;
+        let read = self.core.proofs.sessions;
         link.use_sessions(SessionUse { read, ttl: config.sessions.ttl.filter(|_| read) });
         self.core.redis = Some(link);
         std::future::poll_fn(|cx| self.poll_first(cx)).await

@@ -12,7 +12,7 @@ use symple_proto::{Address, Fields, UserName};
 
 use crate::{
     net::source::Stream, server::hooks::UpgradeDecision, server::mount::Opening,
-    server::stats::ServerStats,
+    server::proofs::Proof, server::stats::ServerStats,
 };
 
 /// Where an answer goes; a channel for one.
@@ -82,6 +82,7 @@ pub(crate) enum CoreRequest {
     PeerGone(ConnId),
     /// What was asked has been answered.
     AuthDecided(RequestId, Verdict),
+    Proved(RequestId, Proof),
     UpgradeDecided(ConnId, UpgradeDecision),
     JoinDecided(RequestId, JoinVerdict),
     FrameDecided(RequestId, FrameVerdict),

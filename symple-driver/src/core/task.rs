@@ -339,6 +339,10 @@ impl<R: Runtime> EngineTask<R> {
             CoreRequest::AuthDecided(request, verdict) => {
                 let _ = core.input(table, Input::AuthDecided { request, verdict });
             }
+            CoreRequest::Proved(request, proof) => {
+                let session = proof.as_lookup();
+                let _ = core.input(table, Input::SessionLoaded { request, session });
+            }
             CoreRequest::JoinDecided(request, verdict) => {
                 let _ = core.input(table, Input::JoinDecided { request, verdict });
             }

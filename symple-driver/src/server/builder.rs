@@ -8,12 +8,12 @@ use std::{
     marker::PhantomData,
     net::{SocketAddr, TcpListener},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering, mpsc::SyncSender},
+    sync::{Arc, OnceLock, atomic::Ordering, mpsc::SyncSender},
     thread,
     time::{Duration, Instant},
 };
 
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
 use rand::{
     Rng as _, SeedableRng as _,
     rngs::{StdRng, SysRng},
@@ -23,10 +23,17 @@ use symple_engine::{Timestamp, server::Server as Engine};
 use thiserror::Error;
 
 use crate::{
+    client::transport::Connect,
     core::Core,
     core::request::CoreRequest,
     core::task::EngineTask,
+    fetch::{
+        Fetcher,
+        endpoint::HttpEndpoint,
+        jwks::{self, MAX_KEY_SET, Pace},
+    },
     http::Request,
+    jwt::Jwt,
     net::ready::Ready,
     net::shard::Shard,
     net::table::{ConnectionTable, Waiting},
@@ -43,6 +50,7 @@ use crate::{
         frames::{FrameRequest, IntoFrameDecision},
         joins::{IntoJoinDecision, JoinRequest},
     },
+    server::proofs::{Proofs, TokenCheck},
     server::status::Status,
     worker::mailbox::{EngineMailbox, Mailbox, WorkerMailbox},
     worker::{Surroundings, Worker},
@@ -51,6 +59,8 @@ use crate::{
 
 /// How many requests may wait for the engine.
 const REQUESTS: usize = 1024;
+/// How many authentications may ask for a key that is missing before others wait to do so.
+const MISSING_KEYS: usize = 1024;
 
 /// Why a server cannot be started.
 #[derive(Debug, Error)]
@@ -90,7 +100,25 @@ pub struct ServerBuilder<R> {
     config: Config,
     endpoints: Vec<Endpoint>,
     hooks: Hooks,
+    jwt: Option<Jwt>,
+    /// Where keys that are missing are asked for.
+    missing_keys: Option<Sender<Sender<()>>>,
+    /// What is started with the server, on the host's runtime.
+    tasks: Vec<StartTask<R>>,
     tls: Option<SharedTls>,
+}
+
+/// Something that is to run beside a server, on the host's runtime.
+type StartTask<R> = Box<dyn FnOnce(&R, &mut Starting) + Send>;
+
+/// What tasks beside a server have to do with it.
+#[derive(Default)]
+struct Starting {
+    hooks: Hooks,
+    /// The id of the node, once it has one.
+    node: Arc<OnceLock<Box<str>>>,
+    /// What ends when tasks have done what is left to do behind the server.
+    ends: Vec<Receiver<()>>,
 }
 
 impl<R: Runtime> Default for ServerBuilder<R> {
@@ -107,6 +135,9 @@ impl<R: Runtime> ServerBuilder<R> {
             config: Config::default(),
             endpoints: Vec::new(),
             hooks: Hooks::default(),
+            jwt: None,
+            missing_keys: None,
+            tasks: Vec::new(),
             tls: None,
         }
     }
@@ -152,6 +183,37 @@ impl<R: Runtime> ServerBuilder<R> {
         D: IntoAuthDecision + 'static,
     {
         self.hooks.set_authenticate(hook);
+        self
+    }
+
+    /// Lets clients in by JSON Web Tokens (R-V1). Then every client needs a token; with
+    /// [`authentication`](symple_engine::server::Config::authentication) and Redis, what has not the
+    /// form of a JWT may be that of a session. A hook about authentications is asked behind it, and
+    /// sees the claims as the member `private` of the session.
+    pub fn jwt(mut self, jwt: Jwt) -> Self {
+        self.jwt = Some(jwt);
+        self
+    }
+
+    /// As [`jwt`](Self::jwt), with keys of a JSON Web Key Set at a URL, beside those that `jwt` has. They
+    /// are fetched at the start, again from time to time
+    /// ([`JwtSettings::jwks_refresh`](crate::JwtSettings::jwks_refresh)), and when a token names a
+    /// key that is not there. While they cannot be fetched those from before count; as long as there
+    /// have been none, clients get `error` 503 and are closed with 4503. Secrets in the set do not
+    /// count. The set may have 64 keys and 256 KiB.
+    pub fn jwt_with_jwks(mut self, jwt: Jwt, url: HttpEndpoint) -> Self
+    where
+        R: Connect,
+    {
+        let (sender, missing) = async_channel::bounded(MISSING_KEYS);
+        let keys = jwt.fetched().clone();
+        let settings = jwt.settings();
+        let pace = Pace { refresh: settings.jwks_refresh, refetch: settings.jwks_refetch };
+        self.tasks.push(Box::new(move |runtime: &R, _| {
+            let fetcher = Fetcher::new(runtime.clone(), url, MAX_KEY_SET);
+            runtime.spawn(jwks::keep(fetcher, keys, pace, missing));
+        }));
+        (self.jwt, self.missing_keys) = (Some(jwt), Some(sender));
         self
     }
 
@@ -300,8 +362,17 @@ impl<R: Runtime> ServerBuilder<R> {
     }
 
     fn start_on(self, runtime: &R) -> Result<Server, StartError> {
-        let Self { mut config, endpoints, hooks, tls, .. } = self;
+        let Self { mut config, endpoints, hooks, jwt, missing_keys, tasks, tls, .. } = self;
+        let mut starting = Starting { hooks, ..Starting::default() };
+        for start in tasks {
+            start(runtime, &mut starting);
+        }
+        let Starting { hooks, node, ends } = starting;
         config.engine.hook = hooks.authenticate.is_some();
+        if jwt.is_some() && config.redis.is_none() {
+            // Tokens need no store.
+            config.engine.authentication = false;
+        }
         config.engine.hooks.join = hooks.join.is_some();
         config.engine.hooks.frame = hooks.frame.is_some();
         config.engine.hooks.changes = hooks.changes.is_some();
@@ -317,6 +388,11 @@ impl<R: Runtime> ServerBuilder<R> {
                 config.engine.authentication = false;
             }
         }
+        let proofs = Proofs {
+            sessions: config.engine.authentication,
+            jwt: jwt.map(|jwt| TokenCheck::new(jwt, missing_keys)),
+        };
+        config.engine.authentication = proofs.are_wanted();
         let redis = config.redis.clone().map(redis::Link::new);
         let mut doors = Vec::new();
         for endpoint in endpoints {
@@ -340,7 +416,10 @@ impl<R: Runtime> ServerBuilder<R> {
         let instance = random.next_u64();
         let engine =
             Engine::new(config.engine.clone(), move |bytes: &mut [u8]| random.fill_bytes(bytes));
-        let node_id = engine.node_id().map(Into::into);
+        let node_id: Option<Box<str>> = engine.node_id().map(Into::into);
+        if let Some(id) = &node_id {
+            let _ = node.set(id.clone());
+        }
         let (requests, received) = async_channel::bounded(REQUESTS);
         let [(events, inactive), (cluster_events, cluster_inactive)] = [(); 2].map(|()| {
             let (mut events, inactive) = async_broadcast::broadcast(config.event_backlog.max(1));
@@ -422,6 +501,7 @@ impl<R: Runtime> ServerBuilder<R> {
                     runtime,
                     config,
                     hooks,
+                    proofs,
                     engine,
                     core_requests,
                     [events, cluster_events],
@@ -446,7 +526,7 @@ impl<R: Runtime> ServerBuilder<R> {
             drop(ended);
         };
         spawn(runtime, "symple".into(), told, node)?;
-        let server = Server::new(handle, end);
+        let server = Server::new(handle, end, ends);
         for _ in 0..threads {
             // The threads that have been started end with the server.
             start.recv().unwrap_or(Err(StartError::Crashed(Crashed)))?;
@@ -505,15 +585,17 @@ pub struct Server {
     handle: Handle,
     local_addresses: Vec<SocketAddr>,
     end: Receiver<()>,
+    /// What is still done when it has ended.
+    ends: Vec<Receiver<()>>,
 }
 
 impl Server {
-    fn new(handle: Handle, end: Receiver<()>) -> Self {
+    fn new(handle: Handle, end: Receiver<()>, ends: Vec<Receiver<()>>) -> Self {
         let tcp = handle.listen_addresses().iter().filter_map(|(address, _)| match address {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,
         });
-        Self { local_addresses: tcp.collect(), handle, end }
+        Self { local_addresses: tcp.collect(), handle, end, ends }
     }
 
     /// All addresses that it listens on, in the order in which they were given, and whether
@@ -557,12 +639,15 @@ impl Server {
         self.handle.events()
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended, and webhooks have been told of it.
     ///
     /// # Errors
     /// [`Crashed`]: not by a shutdown.
     pub async fn wait(&self) -> Result<(), Crashed> {
         let _ = self.end.recv().await;
+        for end in &self.ends {
+            let _ = end.recv().await;
+        }
         let finished = self.handle.status.finished.load(Ordering::Relaxed);
         if finished { Ok(()) } else { Err(Crashed) }
     }

@@ -20,10 +20,12 @@ mod messaging;
 mod moderation;
 mod mount;
 mod names;
+mod receiver;
 mod redis;
 mod shutdown;
 mod starting;
 mod tls;
+mod tokens;
 mod transport;
 
 use crate::adapter::{Config, Server, ServerBuilder, THREADS, block_on};
