@@ -152,7 +152,7 @@ pub use symple_driver::{
     JwtKeys, JwtProof, JwtSettings, ListenAddress, MountedRequest, OriginError, OriginPattern,
     PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request, Server,
     ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
-    UpgradeDecision, VirtualPeer, rustls, tls, trust, verify_signature,
+    UpgradeDecision, VirtualPeer, WebhookSettings, rustls, tls, trust, verify_signature,
 };
 pub use symple_engine::server::{
     ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor, OfflineReason, Page,

@@ -29,6 +29,7 @@ mod net;
 mod redis;
 pub mod runtime;
 mod server;
+mod webhook;
 mod worker;
 mod ws;
 
@@ -72,4 +73,5 @@ pub use server::{
     },
 };
 pub use tungstenite;
+pub use webhook::events::WebhookSettings;
 pub use ws::deflate::Compression;

@@ -52,6 +52,10 @@ use crate::{
     },
     server::proofs::{Proofs, TokenCheck},
     server::status::Status,
+    webhook::{
+        authentication::AuthWebhook,
+        events::{self, WebhookSettings},
+    },
     worker::mailbox::{EngineMailbox, Mailbox, WorkerMailbox},
     worker::{Surroundings, Worker},
     ws::deflate::Compression,
@@ -214,6 +218,41 @@ impl<R: Runtime> ServerBuilder<R> {
             runtime.spawn(jwks::keep(fetcher, keys, pace, missing));
         }));
         (self.jwt, self.missing_keys) = (Some(jwt), Some(sender));
+        self
+    }
+
+    /// Asks an HTTP service about every client that wants to come in (R-V2), in place of a function:
+    /// with both, this counts and [`authenticate`](Self::authenticate) does not.
+    ///
+    /// It is sent `{"auth":{…},"peer":{…},"session":{…},"request":{…}}` and answers with
+    /// `{"allow":true,"user":"alice"}`, or `{"allow":false,"message":"No"}`. What is no clear answer
+    /// lets nobody in: `error` 503, 4503. At most 64 requests are made at a time.
+    pub fn authenticate_by_webhook(mut self, url: HttpEndpoint) -> Self
+    where
+        R: Connect,
+    {
+        self.tasks.push(Box::new(move |runtime: &R, starting| {
+            let webhook = Arc::new(AuthWebhook::new(runtime.clone(), url));
+            starting.hooks.set_authenticate(move |request| {
+                let webhook = Arc::clone(&webhook);
+                async move { webhook.decide(request).await }
+            });
+        }));
+        self
+    }
+
+    /// Tells an HTTP service of each peer that comes online, leaves a room and goes offline (R-W1): on
+    /// one node of the cluster, in batches, each until it has been taken. May be called several times.
+    pub fn webhook(mut self, url: HttpEndpoint, settings: WebhookSettings) -> Self
+    where
+        R: Connect,
+    {
+        self.tasks.push(Box::new(move |runtime: &R, starting| {
+            let fetcher = Fetcher::new(runtime.clone(), url, events::MAX_ANSWER);
+            let (sink, end) = events::start(fetcher, settings, Arc::clone(&starting.node));
+            starting.hooks.changes.sinks.push(sink);
+            starting.ends.push(end);
+        }));
         self
     }
 
@@ -639,7 +678,8 @@ impl Server {
         self.handle.events()
     }
 
-    /// Waits until it has ended, and webhooks have been told of it.
+    /// Waits until it has ended, and webhooks have been told of it, or have had time enough
+    /// ([`WebhookSettings::flush`]).
     ///
     /// # Errors
     /// [`Crashed`]: not by a shutdown.

@@ -27,6 +27,7 @@ mod starting;
 mod tls;
 mod tokens;
 mod transport;
+mod webhooks;
 
 use crate::adapter::{Config, Server, ServerBuilder, THREADS, block_on};
 

@@ -11,6 +11,8 @@ use async_channel::{Receiver, Sender, TrySendError};
 use symple_engine::server::{Changed, OfflineReason, PeerChange};
 use symple_proto::Address;
 
+use crate::webhook::events::EventSink;
+
 /// How many changes may wait for the application's functions.
 const BACKLOG: usize = 65_536;
 
@@ -61,14 +63,22 @@ pub(crate) struct ChangeHooks {
     pub(crate) online: Option<Told<PeerOnline>>,
     pub(crate) left: Option<Told<PeerLeft>>,
     pub(crate) offline: Option<Told<PeerOffline>>,
+    /// Webhooks, which are told, too (R-W1).
+    pub(crate) sinks: Vec<EventSink>,
 }
 
 impl ChangeHooks {
     pub(crate) fn is_some(&self) -> bool {
-        self.online.is_some() || self.left.is_some() || self.offline.is_some()
+        self.online.is_some()
+            || self.left.is_some()
+            || self.offline.is_some()
+            || !self.sinks.is_empty()
     }
 
     fn tell(&self, change: PeerChange) {
+        for sink in &self.sinks {
+            sink.push(&change);
+        }
         let PeerChange { peer, number, what } = change;
         // A hook that panics counts as told: it is not called again.
         let told = catch_unwind(AssertUnwindSafe(|| match what {
