@@ -38,6 +38,7 @@ pub(crate) fn command() -> Command {
                 .after_help(PRECEDENCE),
         )
         .subcommand(crate::session::command())
+        .subcommand(crate::token::command())
         .subcommand(crate::emit::command())
         .subcommand(crate::listen::command())
         .subcommand(crate::send::command())

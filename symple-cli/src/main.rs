@@ -27,6 +27,7 @@ mod signals;
 mod stderr;
 mod talk;
 mod text;
+mod token;
 
 use std::{path::Path, process::ExitCode};
 
@@ -108,6 +109,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("check-config", flags)) => read_settings(flags)
             .and_then(|(settings, source)| check_config::run(&settings, &source)),
         Some(("session", flags)) => session::run(flags),
+        Some(("token", flags)) => token::run(flags),
         Some(("emit", flags)) => emit::run(flags),
         Some(("listen", flags)) => listen::run(flags),
         Some(("send", flags)) => send::run(flags),

@@ -34,7 +34,7 @@ pub(crate) trait Within {
     type Output;
 
     /// Runs with what a server needs of the runtime.
-    fn run<R: symple_driver::runtime::Runtime>(self) -> impl Future<Output = Self::Output>;
+    fn run<R: symple_driver::transport::Connect>(self) -> impl Future<Output = Self::Output>;
 }
 
 /// Runs a future on this thread, within the default runtime, to its end.

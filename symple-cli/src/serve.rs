@@ -3,9 +3,10 @@
 use std::{io, net::SocketAddr};
 
 use symple_driver::{
-    Config, Endpoint, ListenAddress, Server, ServerBuilder, StartError,
-    runtime::Runtime,
+    Config, Endpoint, HttpEndpoint, ListenAddress, Server, ServerBuilder, StartError,
+    WebhookSettings,
     tls::{self, SharedTls, TlsError},
+    transport::Connect,
 };
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     runtime::Within,
     settings::{
         Settings, Source, Tls,
+        jwt::JwtSource,
         places::{Place, PlaceAddress, PlaceTls},
     },
     signals::{Signals, Wish},
@@ -83,7 +85,9 @@ impl Certificates {
 /// Checks what can be checked without listening.
 pub(crate) fn check(settings: &Settings) -> Result<Certificates, Failure> {
     if settings.config.engine.authentication && settings.config.redis.is_none() {
-        return Err(Failure::usage("authentication needs Redis (redis-url)"));
+        return Err(Failure::usage(
+            "authentication needs Redis (redis-url), a key for tokens (jwt-secret, jwt-public-key, jwt-jwks) or an auth-url",
+        ));
     }
     settings.config.check().map_err(Failure::usage)?;
     Certificates::load(settings).map_err(Failure::usage)
@@ -112,7 +116,7 @@ struct Serve<'a> {
 impl Within for Serve<'_> {
     type Output = Result<(), Failure>;
 
-    async fn run<R: Runtime>(self) -> Self::Output {
+    async fn run<R: Connect>(self) -> Self::Output {
         // This comes before the greeting: after it, somebody may send signals.
         let signals = Signals::new().map_err(Failure::crash)?;
         let server = start::<R>(self.settings, &self.certificates)?;
@@ -160,9 +164,10 @@ fn endpoint(
     })
 }
 
-fn start<R: Runtime>(settings: &Settings, certificates: &Certificates) -> Result<Server, Failure> {
+fn start<R: Connect>(settings: &Settings, certificates: &Certificates) -> Result<Server, Failure> {
     let start = |places: Vec<Place>| {
-        let mut builder = ServerBuilder::<R>::new().config(settings.config.clone());
+        let builder = ServerBuilder::<R>::new().config(settings.config.clone());
+        let mut builder = with_services(builder, settings);
         for place in places {
             builder = builder.listen(endpoint(place, settings, certificates)?);
         }
@@ -186,6 +191,28 @@ fn start<R: Runtime>(settings: &Settings, certificates: &Certificates) -> Result
         StartError::Start(_) | StartError::Crashed(_) => Failure::crash(error),
         _ => Failure::usage(error),
     })
+}
+
+/// Adds who says who clients are, and who is told of them.
+fn with_services<R: Connect>(
+    mut builder: ServerBuilder<R>,
+    settings: &Settings,
+) -> ServerBuilder<R> {
+    if let Some(JwtSource { jwt, url }) = &settings.jwt {
+        builder = match url {
+            Some(url) => builder.jwt_with_jwks(jwt.clone(), url.clone()),
+            None => builder.jwt(jwt.clone()),
+        };
+    }
+    if let Some(url) = &settings.auth_url {
+        builder = builder.authenticate_by_webhook(url.clone());
+    }
+    if let Some(url) = &settings.webhook_url {
+        let mut webhook = WebhookSettings::default();
+        webhook.flush = webhook.flush.max(settings.drain);
+        builder = builder.webhook(url.clone(), webhook);
+    }
+    builder
 }
 
 /// Logs where the server listens and its main settings. Warns if clients can be any user that they want.
@@ -213,7 +240,8 @@ fn greet(settings: &Settings, server: &Server) {
         .filter(|address| !is_loopback(address))
         .map(ToString::to_string)
         .collect();
-    if !public.is_empty() && !settings.config.engine.authentication {
+    warn_of_plain_http(settings);
+    if !public.is_empty() && !settings.proves() {
         tracing::warn!(
             "ANYONE WHO CAN REACH {} CAN BE ANY USER AND JOIN ANY ROOM: authentication is off. \
              Listen on 127.0.0.1 only (--host 127.0.0.1), or turn authentication on.",
@@ -225,7 +253,7 @@ fn greet(settings: &Settings, server: &Server) {
 /// Warns of what authentication does not protect from, although one might expect it.
 fn warn_of_open_rooms(settings: &Settings) {
     let engine = &settings.config.engine;
-    if !engine.authentication {
+    if !settings.proves() {
         return;
     }
     if engine.dynamic_rooms {
@@ -234,10 +262,27 @@ fn warn_of_open_rooms(settings: &Settings) {
              dynamic rooms are on. Turn them off (--dynamic-rooms false) unless that is wanted."
         );
     }
-    if engine.sessions.user_optional {
+    if engine.authentication && engine.sessions.user_optional {
         tracing::warn!(
             "whoever has the token of a session without a user can be any user: session-user is \
              optional. Let sessions name their users (--session-user required) unless that is wanted."
+        );
+    }
+}
+
+/// Warns of answers that somebody on the way could change.
+fn warn_of_plain_http(settings: &Settings) {
+    let is_near = |url: &&HttpEndpoint| {
+        let address = url.host().parse::<std::net::IpAddr>();
+        url.is_encrypted()
+            || url.host() == "localhost"
+            || address.is_ok_and(|address| address.is_loopback())
+    };
+    let keys = settings.jwt.as_ref().and_then(|jwt| jwt.url.as_ref());
+    for url in keys.into_iter().chain(&settings.auth_url).filter(|url| !is_near(url)) {
+        tracing::warn!(
+            "whoever is between this server and {url} can let anybody in: it is not encrypted. Use \
+             https:// unless the network is yours alone."
         );
     }
 }
@@ -250,7 +295,15 @@ fn is_loopback(address: &SocketAddr) -> bool {
 fn describe(settings: &Settings, node: Option<&str>) -> String {
     let Config { engine, redis, .. } = &settings.config;
     let rooms = if engine.dynamic_rooms { "dynamic rooms" } else { "assigned rooms only" };
-    let clients = if engine.authentication { "sessions" } else { "anonymous" };
+    let clients: Vec<_> = [
+        (engine.authentication, "sessions"),
+        (settings.jwt.is_some(), "JWT"),
+        (settings.auth_url.is_some(), "webhook authentication"),
+    ]
+    .into_iter()
+    .filter_map(|(is_on, name)| is_on.then_some(name))
+    .collect();
+    let clients = if clients.is_empty() { "anonymous".into() } else { clients.join(" and ") };
     let rate = match engine.rate {
         Some(rate) => format!("{} units/s per peer", rate.units_per_second),
         None => "no rate limit".into(),

@@ -3,6 +3,7 @@
 mod dot_env;
 pub(crate) mod flags;
 mod ignored;
+pub(crate) mod jwt;
 pub(crate) mod places;
 mod source;
 mod table;

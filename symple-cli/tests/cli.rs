@@ -14,12 +14,20 @@ mod ctl;
 mod dot_env;
 #[path = "cli/log.rs"]
 mod log;
+#[path = "../../symple-driver/tests/suite/redis/missing.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod missing;
 #[path = "cli/output.rs"]
 mod output;
+#[path = "../../symple-driver/tests/suite/receiver.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod receiver;
 #[path = "cli/redis.rs"]
 mod redis;
 #[path = "support/running.rs"]
 mod running;
+#[path = "cli/token.rs"]
+mod token;
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -267,7 +275,11 @@ fn values_that_mean_nothing() {
             "true",
             "TLS is enabled (ssl-enabled) without a certificate (ssl-cert)",
         ),
-        ("SYMPLE_AUTHENTICATION", "true", "authentication needs Redis (redis-url)"),
+        (
+            "SYMPLE_AUTHENTICATION",
+            "true",
+            "authentication needs Redis (redis-url), a key for tokens (jwt-secret, jwt-public-key, jwt-jwks) or an auth-url",
+        ),
         (
             "SYMPLE_OUTBOUND_LIMIT",
             "1000",

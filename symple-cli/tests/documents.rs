@@ -28,9 +28,11 @@ const PAGES: &[&str] = &[
     "symple-tokio/docs/admin.md",
     "symple-tokio/docs/from-other-servers.md",
     "symple-tokio/docs/javascript-client.md",
+    "symple-cli/docs/authentication.md",
     "symple-cli/docs/cluster.md",
     "symple-cli/docs/performance.md",
     "symple-cli/docs/security.md",
+    "symple-cli/docs/webhooks.md",
 ];
 /// Where a path begins that a page gives from the root.
 const FOLDERS: &[&str] = &[

@@ -303,4 +303,6 @@ mod readmes {
     mod of_the_repository {}
     #[doc = include_str!("../README.md")]
     mod of_the_crate {}
+    #[doc = include_str!("../../symple-cli/docs/webhooks.md")]
+    mod of_webhooks {}
 }

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction};
 
-use super::table::{REDIS, SETTINGS, Setting};
+use super::table::{JWT, REDIS, SETTINGS, Setting};
 
 /// Which value of a setting counts.
 pub(crate) const PRECEDENCE: &str = "A flag wins over the environment, the environment over a \
@@ -25,6 +25,11 @@ pub(crate) fn redis_settings() -> impl Iterator<Item = Arg> {
 #[cfg(feature = "admin")]
 pub(crate) fn setting(name: &str) -> Option<Arg> {
     SETTINGS.iter().find(|setting| setting.name == name).map(flag)
+}
+
+/// A flag for each setting that is about JSON Web Tokens, for commands that need no server.
+pub(crate) fn jwt_settings() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().filter(|setting| setting.group == JWT).map(|setting| flag(setting).global(true))
 }
 
 fn flag(setting: &Setting) -> Arg {

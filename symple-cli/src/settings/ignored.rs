@@ -93,6 +93,7 @@ pub(super) fn without_effect(source: &Source) -> Vec<String> {
     let is_given = |name| !source.get(name).0.is_empty();
     let is_zero = |name| source.get(name).0.parse() == Ok(0.0);
     let has_redis = ["redis-url", "redis-host", "redis-port"].into_iter().any(is_given);
+    let has_keys = ["jwt-secret", "jwt-public-key", "jwt-jwks"].into_iter().any(is_given);
     let has_places = is_given("listen");
     let uses_certificate = source.get("listen").0.split(',').any(|place| {
         place.trim().parse().is_ok_and(|place: Place| place.tls == PlaceTls::OfSettings)
@@ -120,6 +121,22 @@ pub(super) fn without_effect(source: &Source) -> Vec<String> {
             has_redis && !is_on("authentication"),
             "authentication is off",
             &["session-ttl", "session-user", "session-public"],
+        ),
+        (
+            !has_keys,
+            "there is no key for tokens (jwt-secret, jwt-public-key, jwt-jwks)",
+            &["jwt-audience", "jwt-issuer", "jwt-user-claim", "jwt-leeway", "jwt-expiry"],
+        ),
+        (!is_given("auth-url"), "there is no auth-url", &["auth-url-timeout"]),
+        (
+            !is_given("auth-url") && !is_given("webhook-url"),
+            "there is no auth-url and no webhook-url",
+            &["webhook-secret"],
+        ),
+        (
+            has_keys && !has_redis,
+            "tokens are checked with keys (jwt-secret, jwt-public-key, jwt-jwks), and there is no Redis with sessions",
+            &["authentication"],
         ),
         (
             is_given("redis-url"),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::ArgMatches;
-use symple_driver::RedisConfig;
+use symple_driver::{HttpEndpoint, RedisConfig};
 use thiserror::Error;
 
 use crate::text::one_line;
@@ -142,12 +142,25 @@ impl Source {
         let (value, _) = self.get(name);
         match name {
             _ if value.is_empty() => "-".into(),
-            "redis-password" | "admin-key" => "…".into(),
+            "redis-password" | "admin-key" | "jwt-secret" | "webhook-secret" => "…".into(),
+            "auth-url" | "webhook-url" => url(value),
+            "jwt-jwks" if is_url(value) => url(value),
             "redis-url" => RedisConfig::new(value)
                 .map_or("…".into(), |redis| one_line(&redis.address(), SHOWN)),
             _ => one_line(value, SHOWN),
         }
     }
+}
+
+/// True for what is fetched over HTTP, and is no file.
+pub(crate) fn is_url(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    value.starts_with("http://") || value.starts_with("https://")
+}
+
+/// A URL as it may be shown: its query may be secret.
+fn url(value: &str) -> String {
+    HttpEndpoint::new(value).map_or("…".into(), |url| one_line(&url.to_string(), SHOWN))
 }
 
 /// True for what Kubernetes sets where a service has the name that the variable begins with.

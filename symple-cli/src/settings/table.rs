@@ -24,6 +24,9 @@ pub(crate) const PORT: &str = "PORT";
 
 const LISTENING: &str = "Listening";
 const CLIENTS: &str = "Who may connect, and what for";
+/// The settings of commands that need tokens and no server, too.
+pub(crate) const JWT: &str = "JSON Web Tokens";
+const WEBHOOKS: &str = "Webhooks";
 const TLS: &str = "TLS";
 /// The settings of commands that need Redis and no server, too.
 pub(crate) const REDIS: &str = "Redis";
@@ -152,6 +155,102 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "BYTES",
         "1024",
         "The fewest bytes that a text must have to be compressed, at least 1"
+    ),
+    setting!(
+        JWT,
+        "jwt-secret",
+        ["SYMPLE_JWT_SECRET"],
+        "SECRET",
+        "",
+        "Let clients in by JSON Web Tokens that are signed with this secret (HS256, HS384, HS512), at least 32 bytes. Others can see a flag, but not a variable"
+    ),
+    setting!(
+        JWT,
+        "jwt-public-key",
+        ["SYMPLE_JWT_PUBLIC_KEY"],
+        "FILE",
+        "",
+        "The same for the public keys in this PEM file (RS256, PS256, ES256, EdDSA)"
+    ),
+    setting!(
+        JWT,
+        "jwt-jwks",
+        ["SYMPLE_JWT_JWKS"],
+        "FILE|URL",
+        "",
+        "The same for the keys of a JSON Web Key Set, in a file, or at a URL from where it is fetched again when keys change"
+    ),
+    setting!(
+        JWT,
+        "jwt-audience",
+        ["SYMPLE_JWT_AUDIENCE"],
+        "NAME,…",
+        "",
+        "Whom tokens must be for (aud), one of these; without it tokens must have no aud"
+    ),
+    setting!(
+        JWT,
+        "jwt-issuer",
+        ["SYMPLE_JWT_ISSUER"],
+        "NAME,…",
+        "",
+        "Who must have issued tokens (iss), one of these; anyone who has the key if none is given"
+    ),
+    setting!(
+        JWT,
+        "jwt-user-claim",
+        ["SYMPLE_JWT_USER_CLAIM"],
+        "CLAIM",
+        "sub",
+        "The claim that says which user a client is"
+    ),
+    setting!(
+        JWT,
+        "jwt-leeway",
+        ["SYMPLE_JWT_LEEWAY"],
+        "SECONDS",
+        "30",
+        "How far the clock of the issuer may differ; 0 is not at all"
+    ),
+    setting!(
+        JWT,
+        "jwt-expiry",
+        ["SYMPLE_JWT_EXPIRY"],
+        "required|optional",
+        "required",
+        "Whether a token must say when it expires (exp); one that does not counts for ever"
+    ),
+    setting!(
+        WEBHOOKS,
+        "auth-url",
+        ["SYMPLE_AUTH_URL"],
+        "URL",
+        "",
+        "Ask this HTTP service about every client that wants to come in, behind its token if it needs one"
+    ),
+    setting!(
+        WEBHOOKS,
+        "auth-url-timeout",
+        ["SYMPLE_AUTH_URL_TIMEOUT"],
+        "SECONDS",
+        "5",
+        "How long its answer may take; 0 is for ever"
+    ),
+    setting!(
+        WEBHOOKS,
+        "webhook-url",
+        ["SYMPLE_WEBHOOK_URL"],
+        "URL",
+        "",
+        "Tell this HTTP service of peers that come online, leave a room and go offline"
+    ),
+    setting!(
+        WEBHOOKS,
+        "webhook-secret",
+        ["SYMPLE_WEBHOOK_SECRET"],
+        "SECRET",
+        "",
+        "Sign what is posted to both with this secret. Others can see a flag, but not a variable"
     ),
     setting!(
         TLS,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use symple_driver::{Compression, Config, ProxyHeader, RedisConfig};
+use symple_driver::{Compression, Config, HttpEndpoint, ProxyHeader, RedisConfig};
 use symple_engine::server::{PresenceMode, PublicMembers, RateLimit, RoomSend};
 use symple_proto::PRIVATE_MEMBER;
 use thiserror::Error;
@@ -16,6 +16,7 @@ use crate::{
 };
 
 use super::{
+    jwt::JwtSource,
     places::{Place, PlaceTls},
     source::{Origin, Source},
 };
@@ -142,6 +143,12 @@ pub(crate) struct Settings {
     pub(crate) places: Vec<Place>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
+    /// How tokens are checked, if they are.
+    pub(crate) jwt: Option<JwtSource>,
+    /// Who is asked about authentications.
+    pub(crate) auth_url: Option<HttpEndpoint>,
+    /// Who is told of peers.
+    pub(crate) webhook_url: Option<HttpEndpoint>,
     pub(crate) drain: Duration,
     pub(crate) log_format: LogFormat,
     pub(crate) runtime: Runtime,
@@ -150,10 +157,10 @@ pub(crate) struct Settings {
 }
 
 /// Reads values.
-struct Reader<'a>(&'a Source);
+pub(super) struct Reader<'a>(pub(super) &'a Source);
 
 impl Reader<'_> {
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         setting: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -195,7 +202,7 @@ impl Reader<'_> {
         })
     }
 
-    fn seconds(&self, setting: &'static str) -> Result<Duration, ValueError> {
+    pub(super) fn seconds(&self, setting: &'static str) -> Result<Duration, ValueError> {
         self.read(setting, |value| match value.parse::<f64>() {
             Ok(0.0) => Ok(Duration::ZERO),
             Ok(seconds) if seconds > MAX_SECONDS => {
@@ -209,7 +216,10 @@ impl Reader<'_> {
         })
     }
 
-    fn list<T: FromStr<Err: Display>>(&self, setting: &'static str) -> Result<Vec<T>, ValueError> {
+    pub(super) fn list<T: FromStr<Err: Display>>(
+        &self,
+        setting: &'static str,
+    ) -> Result<Vec<T>, ValueError> {
         let (_, origin) = self.0.get(setting);
         let problem = |item: &str, error: T::Err| match origin {
             Origin::DotEnv(_) => error.to_string(),
@@ -221,7 +231,7 @@ impl Reader<'_> {
         })
     }
 
-    fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &self,
         setting: &'static str,
         choices: &[(&str, T)],
@@ -235,7 +245,7 @@ impl Reader<'_> {
         })
     }
 
-    fn text(&self, setting: &'static str) -> Option<String> {
+    pub(super) fn text(&self, setting: &'static str) -> Option<String> {
         let (value, _) = self.0.get(setting);
         (!value.is_empty()).then(|| value.into())
     }
@@ -396,8 +406,26 @@ impl Settings {
             Ok(NonZeroUsize::new(threads).unwrap_or_else(cores))
         })?;
 
+        let jwt = JwtSource::read(&reader)?;
+        let endpoint = |setting: &'static str| -> Result<Option<HttpEndpoint>, ValueError> {
+            reader.read(setting, |url| match url {
+                "" => Ok(None),
+                url => HttpEndpoint::new(url).map(Some).map_err(|error| error.to_string()),
+            })
+        };
+        let secret = reader.text("webhook-secret");
+        let signed = |url: HttpEndpoint| match &secret {
+            Some(secret) => url.secret(secret),
+            None => url,
+        };
+        let timeout = reader.seconds("auth-url-timeout")?;
+        let auth_url = endpoint("auth-url")?.map(|url| signed(url).timeout(timeout));
+        let webhook_url = endpoint("webhook-url")?.map(signed);
+        // Who has another way to find out who clients are needs no sessions.
+        let (has_redis, proves) = (config.redis.is_some(), jwt.is_some() || auth_url.is_some());
+
         let engine = &mut config.engine;
-        engine.authentication = reader.bool("authentication")?;
+        engine.authentication = reader.bool("authentication")? && (has_redis || !proves);
         engine.dynamic_rooms = reader.bool("dynamic-rooms")?;
         let room_send = [
             ("auto", RoomSend::Auto),
@@ -463,12 +491,22 @@ impl Settings {
             places,
             config,
             tls,
+            jwt,
+            auth_url,
+            webhook_url,
             drain: reader.seconds("drain")?,
             log_format: reader.choice("log-format", &formats)?,
             runtime: reader.choice("runtime", RUNTIMES)?,
             #[cfg(feature = "admin")]
             admin: AdminSettings::read(&reader)?,
         })
+    }
+}
+
+impl Settings {
+    /// True if clients must prove who they are.
+    pub(crate) fn proves(&self) -> bool {
+        self.config.engine.authentication || self.jwt.is_some() || self.auth_url.is_some()
     }
 }
 

@@ -8,9 +8,13 @@
 
 mod client;
 mod processes;
+#[path = "../../../symple-driver/tests/suite/receiver.rs"]
+#[allow(dead_code, reason = "others use more of it")]
+mod receiver;
 mod redis_cluster;
 mod rolling;
 mod sentinel;
+mod webhooks;
 
 use std::time::{Duration, Instant};
 

@@ -210,6 +210,15 @@ impl Node {
 
     /// A node that is another build of the program.
     pub(crate) fn start_program(program: &Path, redis: &Redis, runtime: &str, port: u16) -> Self {
+        Self::spawn(program, redis, runtime, port, &[])
+    }
+
+    /// A node with further settings.
+    pub(crate) fn start_with(redis: &Redis, runtime: &str, more: &[&str]) -> Self {
+        Self::spawn(env!("CARGO_BIN_EXE_symple").as_ref(), redis, runtime, 0, more)
+    }
+
+    fn spawn(program: &Path, redis: &Redis, runtime: &str, port: u16, more: &[&str]) -> Self {
         let prefix = if let Kind::Member = redis.kind { "{symple}:" } else { "symple:" };
         let mut child = Command::new(program)
             .env_clear()
@@ -217,6 +226,7 @@ impl Node {
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--rate-limit", "0"])
             .args(["--redis-url", &redis.url(), "--runtime", runtime])
+            .args(more)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -30,6 +30,7 @@ struct Claim {
 }
 
 const README: &str = "README.md";
+const AUTHENTICATION: &str = "symple-cli/docs/authentication.md";
 const CLUSTER: &str = "symple-cli/docs/cluster.md";
 const PERFORMANCE: &str = "symple-cli/docs/performance.md";
 const CONFORMANCE: &str = "conformance/README.md";
@@ -41,6 +42,13 @@ const START_REDIS: &str = "redis-server --save '' > /dev/null & until redis-cli 
 const START_SERVER: &str = "cargo run --release -p symple-cli -- serve --host 127.0.0.1";
 
 const CLAIMS: &[Claim] = &[
+    Claim {
+        page: AUTHENTICATION,
+        block: "export SYMPLE_JWT_SECRET='a secret that has more than 32 bytes'",
+        before: "cargo install --path symple-cli --locked",
+        after: "await $OUT 'listens on' $$",
+        prints: &["allowed for"],
+    },
     Claim {
         page: README,
         block: "cargo run --release -p symple-cli -- serve    # a server on port 4500",
@@ -91,6 +99,13 @@ const CLAIMS: &[Claim] = &[
         prints: &[
             "PEER", "alice|", "lobby", "1 receiver", r#""peers":1"#, "1 peer closed", r#""rooms":["#,
         ],
+    },
+    Claim {
+        page: README,
+        block: "export SYMPLE_JWT_SECRET='a secret that has more than 32 bytes'",
+        before: "",
+        after: "",
+        prints: &["eyJ"],
     },
     Claim {
         page: README,
@@ -239,6 +254,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "cargo run -p symple-conformance -- draft --target 'cmd:/path/to/icey-server PORT' --only auth- --out icey/",
         "it needs a program of icey",
     ),
+    (
+        AUTHENTICATION,
+        "symple serve --jwt-jwks https://login.example.com/realms/chat/protocol/openid-connect/certs \\",
+        "there is no such server",
+    ),
     (PERFORMANCE, "ulimit -n 100100", "it needs 100 100 descriptors"),
     (
         PERFORMANCE,
@@ -258,7 +278,7 @@ fn every_block_is_run() {
     let blocks = all_blocks();
     let name = |block: &Block| format!("{}: {}", block.page, block.first_line());
     let run: Vec<_> = blocks.iter().filter(|block| block.not_run.is_none()).map(name).collect();
-    for page in [README, CLUSTER, PERFORMANCE, CONFORMANCE, ADMIN] {
+    for page in [README, AUTHENTICATION, CLUSTER, PERFORMANCE, CONFORMANCE, ADMIN] {
         let of_page = |name: &&String| name.starts_with(&format!("{page}: "));
         let seen: Vec<_> = run.iter().filter(of_page).collect();
         let claims = CLAIMS.iter().filter(|claim| claim.page == page);
@@ -317,6 +337,11 @@ const REDIS: [(&str, &str); 2] = [("redis-server", "--version"), ("redis-cli", "
 #[test]
 fn commands_of_the_readme() {
     run(README, &[&REDIS[..], &[CURL]].concat());
+}
+
+#[test]
+fn commands_of_authentication() {
+    run(AUTHENTICATION, &[CURL]);
 }
 
 #[test]

@@ -5,7 +5,14 @@ use crate::{command_line::command, serve::check, settings::SETTINGS};
 
 /// What a value means, as `check-config` sees it; or the line that it says.
 fn read(setting: &str, value: &str) -> Result<Settings, String> {
-    let arguments = ["symple", "check-config", &format!("--{setting}={value}")];
+    let own = format!("--{setting}={value}");
+    // Some mean something only beside another one.
+    let more = match setting {
+        "jwt-leeway" => Some("--jwt-secret=a secret that has more than 32 bytes"),
+        "auth-url-timeout" => Some("--auth-url=http://127.0.0.1/"),
+        _ => None,
+    };
+    let arguments = ["symple", "check-config", &own].into_iter().chain(more);
     let matches = command().try_get_matches_from(arguments).unwrap();
     let (_, flags) = matches.subcommand().unwrap();
     let source = Source::collect(flags, |_| None, &HashMap::new());
@@ -81,6 +88,8 @@ fn zero() {
         let meaning = read(setting, "0").map(|settings| match setting {
             "port" => format!("{}", settings.port),
             "session-ttl" => format!("{:?}", settings.config.engine.sessions.ttl),
+            "jwt-leeway" => format!("{:?}", settings.jwt.map(|jwt| jwt.jwt.settings().leeway)),
+            "auth-url-timeout" => settings.auth_url.is_some().to_string(),
             "rate-limit" => format!("{:?}", settings.config.engine.rate),
             "rate-bytes" => {
                 format!("{:?}", settings.config.engine.rate.map(|rate| rate.bytes_per_unit))
@@ -121,6 +130,8 @@ fn zero() {
                 "compression-threshold",
                 "invalid value '0' for compression-threshold (flag): must be a number, 1 or more"
             ),
+            means("jwt-leeway", "Some(0ns)"),
+            means("auth-url-timeout", "true"),
             refused(
                 "redis-port",
                 "invalid value '0' for redis-port (flag): must be a number from 1 to 65535"
@@ -204,7 +215,7 @@ fn times() {
         // Without end is no way to close.
         assert_eq!(read(name, "-0").is_ok(), name != "close-timeout", "{name}");
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 11);
     let ttl = |value| read("session-ttl", value).map(|read| read.config.engine.sessions.ttl);
     assert_eq!(ttl("0.5"), Ok(Some(Duration::from_secs(30))));
     assert_eq!(ttl("-1"), Ok(None));
