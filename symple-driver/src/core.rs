@@ -37,8 +37,8 @@ use crate::{
     server::config::Config,
     server::hooks::{Acceptance, AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::log::{self, ConnectionLog, Refusals, log_cluster},
-    server::stats::{CloseCounts, ClosedBy},
     server::proofs::{Proof, Proofs, Prover},
+    server::stats::{CloseCounts, ClosedBy},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };

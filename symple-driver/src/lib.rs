@@ -18,9 +18,9 @@
 
 pub(crate) mod client;
 mod core;
-mod fetch;
 #[doc(hidden)]
 pub mod echo;
+mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;

@@ -257,8 +257,8 @@ pub use symple_driver::{
     FrameDecision, FrameRequest, Handle, HandleError, HttpEndpoint, InboxLimits, IntoAuthDecision,
     IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, Jwt, JwtError, JwtKeyError,
     JwtKeys, JwtProof, JwtSettings, ListenAddress, MountedRequest, OriginError, OriginPattern,
-    PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request, Server,
-    ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
+    PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request,
+    Server, ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
     UpgradeDecision, VirtualPeer, WebhookSettings, rustls, tls, trust, verify_signature,
 };
 pub use symple_engine::server::{
