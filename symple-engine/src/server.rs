@@ -40,6 +40,7 @@
 
 mod action;
 mod admission;
+mod batches;
 mod claim;
 mod cluster;
 mod config;

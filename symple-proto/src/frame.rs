@@ -9,7 +9,10 @@ mod field;
 mod routed;
 mod server;
 
-pub use client::{Auth, ClientFrame, Close, Join, Leave};
+pub use client::{Auth, ClientFrame, Close, Join, Leave, SetState};
 pub use field::FrameError;
 pub use routed::{Command, Event, Message, Presence};
-pub use server::{Error, JoinOk, LeaveOk, Peer, ServerFrame, Welcome, push_error, push_presence};
+pub use server::{
+    Error, JoinOk, LeaveOk, Peer, Roster, RosterBatch, ServerFrame, State, StateOk, Welcome,
+    push_error, push_presence,
+};

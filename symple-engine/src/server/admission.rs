@@ -413,6 +413,7 @@ impl Server {
             Welcome::push(peer, &rooms, extensions, text);
         });
         self.out.send_to(conn, text);
+        self.owe_complete(conn);
     }
 
     /// The client's address, as its peer has it.

@@ -31,7 +31,7 @@ pub struct Config {
     /// The rate limit of a peer (R-L3). `None` means no limit.
     pub rate: Option<RateLimit>,
     /// The bytes of its roster that a new peer is sent at once. It must have read them before it is sent
-    /// more (R-L4). 64 KiB by default.
+    /// more (R-L4). A batch of presence (R-X2) has no more, and never more than 64 KiB. 64 KiB by default.
     pub roster_burst: usize,
     /// The number of deliveries that a call of the application, a shutdown or the death of another node
     /// may cause at once. The rest is done with the next [`Timeout`](super::Input::Timeout). 4096 by

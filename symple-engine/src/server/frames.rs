@@ -140,6 +140,7 @@ impl Server {
     pub(super) fn put_in(&mut self, conn: ConnId, room: &str, reason: Reason) {
         let text = Self::write(32 + room.len(), |text| JoinOk::push(room, text));
         self.out.send_to(conn, text);
+        self.owe_complete(conn);
         if self.enter(conn, &[(room, reason)]) {
             self.tell_host_of_room(conn, room, |peer, room| Event::Joined { peer, room });
         }

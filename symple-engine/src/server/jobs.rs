@@ -5,7 +5,7 @@
 //! comes back with [`Input::Timeout`](super::Input::Timeout), so that the driver can serve other
 //! connections in between.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use symple_proto::{CloseCode, Status};
 
@@ -36,6 +36,8 @@ pub(super) enum Job {
     /// Take the peers of a node that is gone offline, beginning at this place. Its id is that by which
     /// the application knows it.
     Lose { node: NodeIndex, id: Option<Box<str>>, why: OfflineReason, at: u32 },
+    /// Tell these clients what is noted for them (R-X2).
+    Batches { peers: VecDeque<ConnId> },
     /// Tell the application that the peers of a dead node are offline.
     Bury { id: Box<str>, lives: u32 },
     /// Tell the application that these peers are online, after it was told that they are not.
@@ -60,12 +62,15 @@ impl Server {
     /// Does one slice of the waiting work.
     pub(super) fn work(&mut self) {
         self.working = true;
-        let enough = self.out.deliveries + self.config.work_burst.max(1);
+        self.batches.forget_written();
+        // What is noted for later costs about as much as what is told at once.
+        let delivered = |server: &Self| server.out.deliveries + server.deliveries_elsewhere;
+        let enough = delivered(self) + self.config.work_burst.max(1);
         let mut done = 0;
         while let Some(mut job) = self.jobs.pop_front() {
             while let Some(effort) = self.step(&mut job) {
                 done += effort;
-                if self.out.deliveries >= enough || done >= EFFORT {
+                if delivered(self) >= enough || done >= EFFORT {
                     self.jobs.push_front(job);
                     self.working = false;
                     return;
@@ -137,6 +142,10 @@ impl Server {
                     self.bury(*node, conn);
                 }
                 return Some(self.lose_peer(gone, id.as_deref(), *why));
+            }
+            Job::Batches { peers } => {
+                let bytes = self.batch_due(peers.pop_front()?);
+                return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT);
             }
             Job::Bury { id, lives } => self.bury_next(id, *lives)?,
             Job::Resurrect { peers } => {

@@ -16,6 +16,7 @@ use crate::Timestamp;
 use super::{
     Action, Config, ConnId, EngineError, Event, Input, OfflineReason, RequestId, Stats, Text,
     TransportFault,
+    batches::Batches,
     cluster::Cluster,
     expiry::Expiries,
     flow::PAUSED_BY_PENDING,
@@ -81,6 +82,8 @@ pub struct Server {
     pub(super) working: bool,
     /// The peers that are still to be told of others: of whom.
     pub(super) rosters: BTreeMap<ConnId, BTreeSet<ConnId>>,
+    /// The clients that are told of others in batches.
+    pub(super) batches: Batches,
     /// What these peers have sent to themselves; it comes back behind their rosters.
     pub(super) echoes: BTreeMap<ConnId, Echoes>,
     /// Clients that have left and are still heard: how much of what they had sent may be handled.
@@ -139,6 +142,7 @@ impl Server {
             jobs: VecDeque::new(),
             working: false,
             rosters: BTreeMap::new(),
+            batches: Batches::default(),
             echoes: BTreeMap::new(),
             departed: BTreeMap::new(),
             told_too_slow: BTreeMap::new(),
@@ -438,6 +442,7 @@ impl Server {
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::CaughtUp => self.check_caught_up(),
                 Timer::Drain => self.drain(),
+                Timer::Batches => self.batches_due(),
                 Timer::Hooks => self.hooks_timeout(),
             }
         }

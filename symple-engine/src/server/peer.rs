@@ -2,7 +2,9 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use symple_proto::{Address, Extensions, PeerId, PublicRecord, Token, UserName, json::quote};
+use symple_proto::{
+    Address, Extension, Extensions, PeerId, PublicRecord, Token, UserName, json::quote,
+};
 
 use crate::Timestamp;
 
@@ -29,6 +31,8 @@ pub(super) struct Peer {
     pub(super) hidden: bool,
     /// The extensions that are on for its connection, if it has asked for any (R-X1).
     pub(super) extensions: Option<Extensions>,
+    /// In how many batches it stands that have not been sent yet (R-X2).
+    pub(super) noted: u32,
     /// What others know of it.
     pub(super) record: PublicRecord,
     /// The rooms that it is in.
@@ -59,6 +63,7 @@ impl Peer {
             read_only: false,
             hidden: false,
             extensions: None,
+            noted: 0,
             record,
             memberships: Vec::new(),
             token,
@@ -90,6 +95,11 @@ impl Peer {
             UserName::new(self.user()).expect("the user was checked at admission"),
             PeerId::new(self.id()).expect("ids are made of digits and letters"),
         )
+    }
+
+    /// True if the extension is on for its connection (R-X1).
+    pub(super) fn has(&self, extension: Extension) -> bool {
+        self.extensions.is_some_and(|extensions| extensions.contains(extension))
     }
 
     /// Which of the memberships is that of the room.

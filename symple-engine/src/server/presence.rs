@@ -10,7 +10,7 @@ use symple_proto::{
 };
 
 use super::{
-    ConnId, PresenceMode, RemoteChange, Server, Text, membership::Reason, peer::Peer,
+    ConnId, PresenceMode, RemoteChange, Server, Text, batches::News, membership::Reason, peer::Peer,
     rooms::RoomIndex,
 };
 
@@ -83,8 +83,15 @@ impl Server {
             self.registry.mark_rooms_of(conn);
             self.registry.unmark_all();
             self.registry.push_unmarked_strangers(room, !conn.is_remote(), &mut lost);
+            let in_batches = self.has_batches(conn);
             for other in lost.iter().filter(|_| !conn.is_remote()) {
                 if self.is_untold(conn, *other) {
+                    continue;
+                }
+                if in_batches {
+                    if !self.is_hidden(*other) {
+                        self.note(conn, *other, News::Offline);
+                    }
                     continue;
                 }
                 if let Some(other) = self.registry.peer(*other).filter(|other| !other.hidden) {
@@ -140,11 +147,13 @@ impl Server {
         if tell && !self.is_hidden(conn) {
             self.registry.push_sharing(conn, self.out.receivers());
             self.spare_untold(conn);
+            self.note_for_pending(conn, News::Offline);
             if let Some(peer) = self.registry.peer(conn) {
                 self.out.send(|| presence(peer, false));
             }
         }
         self.rosters.remove(&conn);
+        self.forget_batches(conn);
         self.echoes.remove(&conn);
         self.told_too_slow.remove(&conn);
         self.announce_offline(conn);
@@ -164,6 +173,7 @@ impl Server {
         }
         self.out.receivers().extend(whom.iter().filter(|conn| !conn.is_remote()));
         self.spare_untold(conn);
+        self.note_for_pending(conn, if online { News::Online } else { News::Offline });
         if let Some(peer) = self.registry.peer(conn) {
             self.out.send(|| presence(peer, online));
         }

@@ -9,7 +9,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Action, ConnId, PresenceMode, Server, Text, presence::presence, waiting::Counted};
+use super::{
+    Action, ConnId, PresenceMode, Server, Text, batches::News, presence::presence, waiting::Counted,
+};
 
 /// What a peer has sent to itself and is to have back later.
 #[derive(Debug, Default)]
@@ -33,6 +35,14 @@ impl Server {
         if self.config.presence == PresenceMode::Classic || conn.is_remote() {
             return;
         }
+        if self.has_batches(conn) {
+            for other in others {
+                if self.registry.peer(*other).is_some_and(|other| !other.hidden) {
+                    self.note(conn, *other, News::Online);
+                }
+            }
+            return self.tell_batch_now(conn);
+        }
         // The application takes the frames of its own peers from memory.
         let at_once = self.registry.peer(conn).is_some_and(|peer| peer.of_host);
         if let Some(untold) = self.rosters.get_mut(&conn) {
@@ -55,6 +65,9 @@ impl Server {
 
     /// What was queued for a peer has been sent: it is told of more peers.
     pub(super) fn drained(&mut self, conn: ConnId) {
+        if self.has_batches(conn) {
+            return self.batch_drained(conn);
+        }
         let Some(mut untold) = self.rosters.remove(&conn) else { return };
         self.registry.mark_rooms_of(conn);
         let (mut sent, burst) = (0, self.config.roster_burst.max(1));
@@ -71,6 +84,11 @@ impl Server {
             self.out.push(Action::AwaitDrain { conn });
             return;
         }
+        self.return_echoes(conn);
+    }
+
+    /// Sends a peer what it has sent to itself: it has been told of everyone.
+    pub(super) fn return_echoes(&mut self, conn: ConnId) {
         for text in self.echoes.remove(&conn).unwrap_or_default().texts {
             self.out.receivers().push(conn);
             self.out.send_from(conn, 0, || text);
@@ -80,7 +98,7 @@ impl Server {
     /// True if the pending receivers of a frame of a peer are the peer itself, which is still to
     /// be told of others.
     pub(super) fn is_early_echo(&mut self, conn: ConnId) -> bool {
-        self.rosters.contains_key(&conn)
+        (self.rosters.contains_key(&conn) || self.owes_complete(conn))
             && self.out.pending() == 1
             && self.out.receivers().last() == Some(&conn)
     }
@@ -134,6 +152,7 @@ impl Server {
     /// Tells those of the pending receivers of the sender of a frame who have not been told of it:
     /// they learn who it is before they hear from it.
     pub(super) fn tell_of_sender(&mut self, sender: ConnId) {
+        self.tell_noted_of_sender(sender);
         if self.rosters.is_empty() {
             return;
         }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use symple_proto::{FrameView, RawJson, Recipient, RoutedType, Status, cluster::Call};
 
-use super::{ConnId, FrameKind, Server, remotes::NodeIndex, rooms::RoomIndex};
+use super::{ConnId, FrameKind, Server, batches::News, remotes::NodeIndex, rooms::RoomIndex};
 
 /// Where else than on this node a frame has receivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,13 @@ impl Server {
             let text = Self::write(0, |text| frame.relay(peer.quoted(), text));
             return self.keep_echo(conn, text);
         }
+        let members = if data.is_some() && self.is_plain_presence(frame) {
+            // Without a `to` all are members.
+            self.note_for_pending(conn, News::Updated);
+            self.out.pending()
+        } else {
+            members
+        };
         self.tell_of_sender(conn);
         let Self { registry, out, .. } = self;
         let Some(peer) = registry.peer(conn) else { return };
@@ -82,6 +89,16 @@ impl Server {
             self.charge_elsewhere(elsewhere);
             self.publish_frame(conn, elsewhere, &text);
         }
+    }
+
+    /// True if a presence says no more than a batch would (R-X2), and somebody is told in batches.
+    pub(super) fn is_plain_presence(&self, frame: &FrameView<'_>) -> bool {
+        if self.batches.is_unused() {
+            return false;
+        }
+        let (mut members, known) = (0, [frame.data(), frame.from()]);
+        frame.object().for_each(|_| members += 1);
+        members == 1 + known.iter().flatten().count() && frame.data().is_some()
     }
 
     /// Counts what other nodes will deliver.

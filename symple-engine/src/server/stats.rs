@@ -97,6 +97,8 @@ pub struct Stats {
     pub hooks_asked: u64,
     /// Those of them that were not let through as they were, late answers included.
     pub hooks_denied: u64,
+    /// Batches of presence that were sent (R-X2).
+    pub batches: u64,
     /// Answers that did not come in time (R-H5).
     pub hooks_late: u64,
 }

@@ -27,6 +27,8 @@ pub(super) enum Timer {
     CaughtUp,
     /// The next connections are to be closed.
     Drain,
+    /// Those who are told in batches are told.
+    Batches,
     /// Has the application answered what it was asked?
     Hooks,
 }

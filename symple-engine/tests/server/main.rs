@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod admission;
+mod batches;
 mod bounds;
 mod cluster;
 mod common;

@@ -25,8 +25,11 @@ struct Peer {
     user: String,
     id: String,
     rooms: BTreeSet<String>,
-    /// What it was told of others: the fold of its presence frames.
+    /// What it was told of others: the fold of its presence frames, or of its batches.
     roster: BTreeSet<String>,
+    batches: bool,
+    /// It has been told that the batches have told of everyone.
+    complete: bool,
 }
 
 impl Peer {
@@ -53,7 +56,7 @@ enum To {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Arrive { user: &'static str, rooms: Vec<&'static str> },
+    Arrive { user: &'static str, rooms: Vec<&'static str>, batches: bool },
     Leave { peer: usize, room: &'static str },
     Join { peer: usize, room: &'static str },
     Again { peer: usize, rooms: Vec<&'static str> },
@@ -88,7 +91,8 @@ fn any_op() -> impl Strategy<Value = Op> {
     let user = || prop::sample::select(&USERS[..]);
     let kind = prop::sample::select(&["message", "presence", "command", "event"][..]);
     prop_oneof![
-        6 => (user(), rooms()).prop_map(|(user, rooms)| Op::Arrive { user, rooms }),
+        6 => (user(), rooms(), any::<bool>())
+            .prop_map(|(user, rooms, batches)| Op::Arrive { user, rooms, batches }),
         5 => (any::<usize>(), any_room()).prop_map(|(peer, room)| Op::Join { peer, room }),
         4 => (any::<usize>(), any_room()).prop_map(|(peer, room)| Op::Leave { peer, room }),
         1 => (any::<usize>(), rooms()).prop_map(|(peer, rooms)| Op::Again { peer, rooms }),
@@ -138,9 +142,10 @@ impl World {
         self.server.handle(now, input).unwrap();
         let mut received = Received::new();
         self.carry_out(&mut received);
-        // What was put off.
-        while self.server.poll_timeout().is_some_and(|at| at <= now) {
-            self.server.handle(now, Input::Timeout).unwrap();
+        // What was put off, and the batches that are due.
+        let soon = Timestamp::from_millis(self.time + 60);
+        while let Some(at) = self.server.poll_timeout().filter(|at| *at <= soon) {
+            self.server.handle(at.max(now), Input::Timeout).unwrap();
             self.carry_out(&mut received);
         }
         received
@@ -272,7 +277,23 @@ impl World {
     fn check_rosters(&mut self, received: &Received) {
         for (conn, frames) in received {
             let Some(peer) = self.peers.get_mut(conn) else { continue };
+            if frames.iter().any(|frame| frame["type"] == "join:ok" || frame["type"] == "welcome") {
+                peer.complete = false;
+            }
+            for frame in frames.iter().filter(|frame| frame["type"] == "roster") {
+                // R-X2: who is told of again has been away for a moment; who is gone was there.
+                for data in frame["online"].as_array().unwrap() {
+                    assert_eq!(data["online"], true);
+                    peer.roster.insert(data["id"].as_str().unwrap().into());
+                }
+                peer.complete |= frame["complete"] == true;
+                for address in frame["offline"].as_array().unwrap() {
+                    let (_, id) = address.as_str().unwrap().split_once('|').unwrap();
+                    assert!(peer.roster.remove(id), "{frame}");
+                }
+            }
             for frame in frames.iter().filter(|frame| frame["type"] == "presence") {
+                assert!(!peer.batches || frame.get("x").is_some(), "R-X2: {frame}");
                 let Some(data) = frame["data"].as_object() else { continue };
                 let id = data["id"].as_str().unwrap().to_owned();
                 assert_eq!(frame["from"], format!("{}|{id}", data["user"].as_str().unwrap()));
@@ -308,17 +329,18 @@ impl World {
     fn apply(&mut self, op: &Op) {
         match op {
             Op::Drain(n) => self.drain(*n),
-            Op::Arrive { user, rooms } => {
+            Op::Arrive { user, rooms, batches } => {
                 let conn = ConnId::new(self.next, 0);
                 self.next += 1;
                 self.input(Input::Connected { conn, address: ADDRESS });
-                let received = self.text(
-                    conn,
-                    &json!({
-                        "type": "auth", "user": user, "rooms": rooms,
-                        "token": SECRET, "data": { "token": [SECRET], "n": 1 },
-                    }),
-                );
+                let mut frame = json!({
+                    "type": "auth", "user": user, "rooms": rooms,
+                    "token": SECRET, "data": { "token": [SECRET], "n": 1 },
+                });
+                if *batches {
+                    frame["extensions"] = json!(["roster"]);
+                }
+                let received = self.text(conn, &frame);
                 let welcome = &received[&conn][0];
                 let mut expected = vec![*user];
                 for room in rooms {
@@ -330,7 +352,17 @@ impl World {
                 let id = welcome["peer"]["id"].as_str().unwrap().to_owned();
                 let rooms = expected.into_iter().map(Into::into).collect();
                 let roster = BTreeSet::new();
-                self.peers.insert(conn, Peer { user: (*user).into(), id, rooms, roster });
+                self.peers.insert(
+                    conn,
+                    Peer {
+                        user: (*user).into(),
+                        id,
+                        rooms,
+                        roster,
+                        batches: *batches,
+                        complete: false,
+                    },
+                );
                 self.check_rosters(&received);
             }
             Op::Join { peer, room } => {
@@ -377,7 +409,10 @@ impl World {
                     frame["data"] = json!({ "id": "forged", "online": false, "token": SECRET });
                 }
                 let mut expected = self.receivers(Some(conn), kind, to.as_ref());
-                if expected.contains(&conn) && self.awaiting.contains(&conn) {
+                let peer = &self.peers[&conn];
+                let early =
+                    if peer.batches { !peer.complete } else { self.awaiting.contains(&conn) };
+                if expected.contains(&conn) && early {
                     // R-P3: it comes back behind the roster.
                     expected.clear();
                     *self.echoes.entry(conn).or_default() += 1;
@@ -508,7 +543,7 @@ fn any_config() -> impl Strategy<Value = Config> {
 }
 
 proptest! {
-    /// R-P1, R-P2, R-P3, R-P4, R-P5, R-P6, R-M1, R-M2, R-M3, R-M4, R-A8, R-A9, R-R1, R-R2, R-R4:
+    /// R-P1, R-P2, R-P3, R-P4, R-P5, R-P6, R-M1, R-M2, R-M3, R-M4, R-A8, R-A9, R-R1, R-R2, R-R4, R-X2:
     /// whatever happens.
     #[test]
     fn the_engine_does_what_the_model_does(

@@ -67,6 +67,20 @@ frame! {
 }
 
 frame! {
+    /// `state`: to change the state of a room (R-K1).
+    SetState = "state" {
+        /// The room.
+        room: RoomName,
+        /// The keys to set; `null` deletes one.
+        set: Fields,
+        ? /// To be repeated in the answer.
+        id: RawJson,
+        ? /// The frame comes back to its sender, too.
+        echo: bool,
+    }
+}
+
+frame! {
     /// `close`: to be closed, with code 1000.
     #[derive(Default)]
     Close = "close" {}
@@ -74,5 +88,5 @@ frame! {
 
 frames! {
     /// A frame that a client sends.
-    ClientFrame { Auth, Message, Presence, Command, Event, Join, Leave, Close, }
+    ClientFrame { Auth, Message, Presence, Command, Event, Join, Leave, SetState, Close, }
 }

@@ -10,7 +10,7 @@ use crate::{
     address::Address,
     extension::Extensions,
     fields::Fields,
-    json::{RawJson, push_string},
+    json::{Json, Kind, RawJson, push_string},
     name::{PeerId, RoomName, UserName},
     record::PublicRecord,
     status::Status,
@@ -60,6 +60,28 @@ impl TryFrom<&RawJson> for Peer {
             host: take(&mut fields, "host")?,
             extra: fields,
         })
+    }
+}
+
+impl Field for Vec<Peer> {
+    const EXPECTED: &'static str = "an array of peers";
+
+    fn read(raw: &RawJson) -> Option<Self> {
+        let mut peers = Some(Self::new());
+        raw.get().as_array()?.for_each(|peer| {
+            let peer = Peer::try_from(&RawJson::from(peer)).ok();
+            peers = peers.take().zip(peer).map(|(mut peers, peer)| {
+                peers.push(peer);
+                peers
+            });
+        });
+        peers
+    }
+
+    fn write(&self) -> RawJson {
+        let peers: Vec<_> = self.iter().map(|peer| String::from(peer.write().text())).collect();
+        let text = alloc::format!("[{}]", peers.join(","));
+        RawJson::from(Json::checked(&text, Kind::Array))
     }
 }
 
@@ -157,9 +179,100 @@ frame! {
     }
 }
 
+frame! {
+    /// `roster`: presence of several peers, for those who have asked for the extension (R-X2).
+    Roster = "roster" {
+        /// The peers that are online, each as in a presence of its own.
+        online: Vec<Peer>,
+        /// The addresses of those that are offline.
+        offline: Vec<String>,
+        ? /// True where the client has been told of everyone that it can see.
+        complete: bool,
+    }
+}
+
+frame! {
+    /// `state`: the state of a room, or changes of it, for those who have asked for the extension
+    /// (R-K1, R-K2).
+    State = "state" {
+        /// The room.
+        room: RoomName,
+        ? /// The keys that have changed: `null` is that of one that is gone.
+        set: Fields,
+        ? /// The whole state.
+        all: Fields,
+        ? /// Who has changed it; none where the server says so by itself.
+        from: String,
+        ? /// That of the frame that has changed it.
+        id: RawJson,
+    }
+}
+
+frame! {
+    /// `state:ok`: a change of the state of a room has been taken (R-K1).
+    StateOk = "state:ok" {
+        /// The room.
+        room: RoomName,
+        ? /// That of the frame.
+        id: RawJson,
+    }
+}
+
 frames! {
     /// A frame that a server sends.
-    ServerFrame { Welcome, Error, JoinOk, LeaveOk, Message, Presence, Command, Event, }
+    ServerFrame {
+        Welcome, Error, JoinOk, LeaveOk, Message, Presence, Command, Event, Roster, State, StateOk,
+    }
+}
+
+/// A batch of presence that is being written (R-X2): first those who are online, then those who are
+/// not.
+#[derive(Debug)]
+pub struct RosterBatch {
+    text: String,
+    online: usize,
+    offline: usize,
+}
+
+impl RosterBatch {
+    const OFFLINE: &str = "],\"offline\":[";
+
+    /// A batch of about so many bytes of records and addresses.
+    #[must_use]
+    pub fn begin(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes + 64);
+        text.push_str("{\"type\":\"roster\",\"online\":[");
+        Self { text, online: 0, offline: 0 }
+    }
+
+    /// Adds a peer that is online. Nothing is added behind those who are offline.
+    pub fn online(&mut self, record: &PublicRecord) {
+        if self.offline > 0 {
+            return;
+        }
+        if self.online > 0 {
+            self.text.push(',');
+        }
+        self.online += 1;
+        record.push(true, &mut self.text);
+    }
+
+    /// Adds a peer that is offline: its address as a JSON string.
+    pub fn offline(&mut self, address: &str) {
+        self.text.push_str(if self.offline == 0 { Self::OFFLINE } else { "," });
+        self.offline += 1;
+        self.text.push_str(address);
+    }
+
+    /// The frame. With `complete`, the client has now been told of everyone that it can see.
+    #[must_use]
+    pub fn finish(mut self, complete: bool) -> String {
+        if self.offline == 0 {
+            self.text.push_str(Self::OFFLINE);
+        }
+        self.text.push_str(if complete { "],\"complete\":true}" } else { "]}" });
+        self.text
+    }
 }
 
 impl JoinOk {

@@ -3,10 +3,12 @@
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use symple_proto::cluster::{Change, PeerState, next_sum};
-use symple_proto::{FrameType, FrameView, PeerId, PublicRecord, RawJson, Recipient, RoomName};
+use symple_proto::{
+    FrameType, FrameView, Json, PeerId, PublicRecord, RawJson, Recipient, RoomName, RoutedType,
+};
 
 use crate::server::{
-    ConnId, EngineError, FrameKind, OfflineReason, RemoteChange, Server, membership::Reason,
+    ConnId, EngineError, FrameKind, OfflineReason, RemoteChange, Server, batches::News, membership::Reason,
     peer::Peer, remotes::NodeIndex,
 };
 
@@ -235,8 +237,20 @@ impl Server {
             return Err(EngineError::UnknownPeer);
         };
         let selection = self.select(sender, &recipient, kind);
+        let mut members = selection.members;
+        if kind == RoutedType::Presence
+            && self.is_plain_presence(&frame)
+            && let Some(data) = frame.data().and_then(Json::as_object)
+        {
+            // What is told in a batch is the record, and that of this frame may come later.
+            if let Some(peer) = self.registry.peer_mut(sender) {
+                peer.record = PublicRecord::of_presence(data, peer.user(), peer.id());
+            }
+            self.note_for_pending(sender, News::Updated);
+            members = self.out.pending();
+        }
         self.tell_of_sender(sender);
         let text = || String::from(frame.text()).into();
-        Ok(self.out.relay(sender, selection.members, FrameKind::from(kind), text))
+        Ok(self.out.relay(sender, members, FrameKind::from(kind), text))
     }
 }

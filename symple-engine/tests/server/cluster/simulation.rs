@@ -503,7 +503,7 @@ pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// R-H3, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4: whatever happens to nodes
+/// R-H3, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2: whatever happens to nodes
 /// and to the bus.
 #[test]
 fn simulation() {

@@ -31,7 +31,10 @@ impl World {
             return self.host(at, HostCall::AddPeer { conn, user, peer, rooms: &rooms });
         }
         self.input(at, Input::Connected { conn, address: ADDRESS });
-        let frame = json!({"type": "auth", "user": user, "rooms": rooms, "padding": padding});
+        let mut frame = json!({"type": "auth", "user": user, "rooms": rooms, "padding": padding});
+        if self.dice.one_in(3) {
+            frame["extensions"] = json!(["roster"]);
+        }
         self.input(at, Input::Text { conn, text: &frame.to_string() });
     }
 

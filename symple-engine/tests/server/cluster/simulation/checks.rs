@@ -50,6 +50,25 @@ impl World {
                 let fault = format!("{} of {from}: {fault}", client.address);
                 self.fail(&fault);
             }
+            "roster" if classic => {}
+            "roster" => {
+                // Who is told of again tells something else of itself, or was away for a moment.
+                let online = frame["online"].as_array().unwrap().iter();
+                client.roster.extend(online.map(|data| {
+                    format!("{}|{}", data["user"].as_str().unwrap(), data["id"].as_str().unwrap())
+                }));
+                for gone in frame["offline"].as_array().unwrap() {
+                    let gone = gone.as_str().unwrap();
+                    if !client.roster.remove(gone) {
+                        let fault = format!("{} of {gone}: offline twice", client.address);
+                        self.fail(&fault);
+                    }
+                }
+                if client.roster.contains(&client.address) {
+                    self.fail("R-M1: told of itself");
+                }
+                return;
+            }
             "message" => {
                 let number = frame["n"].as_u64().unwrap();
                 let sent = &self.sent[usize::try_from(number).unwrap()];
