@@ -68,6 +68,7 @@ mod routing;
 mod sessions;
 mod shutdown;
 mod split_table;
+mod states;
 mod stats;
 mod timers;
 mod waiting;
@@ -75,7 +76,7 @@ mod waiting;
 pub use action::{Action, Event, OfflineReason, RemoteChange, Text};
 pub use config::{
     ClusterConfig, Config, ConnectionLimits, PresenceMode, PublicMembers, RateLimit, RoomSend,
-    SessionConfig,
+    SessionConfig, StateConfig,
 };
 pub use error::EngineError;
 pub use hooks::{

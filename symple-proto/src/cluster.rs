@@ -105,6 +105,68 @@ pub enum Payload<'a> {
     Emission(Cow<'a, str>),
     /// What the node's host asks of the receiver.
     Call(Call),
+    /// What nodes say to each other of the states of rooms (R-K5).
+    State(StateTalk),
+}
+
+/// What nodes say to each other of the states of rooms (R-K5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateTalk {
+    /// Keys have been set: to all nodes that hold the room.
+    Set {
+        /// The room.
+        room: RoomName,
+        /// The address of who has set them; none if it is not known any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// The `id` of the frame.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<RawJson>,
+        /// The keys.
+        entries: Vec<StateEntry>,
+    },
+    /// A checksum of a state, so that nodes notice that theirs differ.
+    Sum {
+        /// The room.
+        room: RoomName,
+        /// The checksum.
+        sum: u64,
+    },
+    /// A question for the states of rooms.
+    Ask {
+        /// Chosen at random; repeated in the answer.
+        nonce: u64,
+        /// The rooms.
+        rooms: Vec<RoomName>,
+    },
+    /// An answer: the states of those of the rooms that the node holds.
+    All {
+        /// That of the question.
+        nonce: u64,
+        /// The rooms with their keys, deleted ones included.
+        rooms: Vec<(RoomName, Vec<StateEntry>)>,
+        /// More of the answer follows.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        more: bool,
+    },
+}
+
+/// A key of a room's state, as a register that the last writer wins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateEntry {
+    /// The key.
+    #[serde(rename = "k")]
+    pub key: String,
+    /// The value; none if the key has been deleted.
+    #[serde(rename = "v")]
+    pub value: Option<RawJson>,
+    /// The logical time at which it was set: more is later.
+    #[serde(rename = "c")]
+    pub clock: u64,
+    /// The id of the node that has set it, which decides between equal times.
+    #[serde(rename = "n")]
+    pub node: String,
 }
 
 /// What a node says of itself with every heartbeat.
@@ -452,6 +514,7 @@ impl<'a> Envelope<'a> {
             "frame" => Payload::Frame(rest.into()),
             "emission" => Payload::Emission(rest.into()),
             "call" => Payload::Call(read(rest, "call")?),
+            "state" => Payload::State(read(rest, "state")?),
             _ => return Err(EnvelopeError::Kind),
         };
         let Header { node, number, seq, lives, .. } = header;
@@ -482,6 +545,7 @@ impl<'a> Envelope<'a> {
             Payload::Frame(text) => ("frame", Cow::Borrowed(&**text)),
             Payload::Emission(text) => ("emission", Cow::Borrowed(&**text)),
             Payload::Call(call) => ("call", write(call)),
+            Payload::State(talk) => ("state", write(talk)),
         };
         let header = Header {
             v: VERSION,
@@ -530,6 +594,12 @@ mod tests {
     fn every_payload_is_read_as_it_was_written() {
         let id = || PeerId::new("0ab").unwrap();
         let room = || RoomName::new("team").unwrap();
+        let entry = |value: Option<&str>| StateEntry {
+            key: "k".into(),
+            value: value.map(|value| RawJson::parse(value).unwrap()),
+            clock: 7,
+            node: "0b".into(),
+        };
         for payload in [
             Payload::Beat(Beat { sum: u64::MAX }),
             Payload::Hello(Hello { nonce: 1, sum: 2, known: BTreeMap::new() }),
@@ -553,6 +623,19 @@ mod tests {
             Payload::Call(Call::Leave { id: id(), room: room() }),
             Payload::Call(Call::CloseRoom { room: room() }),
             Payload::Call(Call::Buried { lives: 2 }),
+            Payload::State(StateTalk::Sum { room: room(), sum: u64::MAX }),
+            Payload::State(StateTalk::Ask { nonce: 1, rooms: [room()].into() }),
+            Payload::State(StateTalk::All {
+                nonce: 1,
+                rooms: [(room(), [entry(None)].into())].into(),
+                more: true,
+            }),
+            Payload::State(StateTalk::Set {
+                room: room(),
+                from: Some("a|1".into()),
+                id: Some(RawJson::parse("1.0").unwrap()),
+                entries: [entry(Some(r#"{"b":1.0,"a":-0}"#)), entry(None)].into(),
+            }),
         ] {
             let lives = u32::from(payload == Payload::Bye);
             let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, lives, payload };

@@ -56,6 +56,7 @@ mod members;
 mod name;
 mod record;
 mod session;
+pub mod state;
 mod status;
 mod view;
 

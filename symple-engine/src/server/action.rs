@@ -284,6 +284,14 @@ pub enum Event {
         /// The ids of these nodes.
         nodes: Vec<Box<str>>,
     },
+    /// Some other nodes have not told in time what they know of the states of rooms (R-K5). Clients were
+    /// told of these states without it; what is missing is told when it comes. This event comes in any case.
+    StateNotFetched {
+        /// The number of rooms.
+        rooms: usize,
+        /// The ids of these nodes.
+        nodes: Vec<Box<str>>,
+    },
     /// A session is malformed (R-A4). Either it is refused, or the malformed member is ignored. This
     /// event comes in any case. Clients decide how often it comes.
     SessionFault {

@@ -413,6 +413,7 @@ impl Server {
             Welcome::push(peer, &rooms, extensions, text);
         });
         self.out.send_to(conn, text);
+        self.see_states(conn, rooms.iter().copied(), false);
         self.owe_complete(conn);
     }
 

@@ -24,6 +24,7 @@ mod nodes;
 mod pull;
 mod replica;
 mod ring;
+mod states;
 mod waiting;
 
 use alloc::boxed::Box;
@@ -184,6 +185,7 @@ impl Server {
             Payload::Frame(text) => return self.deliver(node, seq, &text),
             Payload::Emission(text) => return self.emit_here(&text),
             Payload::Call(call) => return self.called(&call),
+            Payload::State(talk) => self.state_talk(node, talk),
             _ => {}
         }
         Ok(0)

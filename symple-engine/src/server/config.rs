@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
-use symple_proto::Limits;
+use symple_proto::{Limits, state::StateLimits};
 
 use super::HookConfig;
 
@@ -45,6 +45,8 @@ pub struct Config {
     /// The hooks that the application has, beside the one for authentication (R-H1 to R-H3). None by
     /// default.
     pub hooks: HookConfig,
+    /// The limits on the states of rooms (R-K3, R-K4).
+    pub state: StateConfig,
     /// Whether events are reported, with [`Action::Event`](super::Action::Event). Off by default.
     pub events: bool,
     /// Whether changes with peers of other nodes are reported, too, as
@@ -72,6 +74,7 @@ impl Default for Config {
             sessions: SessionConfig::default(),
             cluster: None,
             hooks: HookConfig::default(),
+            state: StateConfig::default(),
             events: false,
             remote_events: false,
             refusals: false,
@@ -205,6 +208,30 @@ pub enum PublicMembers {
     All,
     /// Only these, and always `user` and `name`. `private` is left out even if it is listed.
     Only(Vec<String>),
+}
+
+/// The limits on the states of rooms (R-K3, R-K4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StateConfig {
+    /// The limits on one room.
+    pub limits: StateLimits,
+    /// The bytes of all states on this node together. Past it those without members end, and then no
+    /// state may grow. 256 MiB by default; zero means no limit.
+    pub total_bytes: usize,
+    /// How long a state lives after its room has lost its last member. 60 s by default; with zero it
+    /// ends at once.
+    pub ttl: Duration,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            limits: StateLimits::default(),
+            total_bytes: 256 * 1024 * 1024,
+            ttl: Duration::from_secs(60),
+        }
+    }
 }
 
 /// How the nodes of a cluster watch over each other (R-C2).

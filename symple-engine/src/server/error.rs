@@ -1,6 +1,8 @@
 //! How a driver or a host can be wrong.
 
-use symple_proto::{DecodeError, EmissionError, NameError, cluster::EnvelopeError};
+use symple_proto::{
+    DecodeError, EmissionError, NameError, cluster::EnvelopeError, state::StateError,
+};
 use thiserror::Error;
 
 use super::ConnId;
@@ -55,6 +57,9 @@ pub enum EngineError {
     /// A hook has decided what cannot be done: nothing is let through (R-H5).
     #[error("a hook answers with {0}")]
     Verdict(&'static str),
+    /// The host sets what no state can hold (R-K3).
+    #[error("cannot set: {0}")]
+    State(#[from] StateError),
     /// The server shuts down.
     #[error("the server is shutting down")]
     ShuttingDown,

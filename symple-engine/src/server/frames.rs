@@ -76,6 +76,10 @@ impl Server {
             Ok(FrameType::Close) => {
                 self.end(conn, CloseCode::NORMAL, "Closed", OfflineReason::Closed);
             }
+            // For others there is no such type (R-X1).
+            Ok(FrameType::Unknown(name)) if *name == *"state" && self.has_states(conn) => {
+                self.state_frame(conn, &frame);
+            }
             Ok(FrameType::Unknown(name)) => {
                 let name: String = name.chars().take(MAX_ECHO).collect();
                 self.bad_request(conn, &format!("Unknown type: {name}"));
@@ -140,6 +144,7 @@ impl Server {
     pub(super) fn put_in(&mut self, conn: ConnId, room: &str, reason: Reason) {
         let text = Self::write(32 + room.len(), |text| JoinOk::push(room, text));
         self.out.send_to(conn, text);
+        self.see_states(conn, core::iter::once(room), true);
         self.owe_complete(conn);
         if self.enter(conn, &[(room, reason)]) {
             self.tell_host_of_room(conn, room, |peer, room| Event::Joined { peer, room });

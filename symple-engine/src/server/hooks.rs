@@ -34,6 +34,8 @@ pub struct HookConfig {
     pub join: bool,
     /// Whether it is asked about every routed frame of a client (R-H2).
     pub frame: bool,
+    /// Whether it is asked about every change of a room's state by a client (R-K6).
+    pub state: bool,
     /// Whether it is told which peers come online, leave a room and go offline (R-H3).
     pub changes: bool,
     /// How long an answer may take; after that it counts as a denial (R-H5). 5 s by default; zero means
@@ -43,7 +45,13 @@ pub struct HookConfig {
 
 impl Default for HookConfig {
     fn default() -> Self {
-        Self { join: false, frame: false, changes: false, timeout: Duration::from_secs(5) }
+        Self {
+            join: false,
+            frame: false,
+            state: false,
+            changes: false,
+            timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -73,6 +81,12 @@ pub enum QuestionAbout {
     Frame {
         /// The type of the frame.
         kind: RoutedType,
+    },
+    /// May it change the state of a room (R-K6)? [`Input::FrameDecided`](super::Input::FrameDecided)
+    /// answers; what replaces the frame is another `state` frame for the same room.
+    State {
+        /// The name of the room.
+        room: Box<str>,
     },
 }
 
@@ -183,6 +197,7 @@ struct Asked {
 enum About {
     Join { room: Box<str> },
     Frame { text: Text },
+    State { room: Box<str>, text: Text },
 }
 
 impl Hooks {

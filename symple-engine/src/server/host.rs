@@ -174,6 +174,9 @@ impl Server {
                 self.call_room(index, Call::CloseRoom { room: RoomName::new(room)? });
                 Ok(elsewhere + self.close_room_here(room))
             }
+            HostCall::SetState { room, set } => self.host_sets_state(room, set),
+            HostCall::ClearState { room } => self.host_clears_state(room),
+            HostCall::PinState { room, pinned } => self.host_pins_state(room, pinned),
             HostCall::AddPeer { conn, user, peer, rooms } => {
                 self.add_peer(conn, &user, peer, rooms)
             }

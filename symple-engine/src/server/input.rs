@@ -340,6 +340,25 @@ pub enum HostCall<'a> {
         /// The name of the room.
         room: &'a str,
     },
+    /// Set keys of the state of a room (R-K4). No limit of the rate holds, and permissions neither.
+    SetState {
+        /// The name of the room.
+        room: &'a str,
+        /// The keys with their values, a JSON object; `null` deletes a key.
+        set: &'a str,
+    },
+    /// Delete all keys of the state of a room (R-K4).
+    ClearState {
+        /// The name of the room.
+        room: &'a str,
+    },
+    /// Keep the state of a room on this node, also without members, or do not any more (R-K4).
+    PinState {
+        /// The name of the room.
+        room: &'a str,
+        /// Whether it is kept.
+        pinned: bool,
+    },
     /// Add a peer of the host's own, seen and addressed like any other.
     ///
     /// It has a connection in name only: what it is sent comes as

@@ -28,6 +28,7 @@ use super::{
     rooms::{Keys, RoomIndex},
     roster::Echoes,
     shutdown::Shutdown,
+    states::States,
     timers::{Timer, Timers},
     waiting::Waiting,
 };
@@ -94,6 +95,8 @@ pub struct Server {
     pub(super) told_busy: BTreeMap<ConnId, Timestamp>,
     /// Deliveries that are charged to someone and made later, or by other nodes.
     pub(super) deliveries_elsewhere: u64,
+    /// The states of rooms.
+    pub(super) states: States,
     /// What is open between this and the application's hooks.
     pub(super) hooks: Hooks,
     /// How many bytes of what clients have sent wait.
@@ -148,6 +151,7 @@ impl Server {
             told_too_slow: BTreeMap::new(),
             told_busy: BTreeMap::new(),
             deliveries_elsewhere: 0,
+            states: States::default(),
             hooks: Hooks::default(),
             waiting: Waiting::default(),
             shutdown: None,
@@ -443,6 +447,8 @@ impl Server {
                 Timer::CaughtUp => self.check_caught_up(),
                 Timer::Drain => self.drain(),
                 Timer::Batches => self.batches_due(),
+                Timer::States => self.states_due(),
+                Timer::StateFetch(nonce) => self.state_fetch_timeout(nonce),
                 Timer::Hooks => self.hooks_timeout(),
             }
         }

@@ -3,7 +3,7 @@
 //! R-P1 holds because two peers are told of each other exactly when they begin to share a room,
 //! and told again exactly when they cease to.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use symple_proto::{
     FrameView, RecordError, RoomName, Status, ToldRecord, frame::push_presence, json::Kind,
@@ -76,6 +76,10 @@ impl Server {
         let Some(membership) = membership else { return false };
         self.announce_leave(conn, room);
         self.tell_left(conn, room);
+        if self.has_states(conn) {
+            let name: Box<str> = self.registry.rooms.name(room).into();
+            self.unsee_state(conn, &name);
+        }
         self.registry.leave(conn, membership);
         self.follow_occupancy();
         if self.config.presence == PresenceMode::Full {
@@ -152,6 +156,7 @@ impl Server {
                 self.out.send(|| presence(peer, false));
             }
         }
+        self.unsee_states(conn);
         self.rosters.remove(&conn);
         self.forget_batches(conn);
         self.echoes.remove(&conn);

@@ -65,6 +65,7 @@ impl Server {
 
     /// What was queued for a peer has been sent: it is told of more peers.
     pub(super) fn drained(&mut self, conn: ConnId) {
+        self.tell_untold_states(conn);
         if self.has_batches(conn) {
             return self.batch_drained(conn);
         }

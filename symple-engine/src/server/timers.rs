@@ -29,6 +29,10 @@ pub(super) enum Timer {
     Drain,
     /// Those who are told in batches are told.
     Batches,
+    /// States that nobody uses end.
+    States,
+    /// Have the other nodes told of the states that they were asked for?
+    StateFetch(u64),
     /// Has the application answered what it was asked?
     Hooks,
 }

@@ -20,3 +20,4 @@ mod routing;
 mod sessions;
 mod shutdown;
 mod snapshots;
+mod states;

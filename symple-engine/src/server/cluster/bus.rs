@@ -46,7 +46,12 @@ impl Server {
     }
 
     /// As [`say`](Self::say), for one of the clients. False if too much waits already.
-    fn say_for(&mut self, sender: Option<ConnId>, channel: Box<str>, payload: Payload<'_>) -> bool {
+    pub(super) fn say_for(
+        &mut self,
+        sender: Option<ConnId>,
+        channel: Box<str>,
+        payload: Payload<'_>,
+    ) -> bool {
         let Some(cluster) = &mut self.cluster else { return true };
         if !cluster.up || cluster.left {
             return true;
@@ -134,6 +139,9 @@ impl Server {
     /// Subscribes to the rooms that the node has members in now, and to no others (R-C3).
     pub(in crate::server) fn follow_occupancy(&mut self) {
         for (room, occupied) in self.registry.rooms.take_occupancy() {
+            if self.is_pinned(&room) {
+                continue;
+            }
             let channel = room_channel(&room);
             self.out.push(if occupied {
                 Action::Subscribe { channel }

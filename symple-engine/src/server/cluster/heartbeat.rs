@@ -36,6 +36,7 @@ impl Server {
         if cluster.looks.is_multiple_of(LOOKS_PER_BEAT) || late > config.heartbeat {
             let beat = self.beat();
             self.say(CLUSTER_CHANNEL.into(), Payload::Beat(beat));
+            self.tell_state_sums();
         }
         for node in silent {
             self.lose_node(node, true);
@@ -54,6 +55,7 @@ impl Server {
         let lives = cluster.nodes.get(node).map_or(0, |node| node.lives);
         let id = cluster.nodes.retire(node);
         cluster.asks.forget(node);
+        self.expect_no_state_of(node);
         if let Some(id) = id.as_ref().filter(|_| dead) {
             self.dig_grave(node, id, lives);
         }

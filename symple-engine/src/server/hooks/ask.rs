@@ -62,7 +62,19 @@ impl Server {
         self.ask_hook(conn, text, about, About::Join { room: room.into() });
     }
 
-    fn refuse_read_only(&mut self, conn: ConnId) {
+    /// A client wants to change the state of a room (R-K6).
+    pub(in crate::server) fn ask_about_state(
+        &mut self,
+        conn: ConnId,
+        room: &str,
+        frame: &FrameView<'_>,
+    ) {
+        let text = Text::from(String::from(frame.text()));
+        let about = QuestionAbout::State { room: room.into() };
+        self.ask_hook(conn, text.clone(), about, About::State { room: room.into(), text });
+    }
+
+    pub(in crate::server) fn refuse_read_only(&mut self, conn: ConnId) {
         self.error(conn, Status::FORBIDDEN, "Read-only");
     }
 

@@ -2,7 +2,9 @@
 
 use alloc::{format, string::String};
 
-use symple_proto::{FrameType, FrameView, Recipient, RoutedType, Status, json::quote};
+use symple_proto::{
+    FrameType, FrameView, Json, Recipient, RoutedType, Status, json::quote, state::StateRequest,
+};
 
 use super::{About, FrameVerdict, JoinVerdict};
 use crate::server::{ConnId, EngineError, RequestId, Server, Text};
@@ -51,7 +53,8 @@ impl Server {
     ) -> Result<(), EngineError> {
         let Some((conn, about)) = self.take_question(request) else { return Ok(()) };
         let done = match &about {
-            About::Frame { text } => self.do_with_frame(conn, text, verdict),
+            About::Frame { text } => self.do_with_frame(conn, text, verdict, None),
+            About::State { room, text } => self.do_with_frame(conn, text, verdict, Some(room)),
             About::Join { .. } => Err(EngineError::Verdict("an answer to another question")),
         };
         if done.is_err() {
@@ -66,9 +69,10 @@ impl Server {
         conn: ConnId,
         text: &str,
         verdict: FrameVerdict,
+        state: Option<&str>,
     ) -> Result<(), EngineError> {
         match verdict {
-            FrameVerdict::Pass => self.relay_decided(conn, text),
+            FrameVerdict::Pass => self.pass_decided(conn, text, state),
             FrameVerdict::Drop => {
                 self.stats.hooks_denied += 1;
                 Ok(())
@@ -77,7 +81,7 @@ impl Server {
                 if text.len() > self.config.limits.message {
                     return Err(EngineError::Verdict("a frame over the limit of messages"));
                 }
-                self.relay_decided(conn, &text)
+                self.pass_decided(conn, &text, state)
             }
             FrameVerdict::Answer(text) => {
                 FrameView::parse(&text, self.config.limits.depth)?;
@@ -86,10 +90,45 @@ impl Server {
                 Ok(())
             }
             FrameVerdict::Refuse { status, message } => {
-                self.refuse_frame(conn, status, message.as_deref());
+                match state {
+                    Some(room) => self.deny_state(conn, room, text, status, message.as_deref()),
+                    None => self.refuse_frame(conn, status, message.as_deref()),
+                }
                 Ok(())
             }
         }
+    }
+
+    fn pass_decided(
+        &mut self,
+        conn: ConnId,
+        text: &str,
+        state: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let Some(room) = state else { return self.relay_decided(conn, text) };
+        let frame = FrameView::parse(text, self.config.limits.depth)?;
+        let request = StateRequest::read(frame.object(), &self.config.state.limits)?;
+        if *request.room != *room {
+            return Err(EngineError::Verdict("a state of another room"));
+        }
+        self.charged_arrival(conn, |server| server.request_state(conn, request));
+        Ok(())
+    }
+
+    /// Refuses a change of a state; the answer names the room and the frame (R-K6).
+    fn deny_state(
+        &mut self,
+        conn: ConnId,
+        room: &str,
+        text: &str,
+        status: Status,
+        message: Option<&str>,
+    ) {
+        self.stats.hooks_denied += 1;
+        let message = message.filter(|message| !message.is_empty()).unwrap_or(FRAME_REFUSED);
+        let frame = FrameView::parse(text, self.config.limits.depth);
+        let id = frame.as_ref().ok().and_then(|frame| frame.object().get("id"));
+        self.state_error(conn, status, message, Some(room), id.map(Json::text));
     }
 
     /// Relays a frame as if its sender had just written it. The sender is charged for the deliveries.
@@ -125,6 +164,9 @@ impl Server {
         match about {
             About::Join { room } => self.deny_join(conn, room, None),
             About::Frame { .. } => self.refuse_frame(conn, Status::FORBIDDEN, None),
+            About::State { room, text } => {
+                self.deny_state(conn, room, text, Status::FORBIDDEN, None);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod elsewhere;
 mod flow;
 mod simulation;
+mod states;
 mod storm;
 mod strangers;
 

@@ -83,6 +83,11 @@ struct Client {
     received: BTreeSet<u64>,
     /// The emissions.
     emitted: BTreeSet<u64>,
+    /// It sees the states of rooms: the fold of what it was told, and of what it has set.
+    sees_states: bool,
+    states: BTreeMap<String, BTreeMap<String, Value>>,
+    /// What it has set, by id, until that is confirmed.
+    setting: BTreeMap<u64, (String, String, Value)>,
 }
 
 /// A message that was sent, and by whom.
@@ -485,6 +490,7 @@ impl World {
             self.check_rest();
             self.check_delivery();
             self.check_emission();
+            self.check_states();
             self.check_rest();
             self.check_told();
         }
@@ -503,7 +509,7 @@ pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// R-H3, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2: whatever happens to nodes
+/// R-H3, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2, R-K5: whatever happens to nodes
 /// and to the bus.
 #[test]
 fn simulation() {

@@ -32,8 +32,12 @@ impl World {
         }
         self.input(at, Input::Connected { conn, address: ADDRESS });
         let mut frame = json!({"type": "auth", "user": user, "rooms": rooms, "padding": padding});
-        if self.dice.one_in(3) {
-            frame["extensions"] = json!(["roster"]);
+        let (roster, state) = (self.dice.one_in(3), self.dice.one_in(2));
+        let wanted = [("roster", roster), ("state", state)];
+        let wanted = wanted.into_iter().filter_map(|(name, wanted)| wanted.then_some(name));
+        frame["extensions"] = wanted.collect();
+        if let Some(client) = self.nodes[at].clients.get_mut(&conn) {
+            client.sees_states = state;
         }
         self.input(at, Input::Text { conn, text: &frame.to_string() });
     }
@@ -96,6 +100,20 @@ impl World {
         self.host(at, call);
     }
 
+    /// A client sets or deletes a key.
+    pub(super) fn set_state(&mut self, at: usize, conn: ConnId, room: &str) {
+        let id = self.sent.len() as u64 * 1_000_000 + self.dice.roll() % 1_000_000;
+        let key = self.dice.pick(&["a", "b", "c"]);
+        let value = if self.dice.one_in(4) { Value::Null } else { id.into() };
+        let Some(client) = self.nodes[at].clients.get_mut(&conn) else { return };
+        if !client.sees_states || client.id.is_empty() {
+            return;
+        }
+        client.setting.insert(id, (room.into(), key.into(), value.clone()));
+        let frame = json!({"type": "state", "room": room, "set": {key: value}, "id": id});
+        self.input(at, Input::Text { conn, text: &frame.to_string() });
+    }
+
     /// Something that clients do.
     pub(super) fn act(&mut self) {
         match self.dice.below(24) {
@@ -118,6 +136,12 @@ impl World {
                 let kind = self.dice.pick(&["join", "leave"]);
                 let frame = json!({"type": kind, "room": room}).to_string();
                 self.input(at, Input::Text { conn, text: &frame });
+            }
+            18..20 => {
+                if let Some((at, conn)) = self.any_client() {
+                    let room = self.dice.pick(&ROOMS);
+                    self.set_state(at, conn, room);
+                }
             }
             20..22 => self.host_acts(),
             22 => self.authenticate_again(),

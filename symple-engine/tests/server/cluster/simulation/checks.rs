@@ -1,8 +1,11 @@
 //! What must hold: always, and at rest.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use symple_engine::server::{ConnId, PresenceMode, RoomSend};
 
 use super::{Client, ROOMS, USERS, World};
@@ -25,7 +28,41 @@ impl World {
                 assert_eq!(client.rooms.len(), rooms.len(), "R-A8");
             }
             "join:ok" => drop(client.rooms.insert(room())),
-            "leave:ok" => drop(client.rooms.remove(&room())),
+            "leave:ok" => {
+                client.rooms.remove(&room());
+                client.states.remove(&room());
+            }
+            kind @ ("state" | "state:ok") => {
+                assert!(client.sees_states, "R-X1");
+                let mut changed = Vec::new();
+                if kind == "state:ok" {
+                    let id = frame["id"].as_u64().unwrap();
+                    let (of, key, value) = client.setting.remove(&id).unwrap();
+                    assert_eq!(of, room());
+                    changed.push((key, value));
+                } else if let Some(all) = frame["all"].as_object() {
+                    client.states.insert(room(), BTreeMap::new());
+                    changed.extend(all.clone());
+                } else {
+                    changed.extend(frame["set"].as_object().unwrap().clone());
+                    assert!(
+                        client.states.contains_key(&room()),
+                        "R-K2: a change of an untold state"
+                    );
+                }
+                let Some(state) = client.states.get_mut(&room()) else { return };
+                for (key, value) in changed {
+                    if value.is_null() {
+                        state.remove(&key);
+                    } else {
+                        state.insert(key, value);
+                    }
+                }
+                return;
+            }
+            "error" if frame["id"].is_u64() => {
+                client.setting.remove(&frame["id"].as_u64().unwrap());
+            }
             // Nobody sends one but who speaks in another's name.
             "command" if !self.forged => self.fail("a forged frame"),
             "event" => {
@@ -172,6 +209,37 @@ impl World {
                 if other.received.contains(&number) != expected {
                     let (from, whom) = (&sender.address, &other.address);
                     self.fail(&format!("{from} to {to:?}: {whom} expected {expected}"));
+                }
+            }
+        }
+    }
+
+    /// At rest all who see a room's state see the same, wherever they are, and a change reaches all (R-K5).
+    pub(super) fn check_states(&mut self) {
+        for room in ROOMS {
+            let member = self.all().find(|(_, _, client)| client.states.contains_key(room));
+            if let Some((at, conn)) = member.map(|(at, conn, _)| (at, conn)) {
+                self.set_state(at, conn, room);
+            }
+        }
+        self.pass(Duration::from_millis(600));
+        for room in ROOMS {
+            let mut first = None;
+            for (at, _, client) in self.all().filter(|(_, _, client)| client.sees_states) {
+                if !client.rooms.contains(room) {
+                    continue;
+                }
+                let Some(state) = client.states.get(room) else {
+                    self.fail(&format!("{} was not told of {room}", client.address));
+                };
+                let held = self.nodes[at].server.room_state(room);
+                let held: Value = serde_json::from_str(&held.unwrap()).unwrap();
+                let seen = json!(state);
+                let first = first.get_or_insert(held.clone());
+                if seen != *first || held != *first {
+                    let who = &client.address;
+                    let what = format!("{room} is {first}, on {at} {held}, for {who} {seen}");
+                    self.fail(&what);
                 }
             }
         }

@@ -1,0 +1,630 @@
+//! The states of rooms: a small key-value store for each (R-K1 to R-K6).
+//!
+//! A node holds the state of a room while it has members there that have asked for the extension `state`,
+//! or the application has pinned it; and for a while longer. It *knows* the state as long as it hears of every
+//! change. A node that does not know it asks the others before it says or changes anything: meanwhile what is
+//! wanted waits.
+
+mod registers;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
+
+use symple_proto::{
+    Extension, FrameView, Status,
+    json::{Json, quote},
+    state::{
+        StateChanges, StateError, StateRequest, push_changes, push_state, push_state_ok,
+        read_changes,
+    },
+};
+
+use crate::Timestamp;
+
+use super::{
+    Action, ConnId, EngineError, Server, Text, peer::Peer, remotes::NodeIndex, timers::Timer,
+};
+pub(super) use registers::{Registers, Stamp};
+
+/// A state of more bytes than this must have been read before its client is sent another one.
+const SMALL: usize = 4 * 1024;
+
+/// How many bytes of states a client is sent when it has read what it was sent, not counting the last one.
+const BURST: usize = 256 * 1024;
+
+/// How many bytes of changes may wait while a state is asked for.
+const MAX_WAITING: usize = 256 * 1024;
+
+/// The states that the node holds, by room.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    pub(super) rooms: BTreeMap<Box<str>, RoomState>,
+    /// The bytes of all of them together.
+    bytes: usize,
+    /// When the states end that nobody uses.
+    expiry: BTreeSet<(Timestamp, Box<str>)>,
+    /// A timer for the first of them is set.
+    expiring: bool,
+    /// The states that clients are still to be sent, in order.
+    untold: BTreeMap<ConnId, VecDeque<Box<str>>>,
+    /// The questions to other nodes, by nonce.
+    pub(super) fetches: BTreeMap<u64, Fetch>,
+    /// The room whose checksum was told last.
+    pub(super) cursor: Box<str>,
+}
+
+impl States {
+    /// A state is used, or is gone: it does not end by itself.
+    fn is_used(&mut self, room: &str) {
+        if let Some(state) = self.rooms.get_mut(room)
+            && let Some(due) = state.expires.take()
+        {
+            self.expiry.remove(&(due, room.into()));
+        }
+    }
+}
+
+/// The state of a room.
+#[derive(Debug, Default)]
+pub(super) struct RoomState {
+    pub(super) registers: Registers,
+    /// How many members on this node have the extension.
+    members: usize,
+    /// The application keeps it.
+    pinned: bool,
+    /// The node hears of every change, and knows what was before.
+    pub(super) known: bool,
+    /// It is being asked for.
+    pub(super) fetch: Option<u64>,
+    waiting: Vec<Waiting>,
+    waiting_bytes: usize,
+    expires: Option<Timestamp>,
+    /// When another node was asked because its checksum was another one.
+    pub(super) asked_at: Option<Timestamp>,
+}
+
+impl RoomState {
+    /// Somebody here is to hear of changes.
+    fn is_used(&self) -> bool {
+        self.members > 0 || self.pinned
+    }
+}
+
+/// A question to all other nodes for the states of rooms.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) rooms: Vec<Box<str>>,
+    /// Who has not answered.
+    pub(super) from: BTreeSet<NodeIndex>,
+}
+
+/// What waits for a state to be known.
+#[derive(Debug)]
+enum Waiting {
+    /// A client is to be told of it.
+    Tell(ConnId),
+    Set(Change),
+}
+
+/// A change of a state.
+#[derive(Debug)]
+pub(super) struct Change {
+    /// Who has asked for it; none for the application.
+    sender: Option<ConnId>,
+    set: StateChanges,
+    /// All keys are to be deleted.
+    clear: bool,
+    id: Option<Box<str>>,
+    echo: bool,
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        let value = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+        64 + self.set.iter().map(|(key, of)| 64 + key.len() + value(of)).sum::<usize>()
+    }
+}
+
+/// Why a change is refused.
+enum Refused {
+    Limit(StateError),
+    /// All states together are too large.
+    Total,
+    /// Too much waits for the bus, or for the state (R-C6).
+    Busy,
+}
+
+impl Server {
+    /// The state of a room, a JSON object, as this node knows it; none if it does not hold it. On several
+    /// nodes it is sure to be that of all only where the node has members with the extension, or has
+    /// [pinned](super::HostCall::PinState) the room.
+    #[must_use]
+    pub fn room_state(&self, room: &str) -> Option<String> {
+        let state = self.states.rooms.get(room)?;
+        let mut text = String::new();
+        let values = state.registers.live().map(|(key, value)| (key, Some(value)));
+        symple_proto::state::push_values(values, &mut text);
+        Some(text)
+    }
+
+    /// True if the peer has the extension.
+    pub(super) fn has_states(&self, conn: ConnId) -> bool {
+        self.registry.peer(conn).is_some_and(|peer| peer.has(Extension::State))
+    }
+
+    /// A client has been told that it is in these rooms, and is about to be put in those that it is not in
+    /// yet: it is told of their states (R-K2). With `again` it is told of those of the others, too.
+    pub(super) fn see_states<'a>(
+        &mut self,
+        conn: ConnId,
+        rooms: impl Iterator<Item = &'a str>,
+        again: bool,
+    ) {
+        if !self.has_states(conn) {
+            return;
+        }
+        let mut missing = Vec::new();
+        for room in rooms {
+            let index = self.registry.rooms.find(room);
+            let inside = index.is_some_and(|room| self.registry.is_member(conn, room));
+            if !inside {
+                self.states.rooms.entry(room.into()).or_default().members += 1;
+                self.states.is_used(room);
+            }
+            if (!inside || again) && self.when_known(room, Waiting::Tell(conn)) {
+                missing.push(room.into());
+            }
+        }
+        self.fetch(missing);
+    }
+
+    /// A client is in a room no more.
+    pub(super) fn unsee_state(&mut self, conn: ConnId, room: &str) {
+        if !self.has_states(conn) {
+            return;
+        }
+        if let Some(untold) = self.states.untold.get_mut(&conn) {
+            untold.retain(|untold| **untold != *room);
+        }
+        if let Some(state) = self.states.rooms.get_mut(room) {
+            state.members = state.members.saturating_sub(1);
+            state.waiting.retain(|waiting| !matches!(waiting, Waiting::Tell(to) if *to == conn));
+            self.settle_state(room);
+        }
+    }
+
+    /// A peer is about to leave all its rooms.
+    pub(super) fn unsee_states(&mut self, conn: ConnId) {
+        let Some(peer) = self.registry.peer(conn).filter(|peer| peer.has(Extension::State)) else {
+            return;
+        };
+        let names = peer.memberships.iter().map(|membership| membership.room);
+        let names: Vec<Box<str>> =
+            names.map(|room| self.registry.rooms.name(room).into()).collect();
+        for room in names {
+            self.unsee_state(conn, &room);
+        }
+        self.states.untold.remove(&conn);
+    }
+
+    /// Does something with a state as soon as it is known. True if it must be asked for.
+    fn when_known(&mut self, room: &str, waiting: Waiting) -> bool {
+        let can_ask = self.can_ask_for_states();
+        let state = self.states.rooms.entry(room.into()).or_default();
+        if !state.known && state.fetch.is_none() && !can_ask {
+            state.known = true;
+        }
+        if state.known {
+            self.do_waiting(room, waiting);
+            return false;
+        }
+        if let Waiting::Set(change) = &waiting {
+            let bytes = change.bytes();
+            if state.waiting_bytes + bytes > MAX_WAITING {
+                let Waiting::Set(change) = waiting else { return false };
+                self.refuse_change(room, &change, &Refused::Busy);
+                return false;
+            }
+            state.waiting_bytes += bytes;
+        }
+        state.waiting.push(waiting);
+        state.fetch.is_none()
+    }
+
+    fn do_waiting(&mut self, room: &str, waiting: Waiting) {
+        match waiting {
+            Waiting::Tell(conn) => self.tell_state(conn, room),
+            Waiting::Set(change) => {
+                if let Err(refused) = self.change_state(room, &change) {
+                    self.refuse_change(room, &change, &refused);
+                }
+            }
+        }
+    }
+
+    /// Other nodes have answered, or will not: what waits is done.
+    pub(super) fn state_fetched(&mut self, nonce: u64) {
+        let Some(fetch) = self.states.fetches.remove(&nonce) else { return };
+        for room in fetch.rooms {
+            let Some(state) = self.states.rooms.get_mut(&room) else { continue };
+            if state.fetch != Some(nonce) {
+                continue;
+            }
+            state.fetch = None;
+            state.known = true;
+            state.waiting_bytes = 0;
+            // Whoever is to hear of a change has been told before of what was.
+            let waiting = core::mem::take(&mut state.waiting);
+            let tells = |waiting: &Waiting| matches!(waiting, Waiting::Tell(_));
+            let (tell, set): (Vec<_>, Vec<_>) = waiting.into_iter().partition(tells);
+            for waiting in tell.into_iter().chain(set) {
+                match &waiting {
+                    Waiting::Set(Change { sender: Some(sender), .. }) => {
+                        let sender = *sender;
+                        self.charged_arrival(sender, |server| server.do_waiting(&room, waiting));
+                    }
+                    _ => self.do_waiting(&room, waiting),
+                }
+            }
+            self.settle_state(&room);
+        }
+    }
+
+    /// Asks the other nodes for the states of these rooms, which are not being asked for.
+    fn fetch(&mut self, rooms: Vec<Box<str>>) {
+        if rooms.is_empty() {
+            return;
+        }
+        let (nonce, from) = self.ask_for_states(&rooms);
+        for room in &rooms {
+            if let Some(state) = self.states.rooms.get_mut(room) {
+                state.fetch = Some(nonce);
+            }
+        }
+        self.states.fetches.insert(nonce, Fetch { rooms, from });
+    }
+
+    /// A room may have lost its last member here: its state lives for a while.
+    fn settle_state(&mut self, room: &str) {
+        let ttl = self.config.state.ttl;
+        let now = self.now;
+        let alone = self.cluster.is_none();
+        let Some(state) = self.states.rooms.get_mut(room) else { return };
+        if state.is_used() || !state.waiting.is_empty() || state.fetch.is_some() {
+            return self.states.is_used(room);
+        }
+        // Nobody has to tell this node of changes any more.
+        state.known &= alone;
+        if ttl.is_zero() || state.registers.is_empty() {
+            self.drop_state(room);
+        } else if state.expires.is_none() {
+            let due = now + ttl;
+            state.expires = Some(due);
+            self.states.expiry.insert((due, room.into()));
+            if !core::mem::replace(&mut self.states.expiring, true) {
+                self.timers.set(due, Timer::States);
+            }
+        }
+    }
+
+    fn drop_state(&mut self, room: &str) {
+        self.states.is_used(room);
+        if let Some(state) = self.states.rooms.remove(room) {
+            self.states.bytes -= state.registers.bytes();
+        }
+    }
+
+    /// It is time to look at the states that nobody uses (R-K4).
+    pub(super) fn states_due(&mut self) {
+        self.states.expiring = false;
+        while let Some((due, _)) = self.states.expiry.first() {
+            if *due > self.now {
+                let due = *due;
+                self.states.expiring = true;
+                return self.timers.set(due, Timer::States);
+            }
+            self.expire_next();
+        }
+    }
+
+    /// Ends the state that has been unused for the longest time, unless it is used again, or has members
+    /// that cannot see it.
+    fn expire_next(&mut self) -> bool {
+        let Some((due, room)) = self.states.expiry.pop_first() else { return false };
+        if let Some(state) = self.states.rooms.get_mut(&room) {
+            state.expires = None;
+        }
+        if due <= self.now && self.registry.rooms.find(&room).is_some() {
+            self.settle_state(&room);
+        } else {
+            self.drop_state(&room);
+        }
+        true
+    }
+
+    /// A `state` frame of a client with the extension (R-K1).
+    pub(super) fn state_frame(&mut self, conn: ConnId, frame: &FrameView<'_>) {
+        let Some(peer) = self.registry.peer(conn) else { return };
+        if peer.read_only {
+            return self.refuse_read_only(conn);
+        }
+        let request = match StateRequest::read(frame.object(), &self.config.state.limits) {
+            Ok(request) => request,
+            Err(error) => {
+                let status = if error.is_limit() { Status::TOO_LARGE } else { Status::BAD_REQUEST };
+                let object = frame.object();
+                let id = object.get("id").map(Json::text);
+                let room = object.get("room").and_then(Json::as_str).and_then(Result::ok);
+                let room = room.as_deref().filter(|room| symple_proto::check_room(room).is_ok());
+                return self.state_error(conn, status, &format!("{error}"), room, id);
+            }
+        };
+        let index = self.registry.rooms.find(&request.room);
+        let member = index.is_some_and(|room| self.registry.is_member(conn, room));
+        if !member && !(index.is_some() && self.config.anyone_sends()) {
+            let id = request.id.as_deref();
+            let status = Status::FORBIDDEN;
+            return self.state_error(conn, status, "Not permitted", Some(&request.room), id);
+        }
+        if self.config.hooks.state {
+            return self.ask_about_state(conn, &request.room, frame);
+        }
+        self.request_state(conn, request);
+    }
+
+    /// Does what a client asks for.
+    pub(super) fn request_state(&mut self, conn: ConnId, request: StateRequest) {
+        let StateRequest { room, set, id, echo } = request;
+        let change = Change { sender: Some(conn), set, clear: false, id, echo };
+        self.start_change(&room, change);
+    }
+
+    fn start_change(&mut self, room: &str, change: Change) {
+        if self.when_known(room, Waiting::Set(change)) {
+            self.fetch([room.into()].into());
+        }
+        self.settle_state(room);
+    }
+
+    fn refuse_change(&mut self, room: &str, change: &Change, refused: &Refused) {
+        let Some(sender) = change.sender else { return };
+        let (status, message) = match refused {
+            Refused::Limit(error) => (Status::TOO_LARGE, format!("{error}")),
+            Refused::Total => (Status::TOO_LARGE, "States of all rooms too large".into()),
+            Refused::Busy => (Status::UNAVAILABLE, "Cluster busy".into()),
+        };
+        self.state_error(sender, status, &message, Some(room), change.id.as_deref());
+    }
+
+    /// Answers a `state` frame with an error that names its room and its id.
+    pub(super) fn state_error(
+        &mut self,
+        conn: ConnId,
+        status: Status,
+        message: &str,
+        room: Option<&str>,
+        id: Option<&str>,
+    ) {
+        let mut more = String::new();
+        let members = [("room", room.map(quote)), ("id", id.map(String::from))];
+        for (name, value) in members {
+            if let Some(value) = value {
+                more.push_str(if more.is_empty() { "\"" } else { ",\"" });
+                more.push_str(name);
+                more.push_str("\":");
+                more.push_str(&value);
+            }
+        }
+        self.error_with(conn, status, message, &more);
+    }
+
+    /// Changes a state that is known, and tells everybody (R-K1, R-K3).
+    fn change_state(&mut self, room: &str, change: &Change) -> Result<(), Refused> {
+        let limits = &self.config.state;
+        let Some(state) = self.states.rooms.get(room) else { return Ok(()) };
+        let all = || state.registers.live().map(|(key, _)| (key.into(), None)).collect();
+        let cleared: StateChanges = if change.clear { all() } else { Vec::new() };
+        let set = if change.clear { &cleared } else { &change.set };
+        let (keys, bytes) = state.registers.sizes_with(set);
+        let (keys_before, bytes_before) = (state.registers.len(), state.registers.bytes());
+        if keys > limits.limits.keys && keys > keys_before {
+            return Err(Refused::Limit(StateError::Keys(limits.limits.keys)));
+        }
+        if bytes > limits.limits.room && bytes > bytes_before {
+            return Err(Refused::Limit(StateError::Room(limits.limits.room)));
+        }
+        let total = limits.total_bytes;
+        if total > 0 && bytes > bytes_before {
+            while self.states.bytes - bytes_before + bytes > total {
+                // Those that nobody uses give way; this one is used now.
+                if self.states.expiry.first().is_none_or(|(_, first)| **first == *room)
+                    || !self.expire_next()
+                {
+                    return Err(Refused::Total);
+                }
+            }
+        }
+        let Some(state) = self.states.rooms.get(room) else { return Ok(()) };
+        let node: Box<str> = self.node_id().unwrap_or_default().into();
+        let stamp = Stamp { clock: state.registers.next_clock(), node: node.into() };
+        let from = change.sender.and_then(|sender| self.registry.peer(sender)).map(Peer::quoted);
+        let from: Option<Box<str>> = from.map(Into::into);
+        if !self.tell_nodes_of_change(
+            change.sender,
+            room,
+            set,
+            &stamp,
+            from.as_deref(),
+            change.id.as_deref(),
+        ) {
+            return Err(Refused::Busy);
+        }
+        let keep_deleted = self.cluster.is_some();
+        let Some(state) = self.states.rooms.get_mut(room) else { return Ok(()) };
+        for (key, value) in set {
+            state.registers.set(key, value.clone(), &stamp, keep_deleted);
+        }
+        self.states.bytes = self.states.bytes - bytes_before + state.registers.bytes();
+        let text = changes_text(room, set, change.id.as_deref(), from.as_deref());
+        self.tell_members(room, change.sender, change.sender, &text);
+        if let Some(sender) = change.sender
+            && self.registry.peer(sender).is_some()
+        {
+            let id = change.id.as_deref();
+            let ok = Self::write(64 + room.len(), |text| push_state_ok(room, id, text));
+            self.out.send_to(sender, ok);
+            if change.echo {
+                self.out.send_to(sender, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a frame about a state to the members on this node that have the extension and know what was
+    /// before.
+    pub(super) fn tell_members(
+        &mut self,
+        room: &str,
+        except: Option<ConnId>,
+        sender: Option<ConnId>,
+        text: &Text,
+    ) {
+        let Some(index) = self.registry.rooms.find(room) else { return };
+        let Some(state) = self.states.rooms.get(room).filter(|state| state.members > 0) else {
+            return;
+        };
+        let waits = |conn: ConnId| {
+            state.waiting.iter().any(|waiting| matches!(waiting, Waiting::Tell(to) if *to == conn))
+        };
+        let mut looks = 0;
+        let members = self.registry.rooms.members(index).iter().map(|member| member.conn);
+        let told: Vec<ConnId> = members
+            .filter(|conn| {
+                looks += 1;
+                Some(*conn) != except
+                    && self.registry.peer(*conn).is_some_and(|peer| peer.has(Extension::State))
+                    && !(state.fetch.is_some() && waits(*conn))
+                    && !self.is_state_untold(*conn, room)
+            })
+            .collect();
+        self.registry.looks += looks - told.len() as u64;
+        self.out.receivers().extend(told);
+        if let Some(sender) = sender {
+            self.tell_of_sender(sender);
+        }
+        self.out.send(|| text.clone());
+    }
+
+    fn is_state_untold(&self, conn: ConnId, room: &str) -> bool {
+        let untold = self.states.untold.get(&conn);
+        untold.is_some_and(|untold| untold.iter().any(|untold| **untold == *room))
+    }
+
+    /// Tells a client of a whole state (R-K2): now, or when it has read what it was sent before.
+    fn tell_state(&mut self, conn: ConnId, room: &str) {
+        if self.registry.peer(conn).is_none() || self.is_state_untold(conn, room) {
+            return;
+        }
+        if let Some(untold) = self.states.untold.get_mut(&conn) {
+            untold.push_back(room.into());
+        } else if self.send_state(conn, room) > SMALL {
+            self.states.untold.insert(conn, VecDeque::new());
+            self.out.push(Action::AwaitDrain { conn });
+        }
+    }
+
+    fn send_state(&mut self, conn: ConnId, room: &str) -> usize {
+        let Some(state) = self.states.rooms.get(room) else { return 0 };
+        let bytes = state.registers.bytes();
+        let text = Self::write(64 + 2 * bytes, |text| {
+            push_state(room, state.registers.live(), text);
+        });
+        self.out.send_to(conn, text);
+        // It is paid for by who wants to see it.
+        self.charge(conn, 0, bytes, 0);
+        bytes
+    }
+
+    /// Tells a client of the states that it is still to be told of, as fast as it reads.
+    pub(super) fn tell_untold_states(&mut self, conn: ConnId) {
+        let Some(mut untold) = self.states.untold.remove(&conn) else { return };
+        let mut sent = 0;
+        while sent < BURST {
+            let Some(room) = untold.pop_front() else { return };
+            sent += self.send_state(conn, &room);
+        }
+        self.states.untold.insert(conn, untold);
+        self.out.push(Action::AwaitDrain { conn });
+    }
+
+    /// The application sets keys of a room's state (R-K4).
+    pub(super) fn host_sets_state(&mut self, room: &str, set: &str) -> Result<usize, EngineError> {
+        symple_proto::check_room(room)?;
+        let set = Json::parse(set, self.config.limits.depth)?;
+        let set = set.as_object().ok_or(EngineError::Verdict("a set that is no object"))?;
+        let set = read_changes(set, &self.config.state.limits).map_err(EngineError::State)?;
+        let change = Change { sender: None, set, clear: false, id: None, echo: false };
+        self.start_change(room, change);
+        Ok(0)
+    }
+
+    /// The application deletes all keys of a room's state (R-K4).
+    pub(super) fn host_clears_state(&mut self, room: &str) -> Result<usize, EngineError> {
+        symple_proto::check_room(room)?;
+        let change = Change { sender: None, set: Vec::new(), clear: true, id: None, echo: false };
+        self.start_change(room, change);
+        Ok(0)
+    }
+
+    /// The application keeps a room's state, or does not any more (R-K4).
+    pub(super) fn host_pins_state(
+        &mut self,
+        room: &str,
+        pinned: bool,
+    ) -> Result<usize, EngineError> {
+        symple_proto::check_room(room)?;
+        let state = self.states.rooms.entry(room.into()).or_default();
+        if core::mem::replace(&mut state.pinned, pinned) != pinned {
+            self.follow_pin(room, pinned);
+        }
+        if pinned {
+            let state = self.states.rooms.get(room);
+            let asks = state.is_some_and(|state| !state.known && state.fetch.is_none());
+            if asks && self.can_ask_for_states() {
+                self.fetch([room.into()].into());
+            } else if asks && let Some(state) = self.states.rooms.get_mut(room) {
+                state.known = true;
+            }
+        }
+        self.settle_state(room);
+        Ok(0)
+    }
+
+    /// True if the application keeps the state of the room on this node.
+    pub(super) fn is_pinned(&self, room: &str) -> bool {
+        self.states.rooms.get(room).is_some_and(|state| state.pinned)
+    }
+
+    /// Counts what a state has grown by.
+    pub(super) fn state_grew(&mut self, before: usize, after: usize) {
+        self.states.bytes = self.states.bytes - before + after;
+    }
+}
+
+/// The frame that tells of keys that have been set.
+pub(super) fn changes_text(
+    room: &str,
+    set: &[(Box<str>, Option<Box<str>>)],
+    id: Option<&str>,
+    from: Option<&str>,
+) -> Text {
+    let mut text = String::with_capacity(128);
+    let values = set.iter().map(|(key, value)| (&**key, value.as_deref()));
+    push_changes(room, values, id, from, &mut text);
+    Text::from(text)
+}
