@@ -1,6 +1,9 @@
 //! `symple chat`: a person, or a script, who talks to others.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use clap::{Arg, ArgMatches, Command};
 use symple_engine::client::{Event, Frame, OfflinePolicy, Outgoing, QueueLimits};
@@ -22,6 +25,8 @@ const HELP: &[&str] = &[
     "/leave ROOM    be in a room no more",
     "/to WHOM       talk to a user, a session (user|id) or a room from now on",
     "/name NAME     how you want to be called",
+    "/state         the state of the room that you talk to",
+    "/state KEY JSON  set a key of it; null deletes it",
     "/raw JSON      send a frame as it is",
     "/help          this",
     "/quit          say goodbye (or Ctrl-D)",
@@ -54,9 +59,11 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         to: flags.get_one::<String>("to").or_else(first_room).cloned(),
         rooms: BTreeSet::new(),
         known: false,
+        states: BTreeMap::new(),
     };
     let builder = builder(flags)?.configure(|config| {
         config.offline = OfflinePolicy::Queue(QueueLimits::default());
+        config.extensions = vec!["state".into(), "roster".into()];
     });
     let console = Console::open(flags.get_one::<PathBuf>("history").map(PathBuf::as_path))?;
     block_on(async {
@@ -72,6 +79,8 @@ struct Chat {
     rooms: BTreeSet<Box<str>>,
     /// Who is there is known, so that each who comes is news.
     known: bool,
+    /// The states of the rooms, as they were told.
+    states: BTreeMap<Box<str>, Fields>,
 }
 
 impl Program for Chat {
@@ -82,7 +91,26 @@ impl Program for Chat {
     fn hear(&mut self, talk: &mut Talk, event: &Event) {
         let colours = talk.console.colours();
         match event {
-            Event::Online { rooms, .. } => self.rooms = rooms.iter().cloned().collect(),
+            Event::Online { rooms, .. } => {
+                self.rooms = rooms.iter().cloned().collect();
+                self.states.clear();
+            }
+            Event::RoomState { room, state } => {
+                self.states.insert(room.clone(), state.clone());
+            }
+            Event::StateChanged { room, set, from } => {
+                let state = self.states.entry(room.clone()).or_default();
+                for (key, value) in set.iter() {
+                    if value.text() == "null" {
+                        state.remove(key);
+                    } else {
+                        state.set(key, value.clone());
+                    }
+                    let from = from.as_ref().map_or_else(String::new, |from| safe(&from.user));
+                    let line = format!("{} {}", safe(key), safe(value.text()));
+                    talk.console.show(&format!("[{}] {from} sets {line}", safe(room)));
+                }
+            }
             Event::RosterComplete if !self.known => {
                 self.known = true;
                 talk.who();
@@ -93,6 +121,7 @@ impl Program for Chat {
             }
             Event::Left { room } => {
                 self.rooms.remove(room);
+                self.states.remove(room);
                 talk.notice(&format!("you are not in {room} any more"));
             }
             Event::PeerOnline(peer) if self.known => {
@@ -131,6 +160,8 @@ impl Program for Chat {
             ("join" | "leave" | "name" | "raw", "") => {
                 talk.fail(&format!("/{name} what? /help has the commands"));
             }
+            ("state", "") => self.show_state(talk),
+            ("state", rest) => self.set_state(talk, rest),
             ("to", whom) => self.to = Some(whom.into()),
             ("join", room) => {
                 let room = room.to_owned();
@@ -174,6 +205,40 @@ impl Chat {
         }
         let client = talk.client.clone();
         talk.begin(async move { done(client.send(frame).await) });
+    }
+
+    /// The room that is talked to, if it is one.
+    fn room(&self, talk: &mut Talk) -> Option<String> {
+        let room = self.to.clone().filter(|to| self.rooms.contains(to.as_str()));
+        if room.is_none() {
+            talk.fail("you talk to no room that you are in: /join ROOM");
+        }
+        room
+    }
+
+    fn show_state(&self, talk: &mut Talk) {
+        let Some(room) = self.room(talk) else { return };
+        match self.states.get(room.as_str()) {
+            None => talk.notice(&format!("the server says nothing of a state of {room}")),
+            Some(state) if state.is_empty() => talk.notice(&format!("{room} has no state")),
+            Some(state) => {
+                for (key, value) in state.iter() {
+                    talk.notice(&format!("{key} {}", value.text()));
+                }
+            }
+        }
+    }
+
+    fn set_state(&self, talk: &mut Talk, what: &str) {
+        let Some(room) = self.room(talk) else { return };
+        let (key, json) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
+        match RawJson::parse(json.trim()) {
+            Err(error) => talk.fail(&format!("/state KEY JSON: {error}")),
+            Ok(value) => {
+                let (client, set) = (talk.client.clone(), Fields::new().with(key, value));
+                talk.begin(async move { done(client.set_state(&room, set).await) });
+            }
+        }
     }
 
     /// A frame for people.

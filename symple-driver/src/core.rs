@@ -308,7 +308,9 @@ impl<R: Runtime> Core<R> {
             };
             if let Err(error) = self.engine.handle(table.now, input) {
                 match error {
-                    EngineError::Verdict(_) | EngineError::Frame(_) => hooks::hook_is_wrong(&error),
+                    EngineError::Verdict(_) | EngineError::Frame(_) | EngineError::State(_) => {
+                        hooks::hook_is_wrong(&error)
+                    }
                     _ => tracing::debug!(%error, "gone already"),
                 }
             }

@@ -66,6 +66,7 @@ pub use server::{
         changes::{PeerLeft, PeerOffline, PeerOnline},
         frames::{FrameDecision, FrameRequest, IntoFrameDecision},
         joins::{IntoJoinDecision, JoinDecision, JoinRequest},
+        states::StateRequest,
     },
     mount::AcceptedUpgrade,
     stats::{

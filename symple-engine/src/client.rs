@@ -68,6 +68,7 @@ mod queue;
 mod requests;
 mod rooms;
 mod roster;
+mod states;
 mod stats;
 
 pub use action::{Action, Reply};

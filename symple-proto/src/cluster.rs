@@ -132,6 +132,8 @@ pub enum StateTalk {
         room: RoomName,
         /// The checksum.
         sum: u64,
+        /// The logical time of its latest change: what is set from now on is later.
+        clock: u64,
     },
     /// A question for the states of rooms.
     Ask {
@@ -623,7 +625,7 @@ mod tests {
             Payload::Call(Call::Leave { id: id(), room: room() }),
             Payload::Call(Call::CloseRoom { room: room() }),
             Payload::Call(Call::Buried { lives: 2 }),
-            Payload::State(StateTalk::Sum { room: room(), sum: u64::MAX }),
+            Payload::State(StateTalk::Sum { room: room(), sum: u64::MAX, clock: 3 }),
             Payload::State(StateTalk::Ask { nonce: 1, rooms: [room()].into() }),
             Payload::State(StateTalk::All {
                 nonce: 1,

@@ -474,6 +474,22 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting!(
         LIMITS,
+        "state-total",
+        ["SYMPLE_STATE_TOTAL"],
+        "BYTES",
+        "268435456",
+        "How much the states of all rooms may have together; 0 is no limit"
+    ),
+    setting!(
+        LIMITS,
+        "state-ttl",
+        ["SYMPLE_STATE_TTL"],
+        "SECONDS",
+        "60",
+        "How long the state of a room lives without members; 0 is not at all"
+    ),
+    setting!(
+        LIMITS,
         "auth-timeout",
         ["SYMPLE_AUTH_TIMEOUT"],
         "SECONDS",

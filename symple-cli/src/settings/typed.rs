@@ -444,6 +444,8 @@ impl Settings {
         engine.limits.message_unauthenticated =
             engine.limits.message_unauthenticated.min(engine.limits.message);
         engine.limits.rooms_per_peer = reader.count("max-rooms-per-peer")?;
+        engine.state.total_bytes = reader.count("state-total")?;
+        engine.state.ttl = reader.seconds("state-ttl")?;
         engine.connections.total = reader.count("max-connections")?;
         engine.connections.per_address = reader.count("max-connections-per-address")?;
         engine.connections.ipv6_prefix =

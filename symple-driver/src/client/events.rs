@@ -62,6 +62,10 @@ fn cost(event: &Event) -> usize {
             raw(data)
         }
         Event::Call(CallEvent::Signal { signal, .. }) => raw(signal.data()),
+        Event::RoomState { room, state: fields }
+        | Event::StateChanged { room, set: fields, .. } => {
+            room.len() + fields.iter().map(|(name, value)| name.len() + raw(value)).sum::<usize>()
+        }
         Event::Error { to, .. } => to.as_ref().map_or(0, raw),
         Event::Online { peer, rooms } => {
             let told: usize = peer.extra.iter().map(|(name, value)| name.len() + raw(value)).sum();

@@ -226,6 +226,17 @@ impl<R> Client<R> {
         self.operate(Operation::Leave(RoomName::new(room)?)).await.map(drop)
     }
 
+    /// Sets keys of a room's state; `null` deletes one (R-K1). Ready when the server has taken it. The client
+    /// must have asked for the extension `state` in
+    /// [`Config::extensions`](symple_engine::client::Config::extensions). States and their changes, the
+    /// client's own too, come as [events](symple_engine::client::Event::StateChanged).
+    ///
+    /// # Errors
+    /// [`ClientError`]: also if the server refuses it, or the extension is not on.
+    pub async fn set_state(&self, room: &str, set: Fields) -> Result<(), ClientError> {
+        self.operate(Operation::SetState { room: RoomName::new(room)?, set }).await.map(drop)
+    }
+
     /// Tells this of the client, and nothing of what was told before (R-P4).
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::{
         complaints::Complaint,
         frames::{self, FrameRequest},
         joins::JoinRequest,
+        states::{self, StateHook, StateRequest},
     },
 };
 
@@ -72,6 +73,23 @@ impl<R: Runtime> Core<R> {
                         self.decided.push(Answer::Frame(request, verdict));
                     }
                     Some(FrameHook::Async(hook)) => {
+                        let refuse = CoreRequest::FrameDecided(request, frames::failed());
+                        let answer = async move {
+                            CoreRequest::FrameDecided(request, hook(question).await.0)
+                        };
+                        self.ask(answer, refuse);
+                    }
+                }
+            }
+            QuestionAbout::State { room } => {
+                let question = StateRequest::new(peer, room, frame);
+                match self.hooks.state.clone() {
+                    None => self.decided.push(Answer::Frame(request, frames::failed())),
+                    Some(StateHook::Plain(hook)) => {
+                        let verdict = states::ask_now(&*hook, &question);
+                        self.decided.push(Answer::Frame(request, verdict));
+                    }
+                    Some(StateHook::Async(hook)) => {
                         let refuse = CoreRequest::FrameDecided(request, frames::failed());
                         let answer = async move {
                             CoreRequest::FrameDecided(request, hook(question).await.0)

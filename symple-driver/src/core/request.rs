@@ -30,6 +30,9 @@ pub(crate) enum Call {
     Join { peer: String, room: String },
     Leave { peer: String, room: String },
     CloseRoom { room: String },
+    SetState { room: String, set: String },
+    ClearState { room: String },
+    PinState { room: String, pinned: bool },
 }
 
 impl Call {
@@ -44,6 +47,9 @@ impl Call {
             Self::Join { peer, room } => HostCall::Join { peer, room },
             Self::Leave { peer, room } => HostCall::Leave { peer, room },
             Self::CloseRoom { room } => HostCall::CloseRoom { room },
+            Self::SetState { room, set } => HostCall::SetState { room, set },
+            Self::ClearState { room } => HostCall::ClearState { room },
+            Self::PinState { room, pinned } => HostCall::PinState { room, pinned: *pinned },
         }
     }
 }
@@ -58,6 +64,7 @@ pub(crate) enum CoreRequest {
     UserRooms(String, Reply<Vec<Box<str>>>),
     Rooms(Reply<Vec<RoomInfo>>),
     Members(String, Reply<Vec<Address>>),
+    RoomState(String, Reply<Option<String>>),
     Stats(Reply<Box<ServerStats>>),
     /// A page of the peers of all nodes, from there on and at most so many.
     ListPeers(Arc<PeerFilter>, ListCursor, usize, Reply<Page<ClusterPeer>>),

@@ -290,6 +290,9 @@ impl<R: Runtime> EngineTask<R> {
             CoreRequest::Members(room, reply) => {
                 let _ = reply.try_send(core.engine.members(&room).collect());
             }
+            CoreRequest::RoomState(room, reply) => {
+                let _ = reply.try_send(core.engine.room_state(&room));
+            }
             CoreRequest::ListPeers(filter, from, limit, reply) => {
                 let page = core.engine.list_peers(&filter, from, limit, EFFORT);
                 table.spend(page.effort);

@@ -49,6 +49,7 @@ use crate::{
         changes::{PeerLeft, PeerOffline, PeerOnline},
         frames::{FrameRequest, IntoFrameDecision},
         joins::{IntoJoinDecision, JoinRequest},
+        states::StateRequest,
     },
     server::proofs::{Proofs, TokenCheck},
     server::status::Status,
@@ -310,6 +311,35 @@ impl<R: Runtime> ServerBuilder<R> {
         self
     }
 
+    /// Asks the host about each change of a room's state by a client (R-K6).
+    ///
+    /// The function runs on the server's own thread, so all clients wait for it, as for that of
+    /// [`on_frame`](Self::on_frame). It passes the change, [replaces](StateRequest::replace) its
+    /// keys, answers the client with a frame of its own, or refuses it.
+    /// [`on_state_async`](Self::on_state_async) is for functions that wait; the one that is set last
+    /// counts.
+    pub fn on_state<D: IntoFrameDecision + 'static>(
+        mut self,
+        hook: impl Fn(&StateRequest) -> D + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.set_state(hook);
+        self
+    }
+
+    /// As [`on_state`](Self::on_state), with a function that may wait: it runs on the host's runtime.
+    /// Meanwhile the client's later frames wait in order, and no one else's.
+    pub fn on_state_async<F, D>(
+        mut self,
+        hook: impl Fn(StateRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoFrameDecision + 'static,
+    {
+        self.hooks.set_state_async(hook);
+        self
+    }
+
     /// Tells the host of each peer that comes online (R-H3), on one node of the cluster.
     ///
     /// This function, [`on_leave`](Self::on_leave) and [`on_offline`](Self::on_offline) are called
@@ -414,6 +444,7 @@ impl<R: Runtime> ServerBuilder<R> {
         }
         config.engine.hooks.join = hooks.join.is_some();
         config.engine.hooks.frame = hooks.frame.is_some();
+        config.engine.hooks.state = hooks.state.is_some();
         config.engine.hooks.changes = hooks.changes.is_some();
         config.check()?;
         match &config.redis {

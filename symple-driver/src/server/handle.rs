@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use symple_engine::server::{
     ClusterPeer, ConnId, EngineError, Event, ListCursor, Page, PeerFilter, PeerInfo, RoomInfo, Text,
 };
-use symple_proto::{Address, Fields, ServerFrame, UserName, frame::Peer};
+use symple_proto::{Address, Fields, Json, ServerFrame, UserName, frame::Peer, json::MAX_DEPTH};
 use thiserror::Error;
 
 use crate::{
@@ -207,6 +207,56 @@ impl Handle {
     /// [`HandleError`]: also if nobody is in it.
     pub async fn close_room(&self, room: impl Into<String>) -> Result<usize, HandleError> {
         self.call(Call::CloseRoom { room: room.into() }).await
+    }
+
+    /// The state of a room (R-K4), a JSON object; none if this node does not hold it. On several nodes it is
+    /// sure to be that of all where this node has members that have asked for the extension `state`, or
+    /// [`pin_state`](Self::pin_state) was called a moment ago.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]
+    pub async fn room_state(&self, room: impl Into<String>) -> Result<Option<Fields>, HandleError> {
+        let room = room.into();
+        let state = self.ask(|reply| CoreRequest::RoomState(room, reply)).await?;
+        let fields = |text: String| {
+            let object = Json::parse(&text, MAX_DEPTH).ok().and_then(Json::as_object);
+            object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
+        };
+        Ok(state.map(fields))
+    }
+
+    /// Sets keys of a room's state; `null` deletes one (R-K4). Members are told without a sender. Where the
+    /// limits of a state are passed nothing is set, and nobody is told: the state shows it.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also for keys or values that no state can hold, and what is no name of a room.
+    pub async fn set_state(
+        &self,
+        room: impl Into<String>,
+        set: &Fields,
+    ) -> Result<(), HandleError> {
+        let call = Call::SetState { room: room.into(), set: set.to_json() };
+        self.call(call).await.map(drop)
+    }
+
+    /// Deletes all keys of a room's state (R-K4).
+    ///
+    /// # Errors
+    /// [`HandleError`]: also for what is no name of a room.
+    pub async fn clear_state(&self, room: impl Into<String>) -> Result<(), HandleError> {
+        self.call(Call::ClearState { room: room.into() }).await.map(drop)
+    }
+
+    /// Keeps a room's state on this node also without members, or does not any more (R-K4).
+    ///
+    /// # Errors
+    /// [`HandleError`]: also for what is no name of a room.
+    pub async fn pin_state(
+        &self,
+        room: impl Into<String>,
+        pinned: bool,
+    ) -> Result<(), HandleError> {
+        self.call(Call::PinState { room: room.into(), pinned }).await.map(drop)
     }
 
     /// The peers of this node that are online. [`cluster_peers`](Self::cluster_peers) has those of all

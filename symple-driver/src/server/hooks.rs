@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod complaints;
 pub(crate) mod frames;
 pub(crate) mod joins;
+pub(crate) mod states;
 
 use std::{
     fmt,
@@ -23,6 +24,7 @@ use changes::ChangeHooks;
 use complaints::Complaint;
 use frames::{FrameDecision, FrameRequest, IntoFrameDecision};
 use joins::{IntoJoinDecision, JoinDecision, JoinRequest};
+use states::{StateHook, StateRequest};
 
 /// A client that wants to come in (R-A5).
 #[derive(Clone, Debug)]
@@ -307,6 +309,7 @@ pub(crate) struct Hooks {
     pub(crate) upgrade: Option<Hook<Arc<Request>, UpgradeDecision>>,
     pub(crate) join: Option<Hook<JoinRequest, JoinDecision>>,
     pub(crate) frame: Option<FrameHook>,
+    pub(crate) state: Option<StateHook>,
     pub(crate) changes: ChangeHooks,
 }
 
@@ -360,6 +363,27 @@ impl Hooks {
         D: IntoFrameDecision,
     {
         self.frame = Some(FrameHook::Async(Arc::new(move |request| {
+            let decision = hook(request);
+            Box::pin(async move { decision.await.into_decision() })
+        })));
+    }
+
+    pub(crate) fn set_state<D: IntoFrameDecision>(
+        &mut self,
+        hook: impl Fn(&StateRequest) -> D + Send + Sync + 'static,
+    ) {
+        let hook = move |request: &StateRequest| hook(request).into_decision();
+        self.state = Some(StateHook::Plain(Arc::new(hook)));
+    }
+
+    pub(crate) fn set_state_async<F, D>(
+        &mut self,
+        hook: impl Fn(StateRequest) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoFrameDecision,
+    {
+        self.state = Some(StateHook::Async(Arc::new(move |request| {
             let decision = hook(request);
             Box::pin(async move { decision.await.into_decision() })
         })));

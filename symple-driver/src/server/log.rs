@@ -261,6 +261,20 @@ pub(crate) fn log_cluster(event: &Event) {
                 "other nodes have not told their peers in ten seconds: rosters lack them"
             );
         }
+        Event::StateNotFetched { rooms, nodes } => {
+            static LATE: OncePerSecond = OncePerSecond::new();
+            if let Some(more) = LATE.is_due() {
+                let (count, node) = (nodes.len(), nodes.first().map_or("", |node| node));
+                let node = one_line(node);
+                tracing::warn!(
+                    rooms,
+                    count,
+                    node,
+                    more,
+                    "other nodes have not told the states of rooms in time"
+                );
+            }
+        }
         _ => {}
     }
 }

@@ -344,6 +344,7 @@ impl Client {
             // Only the Node server's peer has a type (D-PEER).
             tells_roster: welcome.peer.extra.get("type").is_none(),
             complete_at: None,
+            extensions: welcome.extensions.unwrap_or_default(),
             shutting_down: false,
         }));
         self.roster.begin();
@@ -397,6 +398,7 @@ impl Client {
         for pending in self.requests.take_sent() {
             self.fail(pending.operation, error.clone());
         }
+        self.drop_changes(error);
         self.end_calls();
     }
 

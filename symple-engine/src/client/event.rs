@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
-use symple_proto::{RawJson, Status, frame::Peer};
+use symple_proto::{Address, Fields, RawJson, Status, frame::Peer};
 
 use super::{calls::CallEvent, ending::End, frame::Frame, roster::PeerRecord};
 
@@ -66,6 +66,23 @@ pub enum Event {
         status: Option<Status>,
         /// What it says, one line of at most 256 characters; empty where it says nothing.
         message: Box<str>,
+    },
+    /// The whole state of a room, when the client comes to see it, and again after a reconnect (R-K2). It
+    /// comes only with the extension `state`, as the next one.
+    RoomState {
+        /// Which room.
+        room: Box<str>,
+        /// All its keys.
+        state: Fields,
+    },
+    /// Keys of a room's state have changed (R-K1).
+    StateChanged {
+        /// Which room.
+        room: Box<str>,
+        /// The keys with their new values; `null` is that of one that is gone.
+        set: Fields,
+        /// Who has changed them, the client itself perhaps; none where the server does not say.
+        from: Option<Address>,
     },
     /// A frame of a peer, or of a backend (R-F1). Presence comes behind what it changes in the
     /// roster.

@@ -146,6 +146,8 @@ impl Client {
                 self.room_answer(&room, name == "join:ok");
             }
             "roster" => self.hear_roster(view),
+            "state" => self.hear_state(view),
+            "state:ok" => self.state_taken(view),
             _ => self.stats.unknown_types += 1,
         }
     }
@@ -186,6 +188,10 @@ impl Client {
             return self.auth_refused(status, message, seconds.map(Duration::from_secs));
         }
         let refused = OperationError::Refused { status, message: message.clone() };
+        let id = error.get("id").and_then(|id| id.as_str()?.ok());
+        if id.is_some_and(|id| self.state_refused(&id, refused.clone())) {
+            return;
+        }
         if let Some(to) = to.as_ref().and_then(Self::read_to) {
             let pending = self.requests.addressed_to(&to);
             if !pending.is_empty() {

@@ -145,6 +145,15 @@ pub enum Operation {
     Join(RoomName),
     /// Be in a room no more.
     Leave(RoomName),
+    /// Set keys of a room's state; `null` deletes one (R-K1). Finished when the server has taken it. What is
+    /// set comes back as [`Event::StateChanged`](super::Event::StateChanged), too, in its place among the
+    /// changes of others. Refused where the extension `state` is not on.
+    SetState {
+        /// Which room.
+        room: RoomName,
+        /// The keys with their values.
+        set: Fields,
+    },
     /// Tell this of the client, and nothing of what was told before (R-P4).
     SetRecord(Fields),
     /// Lay these members over what is told of the client; `null` takes a member away.

@@ -21,6 +21,7 @@ use super::{
     queue::Queue,
     requests::Requests,
     rooms::Rooms,
+    states::Changes,
 };
 
 /// What a client is at.
@@ -70,6 +71,8 @@ pub(super) struct Online {
     pub(super) tells_roster: bool,
     /// When the roster is taken for complete, where the server does not say.
     pub(super) complete_at: Option<Timestamp>,
+    /// The extensions that are on, as the server says (R-X1).
+    pub(super) extensions: Vec<String>,
     /// The server has said that it shuts down.
     pub(super) shutting_down: bool,
 }
@@ -121,6 +124,8 @@ pub struct Client {
     pub(super) questions: Questions,
     pub(super) requests: Requests,
     pub(super) queue: Queue,
+    /// Changes of states that the server has not answered.
+    pub(super) changes: Changes,
     pub(super) calls: Calls,
     pub(super) courtesy: Courtesy,
     /// How many frames were sent on this connection, and how many of them the server has handled,
@@ -175,6 +180,7 @@ impl Client {
             questions: Questions::default(),
             requests: Requests::default(),
             queue: Queue::default(),
+            changes: Changes::default(),
             calls: Calls::default(),
             courtesy: Courtesy::new(),
             sent: 0,
@@ -280,10 +286,11 @@ impl Client {
                 .min(online.complete_at.unwrap_or(Timestamp::MAX))
                 .min(self.next_question()),
         };
-        let next = [self.requests.next(), self.queue.next(), self.calls.next()]
-            .into_iter()
-            .flatten()
-            .fold(state, Timestamp::min);
+        let next =
+            [self.requests.next(), self.queue.next(), self.calls.next(), self.changes.next()]
+                .into_iter()
+                .flatten()
+                .fold(state, Timestamp::min);
         (next < Timestamp::MAX).then_some(next)
     }
 
@@ -312,6 +319,7 @@ impl Client {
         while let Some(pending) = self.requests.pop_expired(self.now) {
             self.fail(pending.operation, OperationError::TimedOut);
         }
+        self.check_changes();
         self.check_calls();
     }
 

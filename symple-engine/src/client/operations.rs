@@ -23,6 +23,7 @@ impl Client {
             Operation::Flush => self.flush(id),
             Operation::Join(room) => self.join(id, room),
             Operation::Leave(room) => self.leave(id, room),
+            Operation::SetState { room, set } => self.set_state(id, &room, &set),
             Operation::SetRecord(record) => self.set_record(id, record),
             Operation::UpdateRecord(patch) => self.update_record(id, patch),
             Operation::Refresh(token) => self.refresh(id, token),
@@ -40,7 +41,12 @@ impl Client {
         // A request that waits to be sent stands in both.
         let queued = self.queue.remove(id);
         let pending = self.requests.cancel(id);
-        if queued || pending || self.cancel_join(id) || self.cancel_question(id) {
+        if queued
+            || pending
+            || self.changes.cancel(id)
+            || self.cancel_join(id)
+            || self.cancel_question(id)
+        {
             return;
         }
         self.connects.retain(|connect| *connect != id);

@@ -3,8 +3,9 @@
 use alloc::{format, string::String};
 
 use symple_proto::{
-    CloseCode, FrameType, FrameView, Status, check_room,
+    CloseCode, Extension, Fields, FrameType, FrameView, Json, RoutedType, Status, check_room,
     frame::{JoinOk, LeaveOk},
+    json::Kind,
 };
 
 use super::{
@@ -60,6 +61,9 @@ impl Server {
                 let name = frame.misspelt().unwrap_or_default();
                 self.bad_request(conn, &format!("Invalid {name} field: must be spelled {name}"));
             }
+            Ok(FrameType::Routed(RoutedType::Presence)) if self.is_patch(conn, &frame) => {
+                self.patch_record(conn, &frame);
+            }
             Ok(FrameType::Routed(kind)) => self.routed(conn, &frame, kind),
             Ok(FrameType::Join) => self.join_or_leave(conn, &frame, |server, conn, room| {
                 server.client_joins(conn, room, &frame);
@@ -85,6 +89,41 @@ impl Server {
                 self.bad_request(conn, &format!("Unknown type: {name}"));
             }
             Err(error) => self.bad_request(conn, &format!("{error}")),
+        }
+    }
+
+    /// True if a presence changes members of the record of its peer (R-K7).
+    fn is_patch(&self, conn: ConnId, frame: &FrameView<'_>) -> bool {
+        frame.data().is_none()
+            && self.registry.peer(conn).is_some_and(|peer| peer.has(Extension::State))
+            && frame.object().get("patch").and_then(Json::as_object).is_some()
+    }
+
+    /// Lays the members of a patch over the record of a peer: others get all of it (R-K7). A `to` is
+    /// passed over, for the record is told to everyone.
+    fn patch_record(&mut self, conn: ConnId, frame: &FrameView<'_>) {
+        let patch = frame.object().get("patch").and_then(Json::as_object);
+        let Some(patch) = patch.and_then(|patch| Fields::try_from(patch).ok()) else {
+            return self.bad_request(
+                conn,
+                "Invalid patch field: a key must not contain half a surrogate pair",
+            );
+        };
+        let record = self.registry.peer(conn).map(|peer| peer.record.text());
+        let record = record.and_then(|record| Json::parse(record, self.config.limits.depth).ok());
+        let record = record.and_then(Json::as_object);
+        let mut record =
+            record.and_then(|record| Fields::try_from(record).ok()).unwrap_or_default();
+        for (name, value) in patch.iter() {
+            if value.get().kind() == Kind::Null {
+                record.remove(name);
+            } else {
+                record.set(name, value.clone());
+            }
+        }
+        let text = format!("{{\"type\":\"presence\",\"data\":{}}}", record.to_json());
+        if let Ok(frame) = FrameView::parse(&text, self.config.limits.depth) {
+            self.routed(conn, &frame, RoutedType::Presence);
         }
     }
 

@@ -288,3 +288,38 @@ fn the_application_decides() {
     }
     assert_eq!(node.server.room_state("r").as_deref(), Some(r#"{"b":2}"#));
 }
+
+/// R-K7, R-P4: a patch changes members of the record; others get the whole of it, and the server's own
+/// members stay the server's.
+#[test]
+fn patches_of_records() {
+    let mut node = Node::new(Config::default());
+    let alice = node.stated("alice", &["r"]);
+    let bob = node.peer("bob", &["r"]);
+    node.forget();
+    for (frame, data) in [
+        (
+            r#"{"type":"presence","patch":{"ready":true,"hp":10,"user":"bob"}}"#,
+            r#"{"user":"alice","id":"2…","online":true,"name":"alice","ready":true,"hp":10}"#,
+        ),
+        (
+            r#"{"type":"presence","patch":{"hp":null,"name":"Al","token":"t"}}"#,
+            r#"{"user":"alice","id":"2…","online":true,"name":"Al","ready":true}"#,
+        ),
+    ] {
+        node.text(alice, frame);
+        let presence = format!(r#"{{"type":"presence","data":{data},"from":"alice|2…"}}"#);
+        assert_eq!(node.received(bob), [presence], "{frame}");
+        node.forget();
+    }
+    let large = "x".repeat(17_000);
+    node.text(alice, &format!(r#"{{"type":"presence","patch":{{"x":"{large}"}}}}"#));
+    assert!(node.received(alice)[0].contains("413"));
+    node.text(alice, r#"{"type":"presence","patch":{"USER":"bob"}}"#);
+    assert!(node.received(alice)[1].contains("Invalid user field: must be spelled user"));
+    node.forget();
+    // For others it is a member like any other.
+    node.text(bob, r#"{"type":"presence","patch":{"a":1}}"#);
+    let relayed = r#"{"type":"presence","patch":{"a":1},"from":"bob|3…"}"#;
+    assert_eq!(node.received(alice), [relayed]);
+}

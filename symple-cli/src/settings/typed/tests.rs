@@ -105,6 +105,8 @@ fn zero() {
             }
             "max-unauthenticated" => settings.config.engine.connections.unauthenticated.to_string(),
             "max-rooms-per-peer" => settings.config.engine.limits.rooms_per_peer.to_string(),
+            "state-total" => settings.config.engine.state.total_bytes.to_string(),
+            "state-ttl" => format!("{:?}", settings.config.engine.state.ttl),
             "auth-timeout" => format!("{:?}", settings.config.engine.auth_timeout),
             "ping-interval" => format!("{:?}", settings.config.ping_interval),
             "pong-timeout" => format!("{:?}", settings.config.pong_timeout),
@@ -164,6 +166,8 @@ fn zero() {
             means("max-connections-per-address", "0"),
             means("max-unauthenticated", "0"),
             means("max-rooms-per-peer", "0"),
+            means("state-total", "0"),
+            means("state-ttl", "0ns"),
             means("auth-timeout", "0ns"),
             means("ping-interval", "0ns"),
             means("pong-timeout", "0ns"),

@@ -139,7 +139,7 @@ impl Server {
                 let id = id.as_ref().map(RawJson::text);
                 self.merge_state(&room, entries, from.as_deref(), id);
             }
-            StateTalk::Sum { room, sum } => self.compare_state(node, room, sum),
+            StateTalk::Sum { room, sum, clock } => self.compare_state(node, room, sum, clock),
             StateTalk::Ask { nonce, rooms } => self.answer_with_states(node, nonce, &rooms),
             StateTalk::All { nonce, rooms, more } => {
                 let fetching = self.states.fetches.contains_key(&nonce);
@@ -207,9 +207,10 @@ impl Server {
     }
 
     /// Another node has told the checksum of a state: if this one knows another one, it asks.
-    fn compare_state(&mut self, node: NodeIndex, room: RoomName, sum: u64) {
+    fn compare_state(&mut self, node: NodeIndex, room: RoomName, sum: u64, clock: u64) {
         let now = self.now;
         let Some(state) = self.states.rooms.get_mut(room.as_str()) else { return };
+        state.registers.hear(clock);
         let asked = state.asked_at.is_some_and(|at| now.since(at) < ASK_INTERVAL);
         if !state.known || state.registers.sum() == sum || asked {
             return;
@@ -289,15 +290,16 @@ impl Server {
         let rooms = rooms.chain(self.states.rooms.range::<str, _>(upto));
         let known = rooms.filter(|(_, state)| state.known && state.fetch.is_none());
         let sums = known.filter_map(|(room, state)| {
-            Some((RoomName::new(&**room).ok()?, state.registers.sum()))
+            let registers = &state.registers;
+            Some((RoomName::new(&**room).ok()?, registers.sum(), registers.clock()))
         });
         let sums: Vec<_> = sums.take(SUMS_PER_BEAT).collect();
-        if let Some((last, _)) = sums.last() {
+        if let Some((last, ..)) = sums.last() {
             self.states.cursor = last.as_str().into();
         }
-        for (room, sum) in sums {
+        for (room, sum, clock) in sums {
             let channel = room_channel(&room);
-            self.say(channel, Payload::State(StateTalk::Sum { room, sum }));
+            self.say(channel, Payload::State(StateTalk::Sum { room, sum, clock }));
         }
     }
 }

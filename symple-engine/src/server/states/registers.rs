@@ -71,6 +71,19 @@ impl Registers {
         self.clock + 1
     }
 
+    /// The logical time of the latest change.
+    pub(in crate::server) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Another node has come to this logical time. Keys that it has deleted, and that are not known here,
+    /// must not win over what is set here from now on.
+    pub(in crate::server) fn hear(&mut self, clock: u64) {
+        if clock <= MAX_CLOCK {
+            self.clock = self.clock.max(clock);
+        }
+    }
+
     /// The keys that have a value.
     pub(in crate::server) fn live(&self) -> impl Iterator<Item = (&str, &str)> {
         self.all.iter().filter_map(|(key, register)| Some((&**key, register.value.as_deref()?)))
