@@ -151,7 +151,7 @@ pub use symple_driver::{
     IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, Jwt, JwtError, JwtKeyError,
     JwtKeys, JwtProof, JwtSettings, ListenAddress, MountedRequest, OriginError, OriginPattern,
     PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
+    Server, ServerStats, SessionEntry, Sessions, StartError, StateRequest, Stream, TransportStats, TrustedProxy,
     UpgradeDecision, VirtualPeer, WebhookSettings, rustls, tls, trust, verify_signature,
 };
 pub use symple_engine::server::{
@@ -165,7 +165,7 @@ pub use symple_driver::http_types as http;
 pub use symple_driver::{CloseCounts, ClosedBy, RedisStats, RoundTrips, UpgradeCounts};
 pub use symple_engine::server::{
     ClusterConfig, Config as EngineConfig, ConnId, FrameCounts, FrameKind, Latency, PublicMembers,
-    SessionConfig, StatusCounts,
+    SessionConfig, StateConfig, StatusCounts,
 };
 
 /// The traits that this crate implements for its runtime, and the types that they name. An

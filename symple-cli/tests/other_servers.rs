@@ -89,6 +89,22 @@ const OF_OTHERS: &[&str] = &[
     "parseCookies",
     "mount",
     "unmount",
+    // websocket-room-server
+    "addWebsockets(httpServer)",
+    "onHelloReq",
+    "clientState",
+    "readonly",
+    "onChangeReq",
+    "roomChanges",
+    "clientChanges",
+    "echo",
+    "onActionReq",
+    "roomCredential",
+    "clientCredential",
+    "close a room",
+    "eject a client",
+    "room state",
+    "client state",
     "closeAllConnections",
     "shutDown",
     "request",
@@ -191,6 +207,9 @@ const NO_ITEMS: &[&str] = &[
     "wsClientError",
     "members",
     "Forwarded",
+    "auth",
+    "patch",
+    "command",
 ];
 
 /// True if the text has a test of this name.

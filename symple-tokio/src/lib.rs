@@ -91,6 +91,43 @@
 //! });
 //! ```
 //!
+//! **Actions**, as other room servers have them, are commands that the application answers. The answer
+//! goes to the sender alone; the error has a status and a message.
+//!
+//! ```
+//! # use symple_tokio::{FrameDecision, FrameRequest, ServerBuilder};
+//! # use symple_tokio::proto::{ClientFrame, Status, frame::Event};
+//! let builder = ServerBuilder::new().on_frame(|request: &FrameRequest| {
+//!     let Ok(ClientFrame::Command(command)) = request.parse() else {
+//!         return FrameDecision::pass();
+//!     };
+//!     match command.node.as_deref() {
+//!         Some("test") => FrameDecision::answer(Event {
+//!             name: Some("test:ok".into()),
+//!             id: command.id,
+//!             data: command.data,
+//!             ..Event::default()
+//!         }),
+//!         _ => FrameDecision::refuse_with(Status(404), "No such action"),
+//!     }
+//! });
+//! ```
+//!
+//! **States of rooms**: [`on_state`](ServerBuilder::on_state) is asked before a client changes the
+//! state of a room (R-K6), [`on_state_async`](ServerBuilder::on_state_async) where that takes time.
+//!
+//! ```
+//! # use symple_tokio::{FrameDecision, ServerBuilder, StateRequest};
+//! let builder = ServerBuilder::new().on_state(|request: &StateRequest| {
+//!     let set = request.set();
+//!     match set.get("score") {
+//!         Some(score) if score.to::<u32>().is_err() => FrameDecision::refuse("Not a score"),
+//!         Some(_) => request.replace(&set.with("by", request.sender.user.as_str())),
+//!         None => FrameDecision::pass(),
+//!     }
+//! });
+//! ```
+//!
 //! **Changes**: [`on_online`](ServerBuilder::on_online), [`on_leave`](ServerBuilder::on_leave) and
 //! [`on_offline`](ServerBuilder::on_offline) are told, in order, on exactly one node of a cluster.
 //! Nodes may be heard of in any order; the numbers tell which change of a peer came last.
@@ -258,7 +295,7 @@ pub use symple_driver::{
     IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, Jwt, JwtError, JwtKeyError,
     JwtKeys, JwtProof, JwtSettings, ListenAddress, MountedRequest, OriginError, OriginPattern,
     PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, Stream, TransportStats, TrustedProxy,
+    Server, ServerStats, SessionEntry, Sessions, StartError, StateRequest, Stream, TransportStats, TrustedProxy,
     UpgradeDecision, VirtualPeer, WebhookSettings, rustls, tls, trust, verify_signature,
 };
 pub use symple_engine::server::{
@@ -272,7 +309,7 @@ pub use symple_driver::http_types as http;
 pub use symple_driver::{CloseCounts, ClosedBy, RedisStats, RoundTrips, UpgradeCounts};
 pub use symple_engine::server::{
     ClusterConfig, Config as EngineConfig, ConnId, FrameCounts, FrameKind, Latency, PublicMembers,
-    SessionConfig, StatusCounts,
+    SessionConfig, StateConfig, StatusCounts,
 };
 
 /// The traits that this crate implements for its runtime, and the types that they name. An

@@ -24,6 +24,7 @@ mod receiver;
 mod redis;
 mod shutdown;
 mod starting;
+mod states;
 mod tls;
 mod tokens;
 mod transport;
