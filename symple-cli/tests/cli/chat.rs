@@ -206,6 +206,32 @@ fn two_terminals_talk() {
     again.until("//not a command");
 }
 
+/// R-K1, R-K2: the state of a room is shown, and set, and nothing in it does anything to a terminal.
+#[test]
+fn states_of_rooms() {
+    let folder = folder("chat-states");
+    let server = Server::start(&folder, &[]);
+    let url = format!("ws://{}", server.address);
+    let mut alice =
+        Terminal::start(&folder, &["chat", &url, "--user", "alice", "--room", "lobby"], &[]);
+    alice.until("0 here beside you");
+    alice.types("/state\r");
+    alice.until("lobby has no state");
+    alice.types("/state topic \"te\\u001b[2Ja\"\r");
+    alice.until("[lobby] alice sets topic \"te\\u001b[2Ja\"");
+    let mut bob =
+        Terminal::start(&folder, &["chat", &url, "--user", "bob", "--room", "lobby"], &[]);
+    bob.until("1 here beside you");
+    bob.types("/state\r");
+    bob.until("topic \"te\\u001b[2Ja\"");
+    bob.types("/state topic null\r");
+    alice.until("[lobby] bob sets topic null");
+    bob.types("/state topic {\r");
+    bob.until("/state KEY JSON: ");
+    bob.types("/to alice\r/state\r");
+    bob.until("you talk to no room that you are in");
+}
+
 /// Whoever is sent away, or told to end by a signal, leaves the terminal as it was.
 #[test]
 fn a_terminal_is_given_back() {

@@ -240,8 +240,11 @@ impl Server {
                 .collect();
             size += 64 + state.registers.bytes() + 64 * entries.len();
             answer.push((room.clone(), entries));
-            let much = self.bus_waiting() > FOR_ANSWERS;
-            if size > MAX_SIZE && !much {
+            if size > MAX_SIZE {
+                // Of what does not fit the other node notices by the checksums that it lacks it.
+                if self.bus_waiting() > FOR_CHANGES {
+                    break;
+                }
                 let rooms = core::mem::take(&mut answer);
                 let talk = StateTalk::All { nonce, rooms, more: true };
                 self.say_to(node, Payload::State(talk));
