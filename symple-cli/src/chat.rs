@@ -223,7 +223,7 @@ impl Chat {
             Some(state) if state.is_empty() => talk.notice(&format!("{room} has no state")),
             Some(state) => {
                 for (key, value) in state.iter() {
-                    talk.notice(&format!("{} {}", safe(key), safe(value.text())));
+                    talk.notice(&format!("{key} {}", value.text()));
                 }
             }
         }
