@@ -227,7 +227,8 @@ mod tests {
                 .collect();
             prop_assert_eq!(&live, &expected);
             prop_assert_eq!(one.len(), live.len());
-            prop_assert_eq!(one.bytes(), live.iter().map(|(key, value)| key.len() + value.len()).sum());
+            let bytes: usize = live.iter().map(|(key, value)| key.len() + value.len()).sum();
+            prop_assert_eq!(one.bytes(), bytes);
             let sum = one.iter().fold(0_u64, |sum, (key, it)| sum.wrapping_add(it.sum(key)));
             prop_assert_eq!(one.sum(), sum);
         }
