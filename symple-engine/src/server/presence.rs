@@ -10,8 +10,8 @@ use symple_proto::{
 };
 
 use super::{
-    ConnId, PresenceMode, RemoteChange, Server, Text, batches::News, membership::Reason, peer::Peer,
-    rooms::RoomIndex,
+    ConnId, PresenceMode, RemoteChange, Server, Text, batches::News, membership::Reason,
+    peer::Peer, rooms::RoomIndex,
 };
 
 /// The presence frame that the server sends of a peer.

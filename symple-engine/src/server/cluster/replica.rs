@@ -8,8 +8,8 @@ use symple_proto::{
 };
 
 use crate::server::{
-    ConnId, EngineError, FrameKind, OfflineReason, RemoteChange, Server, batches::News, membership::Reason,
-    peer::Peer, remotes::NodeIndex,
+    ConnId, EngineError, FrameKind, OfflineReason, RemoteChange, Server, batches::News,
+    membership::Reason, peer::Peer, remotes::NodeIndex,
 };
 
 impl Server {
