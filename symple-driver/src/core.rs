@@ -108,6 +108,7 @@ pub(crate) struct Core<R> {
 const DEFLATED: usize = 4;
 
 impl<R: Runtime> Core<R> {
+    #[expect(clippy::too_many_arguments, reason = "the builder has each of them by name")]
     pub(crate) fn new(
         runtime: R,
         config: Arc<Config>,
@@ -309,7 +310,7 @@ impl<R: Runtime> Core<R> {
             if let Err(error) = self.engine.handle(table.now, input) {
                 match error {
                     EngineError::Verdict(_) | EngineError::Frame(_) | EngineError::State(_) => {
-                        hooks::hook_is_wrong(&error)
+                        hooks::hook_is_wrong(&error);
                     }
                     _ => tracing::debug!(%error, "gone already"),
                 }

@@ -251,7 +251,7 @@ impl Jwt {
             let named = header.key.is_none() || keys.iter().any(|key| key.id.is_some());
             return Err(if named { JwtError::Signature } else { JwtError::UnknownKey });
         }
-        claims::check(object(claims).ok_or(JwtError::Claims)?, &self.settings, now)
+        claims::check(&object(claims).ok_or(JwtError::Claims)?, &self.settings, now)
     }
 
     /// True if a text has the form of a token: three parts, of which the first is a header. Whether

@@ -24,22 +24,22 @@ pub struct JwtProof {
 
 /// Checks the claims of a token whose signature is right.
 pub(super) fn check(
-    claims: Fields,
+    claims: &Fields,
     settings: &JwtSettings,
     now: SystemTime,
 ) -> Result<JwtProof, JwtError> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let leeway = settings.leeway.as_secs_f64();
-    let expires = match time(&claims, "exp")? {
+    let expires = match time(claims, "exp")? {
         Some(at) if now >= at + leeway => return Err(JwtError::Expired),
         Some(at) => Some(Duration::from_secs_f64((at + leeway - now).min(FOREVER))),
         None if settings.expiry_optional => None,
         None => return Err(JwtError::NoExpiry),
     };
-    if time(&claims, "nbf")?.is_some_and(|at| now + leeway < at) {
+    if time(claims, "nbf")?.is_some_and(|at| now + leeway < at) {
         return Err(JwtError::NotYetValid);
     }
-    check_audience(&claims, &settings.audience)?;
+    check_audience(claims, &settings.audience)?;
     if !settings.issuer.is_empty() {
         let issuer = claims.get_str("iss").ok_or(JwtError::Issuer)?;
         if !settings.issuer.iter().any(|ours| *ours == *issuer) {
@@ -79,7 +79,7 @@ fn check_audience(claims: &Fields, ours: &[String]) -> Result<(), JwtError> {
 }
 
 /// The session that the claims amount to.
-fn session(claims: Fields, settings: &JwtSettings) -> Result<SessionRecord, JwtError> {
+fn session(claims: &Fields, settings: &JwtSettings) -> Result<SessionRecord, JwtError> {
     let user = claims.get(&settings.user_claim).cloned();
     let user = user.ok_or_else(|| JwtError::NoUser(settings.user_claim.clone()))?;
     let mut session = match claims.get("peer").map(RawJson::get) {

@@ -597,7 +597,8 @@ fn what_waits_for_a_decision_is_counted() {
         conn
     };
     let slow = TransportFault::TooSlow;
-    let ends: [&dyn Fn(&mut Node, ConnId); 5] = [
+    type End<'a> = &'a dyn Fn(&mut Node, ConnId);
+    let ends: [End<'_>; 5] = [
         &|node, _| node.verdict(allow(&[])),
         &|node, _| node.verdict(Verdict::Deny { message: None }),
         &|node, conn| node.disconnect(conn),

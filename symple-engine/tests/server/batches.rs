@@ -211,9 +211,6 @@ fn a_storm_is_few_frames() {
         (came, node.server.stats().deliveries - came)
     };
     let ((came, went), (came_batched, went_batched)) = (frames(false), frames(true));
-    println!(
-        "{PEERS} peers: {came} frames and {went}; in batches {came_batched} and {went_batched}"
-    );
     // Without batches each is told of each other, and welcome.
     assert_eq!(came, PEERS * (PEERS - 1) + PEERS);
     assert_eq!(went, PEERS * (PEERS - 1) / 2);

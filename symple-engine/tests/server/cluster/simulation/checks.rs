@@ -58,7 +58,6 @@ impl World {
                         state.insert(key, value);
                     }
                 }
-                return;
             }
             "error" if frame["id"].is_u64() => {
                 client.setting.remove(&frame["id"].as_u64().unwrap());
@@ -104,7 +103,6 @@ impl World {
                 if client.roster.contains(&client.address) {
                     self.fail("R-M1: told of itself");
                 }
-                return;
             }
             "message" => {
                 let number = frame["n"].as_u64().unwrap();
