@@ -14,9 +14,6 @@ mod ctl;
 mod dot_env;
 #[path = "cli/log.rs"]
 mod log;
-#[path = "../../symple-driver/tests/suite/redis/missing.rs"]
-#[allow(dead_code, reason = "others use more of it")]
-mod missing;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "../../symple-driver/tests/suite/receiver.rs"]

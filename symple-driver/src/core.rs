@@ -74,7 +74,7 @@ pub(crate) struct Core<R> {
     config: Arc<Config>,
     pub(crate) engine: Server,
     hooks: Hooks,
-    /// What may prove who the holder of a token is.
+    /// What may prove who the holder of a token is; nothing, until it is set.
     pub(crate) proofs: Proofs,
     /// The connection to Redis, if there is one, and the warnings about what it delivers.
     pub(crate) redis: Option<Link>,
@@ -108,12 +108,10 @@ pub(crate) struct Core<R> {
 const DEFLATED: usize = 4;
 
 impl<R: Runtime> Core<R> {
-    #[expect(clippy::too_many_arguments, reason = "the builder has each of them by name")]
     pub(crate) fn new(
         runtime: R,
         config: Arc<Config>,
         hooks: Hooks,
-        proofs: Proofs,
         engine: Server,
         requests: Sender<CoreRequest>,
         [events, cluster_events]: [async_broadcast::Sender<Event>; 2],
@@ -126,7 +124,7 @@ impl<R: Runtime> Core<R> {
             config,
             engine,
             hooks,
-            proofs,
+            proofs: Proofs::default(),
             redis: None,
             warnings: Warnings::default(),
             session_faults: Warnings::default(),

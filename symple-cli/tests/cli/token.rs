@@ -221,7 +221,9 @@ fn a_server_with_webhooks() {
             for (program, script) in VERIFIERS {
                 let there = Command::new(program).arg("--version").stdout(Stdio::null()).status();
                 if !there.is_ok_and(|status| status.success()) {
-                    missing::not_run(&format!("{script}, for {program} is not installed"));
+                    redis::process::missing::not_run(&format!(
+                        "{script}, for {program} is not installed"
+                    ));
                     continue;
                 }
                 let is_signed = |secret: &str, body: &str| {

@@ -571,7 +571,6 @@ impl<R: Runtime> ServerBuilder<R> {
                     runtime,
                     config,
                     hooks,
-                    proofs,
                     engine,
                     core_requests,
                     [events, cluster_events],
@@ -586,6 +585,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 accept_after: Timestamp::ZERO,
                 ends_at: None,
             };
+            node.core.proofs = proofs;
             if let Err(error) = node.connect_redis(redis).await {
                 return drop(started.send(Err(StartError::Redis(error))));
             }

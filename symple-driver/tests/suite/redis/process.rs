@@ -7,7 +7,7 @@ use std::{
 
 #[path = "missing.rs"]
 #[allow(dead_code, reason = "others use more of it")]
-mod missing;
+pub(crate) mod missing;
 #[path = "started.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod started;
