@@ -366,7 +366,8 @@ impl Server {
         };
         let index = self.registry.rooms.find(&request.room);
         let member = index.is_some_and(|room| self.registry.is_member(conn, room));
-        if !(member || index.is_some() && self.config.anyone_sends()) {
+        let permitted = member || index.is_some() && self.config.anyone_sends();
+        if !permitted {
             let id = request.id.as_deref();
             let status = Status::FORBIDDEN;
             return self.state_error(conn, status, "Not permitted", Some(&request.room), id);
