@@ -214,6 +214,7 @@ fn a_storm_is_few_frames() {
     // Without batches each is told of each other, and welcome.
     assert_eq!(came, PEERS * (PEERS - 1) + PEERS);
     assert_eq!(went, PEERS * (PEERS - 1) / 2);
-    assert!(came_batched * 4 < came, "{came_batched} of {came}");
+    // 25 850 on the day this was written.
+    assert!(came_batched * 9 < came, "{came_batched} of {came}");
     assert_eq!(went_batched, 0, "nobody is left to be told");
 }
