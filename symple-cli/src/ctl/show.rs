@@ -237,7 +237,7 @@ mod tests {
             assert_eq!(done(&answer), text);
         }
         let left =
-            json!({ "type": "left", "peer": "a|0a", "room": "b\n", "node": "n", "here": true });
-        assert_eq!(event(&left), "left         a|0a  b\\n  node n\n");
+            json!({ "type": "left", "peer": "a|0a", "room": "b\nc", "node": "n", "here": true });
+        assert_eq!(event(&left), "left         a|0a  b\\nc  node n\n");
     }
 }

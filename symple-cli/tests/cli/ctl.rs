@@ -77,7 +77,8 @@ fn commands() {
         // No client keeps the others from being seen, whatever it writes into its record.
         let data = r#"{"type":"presence","data":{"n":1e999}}"#;
         alice.send(Message::text(data)).unwrap();
-        alice.send(Message::text(r#"{"type":"event","to":"alice","name":"told"}"#)).unwrap();
+        let echo = json!({ "type": "event", "to": id, "name": "told" });
+        alice.send(Message::text(echo.to_string())).unwrap();
         while recv(&mut alice)["name"] != "told" {}
         assert!(operated.prints(&["peers", "--json"]).contains(r#""n":1e999"#));
         assert!(operated.prints(&["peers"]).contains("alice|"));
