@@ -173,9 +173,9 @@ fn peers_and_rooms() {
 
     // Nothing happens before the question is answered, nor where it is answered with no.
     browser.click("main .head .danger");
-    browser.until("document.querySelector('dialog').open");
-    browser.click("dialog button[value=no]");
-    browser.until("!document.querySelector('dialog').open");
+    browser.until("document.querySelector('dialog')?.open");
+    browser.click("#ask-no");
+    browser.until("!document.querySelector('dialog')");
     assert_eq!(node.users(), [HOSTILE, "alice", "bob"]);
     browser.click("main .head .danger");
     browser.fill("#ask-reason", "for a test");
@@ -193,7 +193,7 @@ fn peers_and_rooms() {
     browser.until("document.querySelector('h1').textContent == 'a/b ?#%' && document.querySelectorAll('main tbody tr').length == 1");
     browser.click("a[href='#/rooms']");
     browser.click_when("[aria-label='Close lobby']");
-    browser.until("document.querySelector('dialog').open");
+    browser.until("document.querySelector('dialog')?.open");
     browser.click("#ask-yes");
     browser.until(
         "document.querySelector('.toast')?.textContent.includes('2 peers were taken out of lobby')",

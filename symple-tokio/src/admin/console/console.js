@@ -41,31 +41,31 @@ function toast(text, bad = false) {
   setTimeout(() => made.remove(), bad ? 8000 : 4000);
 }
 
-/** Asks before something is done; the reason, or null if it is not to be done. */
+/**
+ * Asks before something is done; the reason, or null if it is not to be done. Each question has a dialog
+ * of its own: the event that tells of a dialog's end comes later, and may be taken for that of the next.
+ */
 function ask(title, text, action, withReason) {
-  const dialog = document.getElementById("ask");
-  const reason = document.getElementById("ask-reason");
-  document.getElementById("ask-title").textContent = title;
-  document.getElementById("ask-text").textContent = text;
-  document.getElementById("ask-yes").textContent = action;
-  document.getElementById("ask-reason-row").hidden = !withReason;
-  reason.value = "";
-  dialog.returnValue = "";
-  dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      resolve(dialog.returnValue === "yes" ? reason.value : null);
-    }, { once: true });
+    const reason = el("input", { id: "ask-reason", maxlength: "200", autocomplete: "off" });
+    let dialog = null;
+    const end = (answer) => {
+      dialog.close();
+      dialog.remove();
+      resolve(answer);
+    };
+    dialog = el("dialog", { "aria-labelledby": "ask-title", cancel: () => end(null) },
+      el("form", { submit: (event) => { event.preventDefault(); end(reason.value); } },
+        el("h2", { id: "ask-title" }, title),
+        el("p", {}, text),
+        withReason ? el("label", { class: "field" }, "Reason, as the client is told", reason) : null,
+        el("div", { class: "buttons" },
+          el("button", { type: "button", id: "ask-no", class: "quiet", click: () => end(null) }, "Cancel"),
+          el("button", { id: "ask-yes", class: "danger" }, action))));
+    document.body.append(dialog);
+    dialog.showModal();
   });
 }
-
-// A return in the reason must not be taken for "Cancel", the first button of the form.
-document.getElementById("ask-reason").addEventListener("keydown", (event) => {
-  if (event.key === "Enter") {
-    event.preventDefault();
-    document.getElementById("ask").close("yes");
-  }
-});
 
 // ---------------------------------------------------------------- numbers
 
