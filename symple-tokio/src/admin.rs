@@ -147,10 +147,10 @@ impl Admin {
         Router::new()
             .merge(api::routes())
             .merge(metrics::routes())
+            .merge(console::routes())
             .fallback(async || ApiError::not_found("there is nothing at this path"))
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
-            .merge(console::routes())
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
             .with_state(shared)
     }

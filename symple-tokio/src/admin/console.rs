@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::OriginalUri,
+    extract::{OriginalUri, Request},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use http::header;
+use http::{Method, header};
 
 use super::Shared;
 
@@ -34,6 +34,13 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     FILES.into_iter().fold(Router::new().route("/", get(root)), |router, (path, kind, text)| {
         router.route(path, get(async move || file(kind, text)))
     })
+}
+
+/// True for a request for the page and what belongs to it.
+pub(super) fn is_for_everyone(request: &Request) -> bool {
+    let path = request.uri().path();
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && (path == "/" || FILES.iter().any(|(known, ..)| *known == path))
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

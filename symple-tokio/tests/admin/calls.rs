@@ -84,7 +84,7 @@ fn without_the_key() {
     let description = api.get("/v1/openapi.json").body;
     let paths = description["paths"].as_object().unwrap().keys();
     let paths: Vec<_> =
-        paths.map(String::as_str).chain(["/", "/metrics", "/nothing", "/v1"]).collect();
+        paths.map(String::as_str).chain(["/console/", "/metrics", "/nothing", "/v1"]).collect();
     let longer = Box::leak(format!("{KEY}x").into_boxed_str());
     for key in [None, Some("wrong"), Some(&KEY[..5]), Some(longer), Some("")] {
         let stranger = Api { key, ..api.clone() };

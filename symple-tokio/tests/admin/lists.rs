@@ -93,18 +93,20 @@ fn nodes() {
     assert_eq!(api.get("/v1/openapi.json").body["openapi"], "3.1.0");
 }
 
-/// R-I1: every counter of the server is shown under its name.
+/// R-I1: every counter of the server that is one number is shown under its name.
 #[test]
 fn all_counters() {
     let Service { server, api, .. } = &Service::start();
     let stats = RUNTIME.block_on(server.handle().stats()).unwrap();
     let shown = &api.get("/v1/node").body["stats"];
-    for (part, debug) in
-        [("engine", format!("{:?}", stats.engine)), ("transport", format!("{:?}", stats.transport))]
-    {
-        let (_, fields) = debug.split_once('{').unwrap();
+    for (part, debug) in [
+        ("engine", format!("{:#?}", stats.engine)),
+        ("transport", format!("{:#?}", stats.transport)),
+    ] {
+        let fields = debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        let number = |value: &str| value.trim_end_matches(',').parse::<u64>().is_ok();
         let names: Vec<_> =
-            fields.split(',').map(|field| field.split(':').next().unwrap().trim()).collect();
+            fields.filter(|(_, value)| number(value)).map(|(name, _)| name).collect();
         let shown: Vec<_> = shown[part].as_object().unwrap().keys().collect();
         assert_eq!(shown, names, "{part}");
     }
@@ -192,7 +194,7 @@ fn what_is_not_known_is_refused() {
     let long = "x".repeat(257);
     assert_eq!(api.get(&format!("/v1/peers?search={long}")).status, 400);
     assert_eq!(api.get("/v1/peer").code(), (404, "not_found"));
-    assert_eq!(api.get("/").code(), (404, "not_found"));
+    assert_eq!(api.get("/nothing").code(), (404, "not_found"));
     for (path, body) in [
         ("/v1/drain", json!({ "seconds": 0, "hard": true })),
         ("/v1/drain", json!({})),

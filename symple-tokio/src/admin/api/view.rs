@@ -75,6 +75,8 @@ counters! {
         rooms: usize,
         remote_peers: usize,
         nodes: usize,
+        unauthenticated: usize,
+        paused_now: usize,
         frames: u64,
         deliveries: u64,
         opened: u64,
@@ -110,6 +112,10 @@ counters! {
     /// What the transport has counted.
     Transport of TransportStats {
         sockets: usize,
+        handshakes: usize,
+        received: u64,
+        sent: u64,
+        waiting: usize,
         answered: u64,
         upgrades_dropped: u64,
         silent: u64,
