@@ -42,7 +42,7 @@ pub(crate) fn write(text: impl Into<Vec<u8>>) {
 /// How many lines have been lost so far.
 #[cfg(feature = "admin")]
 pub(crate) fn lost_lines() -> u64 {
-    STDERR.lost()
+    STDERR.lost_in_all()
 }
 
 /// Waits until everything is written that was to be, when it is dropped; but not for long.
@@ -140,7 +140,7 @@ impl Lines {
 
     /// How many lines have been lost so far.
     #[cfg(any(feature = "admin", test))]
-    pub(crate) fn lost(&self) -> u64 {
+    pub(crate) fn lost_in_all(&self) -> u64 {
         self.shared.queue().lost_in_all
     }
 

@@ -227,7 +227,7 @@ fn events_frames_and_a_client() {
     browser.fill("textarea", "{\"a\":[1]}");
     browser.click("main form button");
     let frame = node.runtime.block_on(alice.recv()).unwrap();
-    let frame: Value = serde_json::from_str(&frame.to_string()).unwrap();
+    let frame: Value = serde_json::from_str(&frame).unwrap();
     let expected =
         json!({ "type": "message", "to": "alice", "from": "nobody|0", "data": { "a": [1] } });
     assert_eq!(frame, expected);
@@ -246,7 +246,7 @@ fn events_frames_and_a_client() {
     // That the client is online is told before what it says.
     loop {
         let frame = node.runtime.block_on(alice.recv()).unwrap();
-        let frame: Value = serde_json::from_str(&frame.to_string()).unwrap();
+        let frame: Value = serde_json::from_str(&frame).unwrap();
         if frame["type"] == "message" {
             assert_eq!(frame["data"], "hello");
             assert!(frame["from"].as_str().unwrap().starts_with("console|"), "{frame}");

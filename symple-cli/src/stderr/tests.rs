@@ -88,7 +88,7 @@ fn a_queue_that_is_full() {
     assert_eq!(seen.matches("x\n").count(), MAX_LINES + 1);
     assert_eq!(seen.matches("y\n").count(), 0);
     assert_eq!(seen.matches("lost\n").count(), 1, "said once");
-    assert_eq!(lines.lost(), 10, "counted for the metrics");
+    assert_eq!(lines.lost_in_all(), 10, "counted for the metrics");
     assert!(seen.contains("10 lost\n"));
 }
 

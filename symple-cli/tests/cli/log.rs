@@ -280,7 +280,7 @@ fn every_line_of_a_log_in_json_is_an_object() {
             .output()
             .unwrap();
         let log = String::from_utf8(ended.stderr).unwrap();
-        let last = log.lines().map(shipped).last().unwrap();
+        let last = log.lines().next_back().map(shipped).unwrap();
         assert_eq!(last["level"], "ERROR", "{log}");
         assert!(last["message"].as_str().unwrap().contains(problem), "{log}");
         assert_eq!(ended.status.code(), Some(2), "{log}");

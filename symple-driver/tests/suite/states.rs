@@ -138,11 +138,12 @@ fn actions() {
             if command.node.as_deref() != Some("test") {
                 return FrameDecision::refuse_with(Status(404), "no such action");
             }
-            let mut answer = EventFrame::default();
-            answer.name = Some("test:ok".into());
-            answer.id = command.id.clone();
-            answer.data = command.data.clone();
-            FrameDecision::answer(answer)
+            FrameDecision::answer(EventFrame {
+                name: Some("test:ok".into()),
+                id: command.id.clone(),
+                data: command.data.clone(),
+                ..EventFrame::default()
+            })
         })
     });
     let mut alice = Raw::join(&server, "alice", &["game"]);
