@@ -32,6 +32,17 @@ impl Client {
             Some("presence") if frame["data"].is_object() => {
                 assert!(self.roster.remove(&id), "offline without online: {frame}");
             }
+            // R-X2: everyone is told of once, unless it comes again.
+            Some("roster") => {
+                for peer in frame["online"].as_array().into_iter().flatten() {
+                    self.roster.insert(text(&peer["id"]));
+                }
+                for peer in frame["offline"].as_array().into_iter().flatten() {
+                    let address = text(peer);
+                    let id = address.split_once('|').map_or(&*address, |(_, id)| id);
+                    assert!(self.roster.remove(id), "offline without online: {frame}");
+                }
+            }
             _ => {}
         }
     }

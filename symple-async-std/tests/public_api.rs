@@ -37,7 +37,7 @@ fn the_same_names_are_exported() {
     assert!(this.iter().any(|line| line.starts_with("pub type ServerBuilder")), "{this:?}");
     // Each compiles the examples of other pages, one has a page of its own, and there are no
     // frameworks for async-std.
-    let apart = ["javascript", "feature = ", "pub mod axum", "pub mod hyper"];
+    let apart = ["javascript", "feature = ", "pub mod admin", "pub mod axum", "pub mod hyper"];
     let common = |code: Vec<String>| -> Vec<String> {
         let mut is_doctest = false;
         let is_common = |line: &String| {

@@ -25,6 +25,9 @@ pub const PRIVATE: &str = "pr1v4te-m3mb3r";
 /// How often a node may want to be called again at the same time.
 const MOST_TIMEOUTS: usize = 20_000;
 
+/// In this time after a change all batches about it are sent (R-X2): the tick is 50 ms.
+const BATCHED_WITHIN: Duration = Duration::from_millis(100);
+
 /// A client, and what it has been told.
 #[derive(Debug, Default)]
 pub struct Client {
@@ -50,6 +53,8 @@ pub struct Client {
     pub slow: bool,
     /// It has sent presence of its own, and so may be told of more often than once.
     pub talkative: bool,
+    /// It is told of others in batches (R-X2), later than they change.
+    pub batched: bool,
 }
 
 /// A node and its clients.
@@ -93,6 +98,8 @@ pub struct World {
     pub bytes: u64,
     /// What has been published, to make seeds of.
     pub published: Vec<Vec<u8>>,
+    /// When something was put in last.
+    changed: Timestamp,
     config: Config,
 }
 
@@ -102,6 +109,7 @@ impl World {
     pub fn new(config: Config, nodes: usize) -> Self {
         let mut world = Self {
             now: Timestamp::from_millis(1000),
+            changed: Timestamp::from_millis(1000),
             nodes: (0..nodes as u64).map(|at| Node::new(config.clone(), at)).collect(),
             trusted: false,
             lossy: false,
@@ -161,6 +169,7 @@ impl World {
     /// # Errors
     /// What the node says of the input.
     pub fn input(&mut self, at: usize, input: Input<'_>) -> Result<usize, EngineError> {
+        self.changed = self.now;
         let result = self.nodes[at].server.handle(self.now, input);
         self.carry_out(at);
         self.settle();
@@ -357,6 +366,9 @@ impl World {
                 let rooms = frame["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();
                 client.rooms = rooms.iter().filter_map(Value::as_str).map(Into::into).collect();
                 assert_eq!(client.rooms.len(), rooms.len(), "R-A8: {text}");
+                let extensions = frame["extensions"].as_array();
+                client.batched =
+                    extensions.is_some_and(|all| all.iter().any(|one| one == "roster"));
                 continue;
             }
             if is("error") {
@@ -369,6 +381,20 @@ impl World {
                 client.rooms.insert(room());
             } else if is("leave:ok") {
                 client.rooms.remove(&room());
+            } else if is("roster") {
+                let part =
+                    |name: &str| frame[name].as_array().map(Vec::as_slice).unwrap_or_default();
+                for peer in part("online") {
+                    let (Some(user), Some(id)) = (peer["user"].as_str(), peer["id"].as_str())
+                    else {
+                        panic!("R-X2: of whom? {text}");
+                    };
+                    client.roster.insert(format!("{user}|{id}"));
+                }
+                for address in part("offline") {
+                    let address = address.as_str().unwrap_or_default();
+                    assert!(client.roster.remove(address), "R-X2: offline, never online: {text}");
+                }
             } else if is("presence") {
                 assert!(talkative || from != client.address, "R-M1: {text}");
                 let Some(online) = frame["data"]["online"].as_bool() else { continue };
@@ -405,7 +431,9 @@ impl World {
     /// # Panics
     /// If it does not: R-P1, R-R4, R-C3.
     pub fn check_rest(&self, rosters: bool) {
-        for (_, _, client) in self.online().filter(|(_, _, c)| rosters && !c.awaits_drain) {
+        let batches_are_out = self.now >= self.changed + BATCHED_WITHIN;
+        let told = |client: &Client| !client.awaits_drain && (batches_are_out || !client.batched);
+        for (_, _, client) in self.online().filter(|(_, _, client)| rosters && told(client)) {
             let sees: BTreeSet<_> = self
                 .online()
                 .filter(|(_, _, other)| other.address != client.address)

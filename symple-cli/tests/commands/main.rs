@@ -86,6 +86,13 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         page: README,
+        block: "export SYMPLE_JWT_SECRET='a secret that has more than 32 bytes'",
+        before: "",
+        after: "",
+        prints: &["eyJ"],
+    },
+    Claim {
+        page: README,
         block: "symple serve --host 127.0.0.1 --admin 127.0.0.1:4501",
         before: "",
         after: "symple listen ws://127.0.0.1:4500 --user alice --room lobby",
@@ -99,13 +106,6 @@ const CLAIMS: &[Claim] = &[
         prints: &[
             "PEER", "alice|", "lobby", "1 receiver", r#""peers":1"#, "1 peer closed", r#""rooms":["#,
         ],
-    },
-    Claim {
-        page: README,
-        block: "export SYMPLE_JWT_SECRET='a secret that has more than 32 bytes'",
-        before: "",
-        after: "",
-        prints: &["eyJ"],
     },
     Claim {
         page: README,
@@ -201,7 +201,7 @@ const CLAIMS: &[Claim] = &[
     Claim {
         page: ADMIN,
         block: "export SYMPLE_ADMIN_KEY=a-long-random-text",
-        before: "",
+        before: "cargo install --path symple-cli --locked",
         after: "symple listen ws://127.0.0.1:4500 --user alice --room lobby",
         prints: &["operators listens on http://127.0.0.1:4501", "online as alice|"],
     },

@@ -219,7 +219,7 @@ fn times() {
         // Without end is no way to close.
         assert_eq!(read(name, "-0").is_ok(), name != "close-timeout", "{name}");
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 12);
     let ttl = |value| read("session-ttl", value).map(|read| read.config.engine.sessions.ttl);
     assert_eq!(ttl("0.5"), Ok(Some(Duration::from_secs(30))));
     assert_eq!(ttl("-1"), Ok(None));

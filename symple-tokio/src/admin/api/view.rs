@@ -104,6 +104,7 @@ counters! {
         kicked: u64,
         hooks_asked: u64,
         hooks_denied: u64,
+        batches: u64,
         hooks_late: u64,
     }
 }
