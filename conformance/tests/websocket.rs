@@ -186,6 +186,7 @@ fn autobahn() {
         "# The WebSocket layer against Autobahn's cases\n\n\
          The cases are those of `{KOSOKU}` from PyPI. The server echoes on the codec of the Symple \
          server. All of them take some minutes:\n\n\
+         <!-- not run by tests: it takes minutes, and the test is run -->\n\
          ```sh\nUPDATE_WEBSOCKET=1 cargo test -p symple-conformance --test websocket\n```\n\n\
          That also writes this page. Without the variable, as in CI, the test leaves out what \
          differs from other cases by its size alone: messages\n\

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use symple_engine::client::{Event, Frame};
+use symple_proto::RoutedType;
 
 use crate::{
     Failure, block_on,
@@ -86,11 +87,23 @@ fn shown(text: &str) -> String {
     one_line(text, SHOWN)
 }
 
+/// Its type, what it is about, who has sent it, and what it says, as far as it has them: what a backend
+/// emits need not have a sender.
 fn for_people(frame: &Frame) -> String {
-    let from = frame.from().map(ToString::to_string).unwrap_or_default();
+    let about = match frame.kind() {
+        RoutedType::Event => frame.get_str("name"),
+        RoutedType::Command => frame.get_str("node"),
+        _ => None,
+    };
+    let from = frame.from().map(ToString::to_string);
+    let words = [frame.get_str("type"), about, from].into_iter().flatten();
+    let words: Vec<_> = words.map(|word| shown(&word)).collect();
+    let mut line = words.join(" ");
     let said = said(frame);
-    let kind = frame.get_str("type").unwrap_or_default();
-    format!("{} {}: {}\n", shown(&kind), shown(&from), shown(&said))
+    if !said.is_empty() {
+        line = format!("{line}: {}", shown(&said));
+    }
+    line + "\n"
 }
 
 /// What a frame says, as it is.

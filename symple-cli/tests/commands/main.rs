@@ -255,6 +255,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "it needs a program of icey",
     ),
     (
+        "conformance/websocket.md",
+        "UPDATE_WEBSOCKET=1 cargo test -p symple-conformance --test websocket",
+        "it takes minutes, and the test is run",
+    ),
+    (
         AUTHENTICATION,
         "symple serve --jwt-jwks https://login.example.com/realms/chat/protocol/openid-connect/certs \\",
         "there is no such server",
