@@ -56,7 +56,7 @@ pub use net::{source::Stream, tls};
 pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};
 pub use rustls;
 pub use server::{
-    builder::{Crashed, Server, ServerBuilder, StartError},
+    builder::{ServerBuilder, StartError},
     config::{Config, ConfigError},
     endpoint::{Endpoint, ListenAddress},
     events::Events,
@@ -69,6 +69,7 @@ pub use server::{
         states::StateRequest,
     },
     mount::AcceptedUpgrade,
+    running::{Crashed, Server},
     stats::{
         CloseCounts, ClosedBy, RedisStats, RoundTrips, ServerStats, TransportStats, UpgradeCounts,
     },

@@ -10,5 +10,6 @@ pub(crate) mod log;
 mod memory;
 pub(crate) mod mount;
 pub(crate) mod proofs;
+pub(crate) mod running;
 pub(crate) mod stats;
 pub(crate) mod status;
