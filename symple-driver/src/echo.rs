@@ -12,7 +12,6 @@ use tungstenite::protocol::frame::{
 };
 
 use crate::{
-    http::proxy::ProxyHeader,
     http::{Answer, HeadScan, Policy},
     server::hooks::Acceptance,
     ws::decode::{Allowed, Decoded, Decoder, Violation},
@@ -83,21 +82,7 @@ impl Echo {
     }
 
     fn upgrade(&mut self, out: &mut Vec<u8>) -> bool {
-        let policy = Policy {
-            path: None,
-            max_head_size: 16 * 1024,
-            allowed_origins: &[],
-            trusted_proxies: &[],
-            proxy_header: ProxyHeader::default(),
-            deflate: Some(self.window_bits),
-            keep_request: false,
-            keep_alive: false,
-            closed: false,
-            kept: false,
-            draining: false,
-            ready: true,
-            caught_up: true,
-        };
+        let policy = Policy { deflate: Some(self.window_bits), ..Policy::open() };
         let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
         let Some(head) = &mut self.head else { return true };
         match policy.answer(head, &self.input, peer, false) {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{
     http::origin::OriginPattern,
-    http::proxy::{ProxyHeader, TrustedProxy},
+    http::proxy::TrustedProxy,
     http::{Answer, HeadScan, Policy},
     server::config::Config,
     server::hooks::Acceptance,
@@ -44,7 +44,6 @@ pub enum Outcome {
 /// The same bytes have the same outcome however they are cut into pieces; only the last piece that
 /// is needed is looked at.
 pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let proxy_header = ProxyHeader::default();
     let config = Config::default();
     let proxy = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let allowed_origins: Vec<OriginPattern> = ["https://a.example", "*.b.example"]
@@ -52,19 +51,12 @@ pub fn http_head<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         .filter_map(|pattern| pattern.parse().ok())
         .collect();
     let policy = Policy {
-        path: None,
         max_head_size: config.max_head_size,
         allowed_origins: &allowed_origins,
         trusted_proxies: &[TrustedProxy::from(proxy)],
-        proxy_header,
         deflate: Some(15),
         keep_request: true,
-        keep_alive: false,
-        closed: false,
-        kept: false,
-        draining: false,
-        ready: true,
-        caught_up: true,
+        ..Policy::open()
     };
     let (mut scan, mut bytes) = (HeadScan::default(), Vec::new());
     for piece in pieces {

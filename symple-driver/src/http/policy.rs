@@ -123,6 +123,26 @@ const NO_HANDSHAKE: Instead =
     Instead::Refusal(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n");
 
 impl Policy<'_> {
+    /// That of a server that is ready, where nothing is set up: everyone may come in, nothing is
+    /// compressed, and no proxy is believed.
+    pub(crate) fn open() -> Self {
+        Self {
+            path: None,
+            max_head_size: 16 * 1024,
+            allowed_origins: &[],
+            trusted_proxies: &[],
+            proxy_header: ProxyHeader::default(),
+            deflate: None,
+            keep_request: false,
+            keep_alive: false,
+            closed: false,
+            kept: false,
+            draining: false,
+            ready: true,
+            caught_up: true,
+        }
+    }
+
     /// Reads the bytes that a connection from `peer` began with, which `scan` has seen before but
     /// for the last ones.
     pub(crate) fn answer(

@@ -13,21 +13,7 @@ const SOCKET: &str = "192.0.2.1:5000";
 const LIMIT: usize = 16 * 1024;
 
 fn policy() -> Policy<'static> {
-    Policy {
-        path: None,
-        max_head_size: LIMIT,
-        allowed_origins: &[],
-        trusted_proxies: &[],
-        proxy_header: ProxyHeader::default(),
-        deflate: None,
-        keep_request: false,
-        keep_alive: false,
-        closed: false,
-        kept: false,
-        draining: false,
-        ready: true,
-        caught_up: true,
-    }
+    Policy::open()
 }
 
 fn upgrade(target: &str, headers: &str) -> String {
