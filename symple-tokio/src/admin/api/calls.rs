@@ -14,7 +14,7 @@ use super::{
     extract::{NoParams, Text},
     once::{self, Call},
 };
-use crate::admin::{State, error::ApiError};
+use crate::admin::{Shared, State, error::ApiError};
 
 /// The longest time over which the closing of connections can be spread, in seconds.
 const MAX_DRAIN: u64 = 24 * 60 * 60;
@@ -25,21 +25,21 @@ struct Delivered {
     receivers: usize,
 }
 
+/// Whom a frame is for.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    /// Those whom its `to` names.
+    Named,
+    Everyone,
+}
+
 pub(super) async fn emit(
     Extract(shared): State,
     _: NoParams,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
-    let (handle, frame) = (shared.handle.clone(), body.text()?.to_owned());
-    let call = Call::new(&headers, &["emit"], &body.0)?;
-    // What cannot be delivered is refused before the key is used up.
-    handle.check_emit(frame.clone()).await?;
-    let effect = async move {
-        let receivers = handle.emit(frame).await?;
-        Ok(Json(Delivered { receivers }).into_response())
-    };
-    once::once(Arc::clone(&shared), call, effect).await
+    deliver(shared, &headers, &body, To::Named).await
 }
 
 pub(super) async fn broadcast(
@@ -48,14 +48,34 @@ pub(super) async fn broadcast(
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
+    deliver(shared, &headers, &body, To::Everyone).await
+}
+
+async fn deliver(
+    shared: Arc<Shared>,
+    headers: &HeaderMap,
+    body: &Text,
+    to: To,
+) -> Result<Response, ApiError> {
     let (handle, frame) = (shared.handle.clone(), body.text()?.to_owned());
-    let call = Call::new(&headers, &["broadcast"], &body.0)?;
-    handle.check_broadcast(frame.clone()).await?;
+    let name = match to {
+        To::Named => "emit",
+        To::Everyone => "broadcast",
+    };
+    let call = Call::new(headers, &[name], &body.0)?;
+    // What cannot be delivered is refused before the key is used up.
+    match to {
+        To::Named => handle.check_emit(frame.clone()).await?,
+        To::Everyone => handle.check_broadcast(frame.clone()).await?,
+    }
     let effect = async move {
-        let receivers = handle.broadcast(frame).await?;
+        let receivers = match to {
+            To::Named => handle.emit(frame).await?,
+            To::Everyone => handle.broadcast(frame).await?,
+        };
         Ok(Json(Delivered { receivers }).into_response())
     };
-    once::once(Arc::clone(&shared), call, effect).await
+    once::once(shared, call, effect).await
 }
 
 /// How this node is to end.
