@@ -3,11 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod browser;
+mod listener;
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-};
+use std::{io::Write as _, net::SocketAddr};
 
 use browser::Browser;
 use serde_json::{Value, json};
@@ -63,13 +61,7 @@ impl Node {
 
     /// The head and the body of an answer.
     fn get(&self, path: &str) -> (String, String) {
-        let mut socket = TcpStream::connect(self.admin).unwrap();
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_ascii_lowercase(), body.to_owned())
+        listener::get(self.admin, path)
     }
 
     /// A browser in which the console is open, and the key given.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod listener;
 #[path = "../../symple-driver/tests/suite/redis/process.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod process;
@@ -50,13 +51,7 @@ impl Node {
     }
 
     fn get(&self, path: &str) -> (String, String) {
-        let mut socket = TcpStream::connect(self.admin).unwrap();
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_ascii_lowercase(), body.to_owned())
+        listener::get(self.admin, path)
     }
 
     fn scrape(&self) -> Scrape {
