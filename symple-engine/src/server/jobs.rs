@@ -62,12 +62,13 @@ impl Server {
     /// Does one slice of the waiting work.
     pub(super) fn work(&mut self) {
         self.working = true;
-        self.batches.forget_written();
         // What is noted for later costs about as much as what is told at once.
         let delivered = |server: &Self| server.out.deliveries + server.deliveries_elsewhere;
         let enough = delivered(self) + self.config.work_burst.max(1);
         let mut done = 0;
         while let Some(mut job) = self.jobs.pop_front() {
+            // Other work may have changed what is in it.
+            self.batches.forget_written();
             while let Some(effort) = self.step(&mut job) {
                 done += effort;
                 if delivered(self) >= enough || done >= EFFORT {
