@@ -1,6 +1,6 @@
 //! Texts from clients, to the parts that decide about them (SPEC §2).
 
-use alloc::{format, string::String};
+use alloc::{collections::BTreeSet, format, string::String};
 
 use symple_proto::{
     CloseCode, Extension, Fields, FrameType, FrameView, Json, RoutedType, Status, check_room,
@@ -114,14 +114,14 @@ impl Server {
         let record = record.and_then(Json::as_object);
         let mut record =
             record.and_then(|record| Fields::try_from(record).ok()).unwrap_or_default();
-        for (name, value) in patch.iter() {
-            if value.get().kind() == Kind::Null {
-                record.remove(name);
-            } else {
-                record.set(name, value.clone());
-            }
-        }
+        let nulls = patch.iter().filter(|(_, value)| value.get().kind() == Kind::Null);
+        let gone: BTreeSet<String> = nulls.map(|(name, _)| name.into()).collect();
+        // To look for each member in turn would take seconds for a large patch.
+        record.merge(patch);
+        record.retain(|name| !gone.contains(name));
         let text = format!("{{\"type\":\"presence\",\"data\":{}}}", record.to_json());
+        // All of the record is told, however small the patch is (R-L3).
+        self.charge(conn, 0, text.len(), 0);
         if let Ok(frame) = FrameView::parse(&text, self.config.limits.depth) {
             self.routed(conn, &frame, RoutedType::Presence);
         }

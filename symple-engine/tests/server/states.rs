@@ -318,6 +318,11 @@ fn patches_of_records() {
     node.text(alice, r#"{"type":"presence","patch":{"USER":"bob"}}"#);
     assert!(node.received(alice)[1].contains("Invalid user field: must be spelled user"));
     node.forget();
+    // To look for each of so many members among the others would take minutes.
+    let many: String = (0..100_000).map(|n| format!(r#""{n}":1,"#)).collect();
+    node.text(alice, &format!(r#"{{"type":"presence","patch":{{{many}"x":null}}}}"#));
+    assert!(node.received(alice)[0].contains("413"));
+    node.forget();
     // For others it is a member like any other.
     node.text(bob, r#"{"type":"presence","patch":{"a":1}}"#);
     let relayed = r#"{"type":"presence","patch":{"a":1},"from":"bob|3…"}"#;
