@@ -29,6 +29,7 @@ use crate::Timestamp;
 use super::{
     Action, ConnId, EngineError, Server, Text, peer::Peer, remotes::NodeIndex, timers::Timer,
 };
+use registers::MAX_CLOCK;
 pub(super) use registers::{Registers, Stamp};
 
 /// A state of more bytes than this must have been read before its client is sent another one.
@@ -126,7 +127,8 @@ pub(super) struct Change {
 impl Change {
     fn bytes(&self) -> usize {
         let value = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
-        64 + self.set.iter().map(|(key, of)| 64 + key.len() + value(of)).sum::<usize>()
+        let id = self.id.as_ref().map_or(0, |id| id.len());
+        64 + id + self.set.iter().map(|(key, of)| 64 + key.len() + value(of)).sum::<usize>()
     }
 }
 
@@ -315,20 +317,21 @@ impl Server {
     fn drop_state(&mut self, room: &str) {
         self.states.is_used(room);
         if let Some(state) = self.states.rooms.remove(room) {
-            self.states.bytes -= state.registers.bytes();
+            self.states.bytes -= state.registers.memory();
         }
     }
 
     /// It is time to look at the states that nobody uses (R-K4).
     pub(super) fn states_due(&mut self) {
-        self.states.expiring = false;
-        while let Some((due, _)) = self.states.expiry.first() {
-            if *due > self.now {
-                let due = *due;
-                self.states.expiring = true;
-                return self.timers.set(due, Timer::States);
-            }
+        // Meanwhile a timer counts as set: what is put back sets none of its own.
+        self.states.expiring = true;
+        while self.states.expiry.first().is_some_and(|(due, _)| *due <= self.now) {
             self.expire_next();
+        }
+        let next = self.states.expiry.first().map(|(due, _)| *due);
+        self.states.expiring = next.is_some();
+        if let Some(due) = next {
+            self.timers.set(due, Timer::States);
         }
     }
 
@@ -364,10 +367,7 @@ impl Server {
                 return self.state_error(conn, status, &format!("{error}"), room, id);
             }
         };
-        let index = self.registry.rooms.find(&request.room);
-        let member = index.is_some_and(|room| self.registry.is_member(conn, room));
-        let permitted = member || index.is_some() && self.config.anyone_sends();
-        if !permitted {
+        if !self.may_set_state(conn, &request.room) {
             let id = request.id.as_deref();
             let status = Status::FORBIDDEN;
             return self.state_error(conn, status, "Not permitted", Some(&request.room), id);
@@ -376,6 +376,13 @@ impl Server {
             return self.ask_about_state(conn, &request.room, frame);
         }
         self.request_state(conn, request);
+    }
+
+    /// R-K1: a peer may set the state of its rooms, and where anyone may send to rooms that of every room
+    /// that is there.
+    pub(super) fn may_set_state(&self, conn: ConnId, room: &str) -> bool {
+        let index = self.registry.rooms.find(room);
+        index.is_some_and(|room| self.config.anyone_sends() || self.registry.is_member(conn, room))
     }
 
     /// Does what a client asks for.
@@ -433,6 +440,7 @@ impl Server {
         let set = if change.clear { &cleared } else { &change.set };
         let (keys, bytes) = state.registers.sizes_with(set);
         let (keys_before, bytes_before) = (state.registers.len(), state.registers.bytes());
+        let memory_before = state.registers.memory();
         if keys > limits.limits.keys && keys > keys_before {
             return Err(Refused::Limit(StateError::Keys(limits.limits.keys)));
         }
@@ -441,7 +449,7 @@ impl Server {
         }
         let total = limits.total_bytes;
         if total > 0 && bytes > bytes_before {
-            while self.states.bytes - bytes_before + bytes > total {
+            while self.states.bytes + (bytes - bytes_before) > total {
                 // Those that nobody uses give way; this one is used now.
                 if self.states.expiry.first().is_none_or(|(_, first)| **first == *room)
                     || !self.expire_next()
@@ -453,6 +461,10 @@ impl Server {
         let Some(state) = self.states.rooms.get(room) else { return Ok(()) };
         let node: Box<str> = self.node_id().unwrap_or_default().into();
         let stamp = Stamp { clock: state.registers.next_clock(), node: node.into() };
+        if stamp.clock > MAX_CLOCK {
+            // Nothing later would be believed, here or elsewhere.
+            return Err(Refused::Busy);
+        }
         let from = change.sender.and_then(|sender| self.registry.peer(sender)).map(Peer::quoted);
         let from: Option<Box<str>> = from.map(Into::into);
         if !self.tell_nodes_of_change(
@@ -470,7 +482,7 @@ impl Server {
         for (key, value) in set {
             state.registers.set(key, value.clone(), &stamp, keep_deleted);
         }
-        self.states.bytes = self.states.bytes - bytes_before + state.registers.bytes();
+        self.states.bytes = self.states.bytes - memory_before + state.registers.memory();
         let text = changes_text(room, set, change.id.as_deref(), from.as_deref());
         self.tell_members(room, change.sender, change.sender, &text);
         if let Some(sender) = change.sender
@@ -479,7 +491,8 @@ impl Server {
             let id = change.id.as_deref();
             let ok = Self::write(64 + room.len(), |text| push_state_ok(room, id, text));
             self.out.send_to(sender, ok);
-            if change.echo {
+            // To whom the whole is still to be told, this is part of it (R-K2).
+            if change.echo && !self.is_state_untold(sender, room) {
                 self.out.send_to(sender, text);
             }
         }
@@ -499,9 +512,10 @@ impl Server {
         let Some(state) = self.states.rooms.get(room).filter(|state| state.members > 0) else {
             return;
         };
-        let waits = |conn: ConnId| {
-            state.waiting.iter().any(|waiting| matches!(waiting, Waiting::Tell(to) if *to == conn))
-        };
+        if state.fetch.is_some() {
+            // Every member here waits to be told of the whole.
+            return;
+        }
         let mut looks = 0;
         let members = self.registry.rooms.members(index).iter().map(|member| member.conn);
         let told: Vec<ConnId> = members
@@ -509,7 +523,6 @@ impl Server {
                 looks += 1;
                 Some(*conn) != except
                     && self.registry.peer(*conn).is_some_and(|peer| peer.has(Extension::State))
-                    && !(state.fetch.is_some() && waits(*conn))
                     && !self.is_state_untold(*conn, room)
             })
             .collect();

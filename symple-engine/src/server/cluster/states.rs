@@ -38,6 +38,9 @@ const MAX_SIZE: usize = 64 * 1024;
 /// Of what other nodes tell, a room may have so many times as much as of what clients of one node set.
 const SLACK: usize = 16;
 
+/// As how many deliveries the answer of one node about one room counts.
+const DELIVERIES_PER_ANSWER: u64 = 50;
+
 impl Server {
     /// True if there are other nodes that may know of states.
     pub(in crate::server) fn can_ask_for_states(&self) -> bool {
@@ -53,7 +56,9 @@ impl Server {
     ) -> (u64, BTreeSet<NodeIndex>) {
         let nonce = self.nonce();
         let nodes = self.cluster.iter().flat_map(|cluster| cluster.nodes.iter());
-        let from = nodes.filter(|(_, node)| node.proven).map(|(at, _)| at).collect();
+        let from: BTreeSet<_> = nodes.filter(|(_, node)| node.proven).map(|(at, _)| at).collect();
+        // Each may answer with a whole state: that is paid for by who wants to see it (R-L3).
+        self.deliveries_elsewhere += DELIVERIES_PER_ANSWER * (from.len() * rooms.len()) as u64;
         let rooms = rooms.iter().filter_map(|room| RoomName::new(&**room).ok()).collect();
         let talk = StateTalk::Ask { nonce, rooms };
         self.say(CLUSTER_CHANNEL.into(), Payload::State(talk));
@@ -177,7 +182,7 @@ impl Server {
     ) {
         let limits = self.config.state.limits;
         let Some(state) = self.states.rooms.get_mut(room.as_str()) else { return };
-        let before = state.registers.bytes();
+        let before = state.registers.memory();
         let mut changed: StateChanges = Vec::new();
         for entry in entries {
             let stamp = stamp(&entry);
@@ -194,7 +199,7 @@ impl Server {
                 changed.push((entry.key.into(), value));
             }
         }
-        let after = state.registers.bytes();
+        let after = state.registers.memory();
         self.state_grew(before, after);
         if changed.is_empty() {
             return;

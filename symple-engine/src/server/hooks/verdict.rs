@@ -111,6 +111,11 @@ impl Server {
         if *request.room != *room {
             return Err(EngineError::Verdict("a state of another room"));
         }
+        // Meanwhile it may have left the room.
+        if !self.may_set_state(conn, room) {
+            self.deny_state(conn, room, text, Status::FORBIDDEN, Some("Not permitted"));
+            return Ok(());
+        }
         self.charged_arrival(conn, |server| server.request_state(conn, request));
         Ok(())
     }

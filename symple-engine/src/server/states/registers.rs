@@ -1,14 +1,21 @@
 //! The keys of a state, as registers that the last writer wins (R-K5).
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use symple_proto::cluster::next_sum;
 
 /// How many deleted keys are remembered: those that were deleted first are forgotten past it.
 const MAX_DELETED: usize = 1024;
 
+/// What a register takes in memory beside its key and its value, about.
+const OVERHEAD: usize = 128;
+
 /// The latest logical time that is believed: a lie about it must not make it stand still.
-const MAX_CLOCK: u64 = 1 << 52;
+pub(in crate::server) const MAX_CLOCK: u64 = 1 << 52;
 
 /// When a key was set: a logical time, and the node, which decides between equal ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +48,10 @@ pub(in crate::server) struct Registers {
     live: usize,
     /// The bytes of their keys and values.
     bytes: usize,
+    /// The keys that were deleted, the first ones first.
+    deleted: BTreeSet<(Stamp, Box<str>)>,
+    /// The bytes of their names.
+    deleted_bytes: usize,
     clock: u64,
     sum: u64,
 }
@@ -59,6 +70,11 @@ impl Registers {
     /// The bytes of the keys that have a value, and of the values.
     pub(in crate::server) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// About how many bytes it takes in memory, deleted keys included.
+    pub(in crate::server) fn memory(&self) -> usize {
+        self.bytes + 2 * self.deleted_bytes + OVERHEAD * (self.all.len() + self.deleted.len())
     }
 
     /// A checksum of the keys that have a value: two nodes with the same state have the same.
@@ -113,9 +129,11 @@ impl Registers {
         (live, bytes)
     }
 
-    /// True if a register of that stamp would win over what is here.
-    pub(in crate::server) fn is_older(&self, key: &str, stamp: &Stamp) -> bool {
-        self.all.get(key).is_none_or(|register| register.stamp < *stamp)
+    /// True if this value, set then, wins over what is here. Between equal stamps the value decides: a
+    /// node may have forgotten what it has set once at that time.
+    fn is_older(&self, key: &str, stamp: &Stamp, value: Option<&str>) -> bool {
+        let here = self.all.get(key);
+        here.is_none_or(|here| (&here.stamp, here.value.as_deref()) < (stamp, value))
     }
 
     /// Sets a key, if that was done later than what is here. Returns whether its value is another one
@@ -127,7 +145,7 @@ impl Registers {
         stamp: &Stamp,
         keep_deleted: bool,
     ) -> bool {
-        if stamp.clock > MAX_CLOCK || !self.is_older(key, stamp) {
+        if stamp.clock > MAX_CLOCK || !self.is_older(key, stamp, value.as_deref()) {
             return false;
         }
         self.clock = self.clock.max(stamp.clock);
@@ -137,6 +155,9 @@ impl Registers {
             if let Some(value) = &before.value {
                 self.live -= 1;
                 self.bytes -= key.len() + value.len();
+            } else {
+                self.deleted.remove(&(before.stamp.clone(), key.into()));
+                self.deleted_bytes -= key.len();
             }
         }
         let before = before.and_then(|before| before.value);
@@ -146,6 +167,9 @@ impl Registers {
             self.bytes += key.len() + value.len();
         } else if !keep_deleted {
             return changed;
+        } else {
+            self.deleted.insert((stamp.clone(), key.into()));
+            self.deleted_bytes += key.len();
         }
         let register = Register { value, stamp: stamp.clone() };
         self.sum = self.sum.wrapping_add(register.sum(key));
@@ -156,12 +180,9 @@ impl Registers {
 
     /// Forgets the keys that were deleted first, if there are too many.
     fn forget_deleted(&mut self) {
-        if self.all.len() - self.live <= MAX_DELETED {
-            return;
-        }
-        let deleted = self.all.iter().filter(|(_, register)| register.value.is_none());
-        let first = deleted.min_by(|(_, a), (_, b)| a.stamp.cmp(&b.stamp));
-        if let Some(key) = first.map(|(key, _)| key.clone()) {
+        while self.deleted.len() > MAX_DELETED {
+            let Some((_, key)) = self.deleted.pop_first() else { return };
+            self.deleted_bytes -= key.len();
             self.all.remove(&key);
         }
     }
@@ -234,6 +255,22 @@ mod tests {
         }
     }
 
+    /// R-K5: a node that has forgotten a state may use a stamp again: where both are known, one of them
+    /// wins everywhere.
+    #[test]
+    fn a_stamp_that_is_used_again() {
+        let stamp = Stamp { clock: 1, node: "a".into() };
+        let values = [Some("1"), Some("2"), None];
+        for (one, other) in values.iter().flat_map(|one| values.map(|other| (*one, other))) {
+            let (mut here, mut there) = (Registers::default(), Registers::default());
+            here.set("k", one.map(Into::into), &stamp, true);
+            there.set("k", other.map(Into::into), &stamp, true);
+            here.set("k", other.map(Into::into), &stamp, true);
+            there.set("k", one.map(Into::into), &stamp, true);
+            assert_eq!(here, there, "{one:?} {other:?}");
+        }
+    }
+
     /// R-K5: deleted keys do not grow without bound, and a lie about the time does not stop it.
     #[test]
     fn what_is_remembered_is_bounded() {
@@ -245,8 +282,18 @@ mod tests {
             registers.set(&key, None, &stamp(clock + 1), true);
         }
         assert_eq!(registers.iter().count(), MAX_DELETED);
+        assert!(registers.memory() > MAX_DELETED * OVERHEAD, "they count");
+        for key in registers.iter().map(|(key, _)| Box::from(key)).collect::<Vec<Box<str>>>() {
+            registers.set(&key, Some("1".into()), &stamp(4000), true);
+        }
+        let expected = registers.bytes() + MAX_DELETED * OVERHEAD;
+        assert_eq!(registers.memory(), expected, "nothing is deleted any more");
+        for key in registers.iter().map(|(key, _)| Box::from(key)).collect::<Vec<Box<str>>>() {
+            registers.set(&key, None, &stamp(4001), false);
+        }
+        assert_eq!(registers.memory(), 0);
         assert_eq!((registers.len(), registers.bytes(), registers.sum()), (0, 0, 0));
         assert!(!registers.set("x", Some("1".into()), &stamp(u64::MAX), true));
-        assert!(registers.next_clock() < 4000);
+        assert!(registers.next_clock() < 5000);
     }
 }
