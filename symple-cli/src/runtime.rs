@@ -46,7 +46,9 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
         #[cfg(feature = "tokio")]
         Runtime::Tokio => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(future))
+            let output = runtime.block_on(future);
+            runtime.shutdown_background();
+            Ok(output)
         }
         #[cfg(feature = "async-std")]
         Runtime::AsyncStd => Ok(async_std::task::block_on(future)),
@@ -63,7 +65,10 @@ impl Runtime {
             #[cfg(feature = "tokio")]
             Self::Tokio => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                Ok(runtime.block_on(within.run::<symple_tokio::Tokio>()))
+                let output = runtime.block_on(within.run::<symple_tokio::Tokio>());
+                // A name that is still being looked up keeps nobody.
+                runtime.shutdown_background();
+                Ok(output)
             }
             #[cfg(feature = "async-std")]
             Self::AsyncStd => {

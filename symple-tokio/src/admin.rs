@@ -26,7 +26,7 @@ mod metrics;
 mod process;
 mod serve;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use symple_driver::Handle;
@@ -44,6 +44,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The size of the largest body of a request, in bytes, unless it is [set](Admin::body_limit).
 const BODY_LIMIT: usize = 1024 * 1024;
 
+/// The key, which is shown nowhere.
+#[derive(Clone)]
+struct Key(String);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
 /// The HTTP API of a server, being set up.
 ///
 /// Without a [key](Self::key) it answers everyone who can reach it, but only requests whose `Host` is an address or
@@ -52,7 +62,7 @@ const BODY_LIMIT: usize = 1024 * 1024;
 #[must_use = "an API answers when it is served"]
 pub struct Admin {
     handle: Handle,
-    key: Option<String>,
+    key: Option<Key>,
     any_host: bool,
     body_limit: usize,
     head_timeout: Duration,
@@ -63,12 +73,14 @@ pub struct Admin {
 #[derive(Debug)]
 struct Shared {
     handle: Handle,
-    key: Option<String>,
+    key: Option<Key>,
     any_host: bool,
     body_limit: usize,
     metrics: Metrics,
     /// One permit for each request that may be answered at once.
     requests: Semaphore,
+    /// One permit for each call that is being carried out.
+    carried_out: Arc<Semaphore>,
     /// One permit for each follower of events.
     followers: Arc<Semaphore>,
     /// The keys of requests that are carried out once.
@@ -95,7 +107,7 @@ impl Admin {
     /// browser (`Basic`, with any user). Any other is answered with 401 and nothing else. An empty
     /// key counts as none.
     pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into()).filter(|key| !key.is_empty());
+        self.key = Some(key.into()).filter(|key| !key.is_empty()).map(Key);
         self
     }
 
@@ -131,6 +143,7 @@ impl Admin {
     pub fn router(self) -> Router {
         let Self { handle, key, any_host, body_limit, dropped_log_lines, .. } = self;
         let requests = Semaphore::new(MAX_REQUESTS);
+        let carried_out = Arc::new(Semaphore::new(MAX_REQUESTS));
         let followers = Arc::new(Semaphore::new(api::MAX_FOLLOWERS));
         let keys = api::once::Keys::default();
         let metrics = Metrics::new(dropped_log_lines);
@@ -141,6 +154,7 @@ impl Admin {
             body_limit,
             metrics,
             requests,
+            carried_out,
             followers,
             keys,
         });

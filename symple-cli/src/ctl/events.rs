@@ -15,6 +15,8 @@ use crate::{Failure, input::print, text::one_line_of_json};
 
 /// How long is waited before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The server says something every 15 seconds; after so long without it, it is gone.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How large a line of the server's may be, in bytes.
 const MAX_LINE: usize = 4 * 1024 * 1024;
 
@@ -49,7 +51,7 @@ pub(super) async fn follow(api: &Api, flags: &ArgMatches, json: bool) -> Result<
 async fn read(mut body: Incoming, left: &mut Option<u64>, json: bool) -> Result<bool, Failure> {
     let mut line = Vec::new();
     // A connection that breaks is one that has ended.
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, body.frame()).await {
         let Ok(data) = frame.into_data() else { continue };
         for byte in data {
             if byte != b'\n' {

@@ -418,7 +418,13 @@ impl Settings {
             Some(secret) => url.secret(secret),
             None => url,
         };
-        let timeout = reader.seconds("auth-url-timeout")?;
+        let mut timeout = reader.seconds("auth-url-timeout")?;
+        if timeout.is_zero() {
+            // Requests that are never answered would take all turns.
+            timeout = reader.read("auth-url-timeout", |_| {
+                Err("must be a number of seconds, more than 0".into())
+            })?;
+        }
         let auth_url = endpoint("auth-url")?.map(|url| signed(url).timeout(timeout));
         let webhook_url = endpoint("webhook-url")?.map(signed);
         // Who has another way to find out who clients are needs no sessions.

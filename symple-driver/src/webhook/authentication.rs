@@ -72,15 +72,15 @@ impl<R: Connect> AuthWebhook<R> {
 
     async fn ask(&self, request: &AuthRequest) -> Result<bytes::Bytes, FetchError> {
         let (give, take) = &self.permits;
-        let turn = within(self.fetcher.runtime(), self.timeout, take.recv()).await;
-        if turn.is_none() {
-            return Err(FetchError::Nonsense(format!(
-                "{AT_ONCE} other requests were not done in time"
-            )));
-        }
-        // Given back also where nobody waits for the answer any more.
-        let _permit = Permit(give);
-        self.fetcher.post(body(request)).await
+        let answer = async {
+            let _ = take.recv().await;
+            // Given back also where nobody waits for the answer any more.
+            let _permit = Permit(give);
+            self.fetcher.post(body(request)).await
+        };
+        // To wait for a turn is part of it: the engine waits no longer than it does.
+        let answer = within(self.fetcher.runtime(), self.timeout, answer).await;
+        answer.unwrap_or(Err(FetchError::Timeout))
     }
 }
 

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, header};
 use subtle::ConstantTimeEq as _;
 
-use super::{Shared, State, console, error::ApiError};
+use super::{Key, Shared, State, console, error::ApiError};
 
 /// Checks the key, the host and the origin; and that there are not too many requests at once.
 pub(super) async fn guard(Extract(shared): State, request: Request, next: Next) -> Response {
@@ -40,7 +40,7 @@ fn check(shared: &Arc<Shared>, request: &Request) -> Result<(), ApiError> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
     match &shared.key {
-        Some(key) if !is_authorized(key, headers) => {
+        Some(Key(key)) if !is_authorized(key, headers) => {
             let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
             let html = accepted.is_some_and(|accepted| accepted.contains("text/html"));
             return Err(ApiError::unauthorized(html));

@@ -440,11 +440,7 @@ impl Page<'_> {
         help: &str,
         rows: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut family = self.family(name, help, None, MetricType::Counter)?;
-        for (labels, value) in rows {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
+        self.counters_in(None, name, help, rows)
     }
 
     fn bytes<L: EncodeLabelSet>(
@@ -453,7 +449,17 @@ impl Page<'_> {
         help: &str,
         rows: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut family = self.family(name, help, Some(&Unit::Bytes), MetricType::Counter)?;
+        self.counters_in(Some(&Unit::Bytes), name, help, rows)
+    }
+
+    fn counters_in<L: EncodeLabelSet>(
+        &mut self,
+        unit: Option<&Unit>,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, unit, MetricType::Counter)?;
         for (labels, value) in rows {
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }

@@ -1,9 +1,12 @@
 //! A listener of the API's own.
 
 use std::{
+    collections::HashMap,
     future::Future,
     io,
+    net::IpAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -27,6 +30,8 @@ use super::Admin;
 const MAX_CONNECTIONS: usize = 256;
 /// How large the head of a request may be, in bytes, beyond what is read at once.
 const MAX_HEAD: usize = 64 * 1024;
+/// How many of them may be from one address that is not the machine's own.
+const MAX_PER_ADDRESS: usize = 32;
 /// How long nothing may be written to a client that does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests may take that are being answered when the end comes.
@@ -38,13 +43,15 @@ impl Admin {
     /// Serves the API on a listener until `end` is over. Requests that are being answered then have
     /// another second.
     ///
-    /// There may be 256 connections at once. A head of a request has some 64 KiB at most, and a client that takes nothing of an answer for 30 seconds is dropped.
+    /// There may be 256 connections at once, and 32 from one address that is not the machine's own. A head of a request has some 64 KiB at most, and a client that takes nothing of an answer for 30 seconds is dropped.
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
         let head_timeout = self.head_timeout;
         let router = self.router();
         let graceful = GracefulShutdown::new();
         // Those that are left at the end are dropped with this.
         let mut tasks = JoinSet::new();
+        // As many hold an entry as there are connections from there, and this table.
+        let mut addresses: HashMap<IpAddr, Arc<()>> = HashMap::new();
         let mut end = pin!(end);
         loop {
             let accepted = tokio::select! {
@@ -52,13 +59,23 @@ impl Admin {
                 Some(_) = tasks.join_next() => continue,
                 accepted = listener.accept(), if tasks.len() < MAX_CONNECTIONS => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, address)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
+            let address = address.ip().to_canonical();
+            addresses.retain(|_, held| Arc::strong_count(held) > 1);
+            let held = Arc::clone(addresses.entry(address).or_default());
+            // Whoever is over it is dropped: others keep their places.
+            if !address.is_loopback() && Arc::strong_count(&held) > MAX_PER_ADDRESS + 1 {
+                continue;
+            }
             let connection = graceful.watch(connection(stream, router.clone(), head_timeout));
             // How a client's connection ended is its own affair.
-            tasks.spawn(async { drop(connection.await) });
+            tasks.spawn(async move {
+                drop(connection.await);
+                drop(held);
+            });
         }
         drop(listener);
         let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;

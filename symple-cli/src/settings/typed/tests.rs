@@ -133,7 +133,10 @@ fn zero() {
                 "invalid value '0' for compression-threshold (flag): must be a number, 1 or more"
             ),
             means("jwt-leeway", "Some(0ns)"),
-            means("auth-url-timeout", "true"),
+            refused(
+                "auth-url-timeout",
+                "invalid value '0' for auth-url-timeout (flag): must be a number of seconds, more than 0"
+            ),
             refused(
                 "redis-port",
                 "invalid value '0' for redis-port (flag): must be a number from 1 to 65535"
@@ -217,7 +220,11 @@ fn times() {
             assert!(read(name, value).is_ok(), "{name} {value}");
         }
         // Without end is no way to close.
-        assert_eq!(read(name, "-0").is_ok(), name != "close-timeout", "{name}");
+        assert_eq!(
+            read(name, "-0").is_ok(),
+            !["close-timeout", "auth-url-timeout"].contains(&name),
+            "{name}"
+        );
     }
     assert_eq!(count, 12);
     let ttl = |value| read("session-ttl", value).map(|read| read.config.engine.sessions.ttl);

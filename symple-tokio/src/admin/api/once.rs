@@ -175,7 +175,7 @@ impl Table {
     }
 
     /// Forgets the oldest as long as there are too many, or they are too old. Those that are being
-    /// carried out stay: there are only as many as there are requests.
+    /// carried out stay: there are only as many as may be carried out at once.
     fn forget(&mut self, now: Instant) {
         let mut stay = 0;
         while let Some(key) = self.order.values().nth(stay) {
@@ -212,9 +212,7 @@ fn mismatch() -> Response {
 /// The answer that was given before.
 fn again(status: StatusCode, body: Bytes) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
-    let mut response = (status, json, body).into_response();
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    response
+    again_of((status, json, body).into_response())
 }
 
 /// An answer that another node has given.
@@ -235,6 +233,14 @@ pub(super) async fn once<F>(
 where
     F: Future<Output = Result<Response, ApiError>> + Send + 'static,
 {
+    // It may go on when its request is gone, so it has a place of its own.
+    let Ok(permit) = Arc::clone(&shared.carried_out).try_acquire_owned() else {
+        return Err(ApiError::busy("too many requests at once"));
+    };
+    let effect = async move {
+        let _permit = permit;
+        effect.await
+    };
     let Call { key, fingerprint } = call;
     let carried_out = match key {
         None => tokio::spawn(effect),
@@ -286,7 +292,8 @@ impl Underway {
                     HandleError::RedisAway => ApiError::new(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "unavailable",
-                        "nothing was done: Redis does not answer, which keeps a key from being used twice",
+                        "nothing was done: Redis does not answer, which keeps a key from being used \
+                         twice. Ask this node again with this key: another one may take it for done",
                     ),
                     error => error.into(),
                 });
