@@ -104,10 +104,12 @@ pub(crate) struct ConnectionTable<S> {
     allowed: usize,
     /// How many bytes of input are kept.
     pub(crate) held: usize,
-    /// What this thread has added to the total of what waits.
-    reported: usize,
+    /// What this thread has added to the two totals that follow.
+    reported: (usize, usize),
     /// How many bytes wait on all threads, shared payloads not counted (R-L7).
     total: Arc<AtomicUsize>,
+    /// How many bytes of shared payloads wait on all threads, counted for each connection.
+    shares: Arc<AtomicUsize>,
     /// The bytes that all threads have read and written, and those of this one that are not added yet.
     traffic: Arc<Traffic>,
     pub(crate) unreported: (u64, u64),
@@ -155,6 +157,7 @@ struct Traffic {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     own: Arc<AtomicUsize>,
+    shares: Arc<AtomicUsize>,
     shared: Arc<AtomicUsize>,
     traffic: Arc<Traffic>,
 }
@@ -179,8 +182,9 @@ impl<S: Socket> ConnectionTable<S> {
             deflated: 0,
             allowed: 0,
             held: 0,
-            reported: 0,
+            reported: (0, 0),
             total: waiting.own,
+            shares: waiting.shares,
             traffic: waiting.traffic,
             unreported: (0, 0),
             unflushed: 0,

@@ -104,6 +104,8 @@ pub(crate) struct Buffers {
     unused: Vec<Vec<u8>>,
     /// How many bytes wait in the queues of a thread, shared frames not counted.
     pub(crate) waiting: usize,
+    /// How many bytes of shared frames wait there, counted in each queue.
+    pub(crate) shares: usize,
     /// How many bytes of shared frames there are, for all threads.
     pub(crate) shared: Arc<AtomicUsize>,
 }
@@ -318,6 +320,7 @@ impl OutQueue {
             let bytes = frame.share(&buffers.shared);
             self.parts.push_back(Part { bytes, shared: true });
             self.len += size;
+            buffers.shares += size;
         } else {
             self.prepare(size, buffers);
             self.extend(&frame.header[..frame.header_len], buffers);
@@ -492,7 +495,7 @@ impl OutQueue {
                 buffers.waiting -= count;
                 return;
             };
-            buffers.waiting -= if shared { 0 } else { step };
+            *if shared { &mut buffers.shares } else { &mut buffers.waiting } -= step;
             count -= step;
         }
     }
@@ -528,6 +531,7 @@ impl OutQueue {
     /// Drops everything.
     pub(crate) fn clear(&mut self, buffers: &mut Buffers) {
         buffers.waiting -= self.len - self.parts.shared();
+        buffers.shares -= self.parts.shared();
         self.notes = None;
         self.parts = Parts::default();
         if let Tail::Small(buffer) = std::mem::take(&mut self.tail) {

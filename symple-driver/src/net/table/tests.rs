@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     task::{Context, Poll},
 };
 
@@ -49,9 +50,14 @@ impl Socket for Narrow {
 const MIB: usize = 1 << 20;
 
 fn table(change: impl FnOnce(&mut Config)) -> ConnectionTable<Narrow> {
+    table_of(change, Waiting::default())
+}
+
+/// The table of one of several threads.
+fn table_of(change: impl FnOnce(&mut Config), waiting: Waiting) -> ConnectionTable<Narrow> {
     let mut config = Config::default();
     change(&mut config);
-    let mut table = ConnectionTable::new(Arc::new(config), Vec::new(), Waiting::default());
+    let mut table = ConnectionTable::new(Arc::new(config), Vec::new(), waiting);
     table.begin_turn(Timestamp::from_millis(1_000_000));
     table
 }
@@ -115,6 +121,39 @@ fn those_that_are_closed_already_go_first() {
     // What is dropped is dropped at once, not when its turn to be removed comes.
     for id in table.ended.clone() {
         assert_eq!(table.waits(id), 0);
+    }
+}
+
+/// R-L7: who reads on one thread does not pay for what waits on others, copied or shared.
+#[test]
+fn each_thread_gives_way_for_its_own() {
+    for size in [900, 20_000] {
+        let waiting = Waiting::default();
+        let mut tables = [(); 4].map(|()| {
+            let change = |config: &mut Config| {
+                config.outbound_total = 4 * MIB;
+                config.threads = NonZeroUsize::new(4).unwrap();
+            };
+            table_of(change, waiting.clone())
+        });
+        for table in &mut tables {
+            let sleeper = table.opened(0, 0);
+            for _ in 0..MIB / size + 1 {
+                table.say(&[sleeper], None, size);
+            }
+        }
+        let reader = tables[0].opened(1, 0);
+        tables[0].say(&[reader], None, size);
+        for table in tables.iter_mut().rev() {
+            table.shed(0, |_| 0);
+        }
+        for table in &mut tables {
+            table.shed(0, |_| 0);
+        }
+        assert!(tables[0].waits(reader) > 0, "{size}: nobody closes who reads");
+        assert!(tables.iter().any(|table| table.stats.shed > 0), "{size}");
+        let waits: usize = tables.iter_mut().map(|table| table.waits(ConnId::new(0, 1))).sum();
+        assert!(waits <= 4 * MIB, "{size}: {waits}");
     }
 }
 

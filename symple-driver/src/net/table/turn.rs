@@ -1,6 +1,6 @@
 //! How much is done in one turn, what is written in it, and what is dropped when too much waits.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use symple_engine::{Timestamp, server::ConnId};
 
@@ -227,14 +227,12 @@ impl<S: Socket> ConnectionTable<S> {
     pub(crate) fn shed(&mut self, kept: usize, kept_of: impl Fn(ConnId) -> usize) {
         let limit = self.config.outbound_total;
         let own = self.buffers.waiting + self.held + kept;
-        let others = match own.checked_sub(self.reported) {
-            Some(more) => self.total.fetch_add(more, Ordering::Relaxed) + more,
-            None => {
-                let less = self.reported - own;
-                self.total.fetch_sub(less, Ordering::Relaxed) - less
-            }
-        } - own;
-        self.reported = own;
+        let others = all(&self.total, &mut self.reported.0, own) - own;
+        // Memory that threads share is nobody's own. Who is to give way is the thread on whose
+        // connections most waits, with what they share counted for each of them.
+        let queued = own + self.buffers.shares;
+        let all_shares = all(&self.shares, &mut self.reported.1, self.buffers.shares);
+        let average = (own + others + all_shares) / self.config.threads;
         let waiting = |table: &Self| {
             others
                 + table.buffers.waiting
@@ -242,11 +240,7 @@ impl<S: Socket> ConnectionTable<S> {
                 + kept
                 + table.buffers.shared.load(Ordering::Relaxed)
         };
-        if limit == 0 || waiting(self) <= limit {
-            return;
-        }
-        // Where others have more, it is for them to do.
-        if own * self.config.threads.get() < others + own {
+        if limit == 0 || waiting(self) <= limit || queued < average {
             return;
         }
         // In ascending order: the last go first.
@@ -272,7 +266,11 @@ impl<S: Socket> ConnectionTable<S> {
         // What has been encrypted for those that are told why goes with their socket, and what is
         // kept of them when those who keep it are told.
         let mut going: usize = self.overflowed.iter().map(|id| kept_of(*id)).sum();
+        // Below its share a thread drops nothing, or clients that read would pay for what waits elsewhere.
+        let share = if self.config.threads.get() > 1 { average / 4 * 3 } else { 0 };
+        let queued = |table: &Self| table.buffers.waiting + table.held + kept + table.buffers.shares;
         while waiting(self) - going > limit / 4 * 3
+            && queued(self).saturating_sub(going) > share
             && let Some((closing, _, id)) = most.pop()
         {
             self.stats.shed += 1;
@@ -308,5 +306,15 @@ impl<S: Socket> ConnectionTable<S> {
             self.overflowed.push_back(id);
             self.count_held(id);
         }
+    }
+}
+
+/// What all threads have, once the caller has said that it has so much now.
+fn all(total: &AtomicUsize, reported: &mut usize, own: usize) -> usize {
+    let before = std::mem::replace(reported, own);
+    if own >= before {
+        total.fetch_add(own - before, Ordering::Relaxed) + (own - before)
+    } else {
+        total.fetch_sub(before - own, Ordering::Relaxed) - (before - own)
     }
 }

@@ -173,8 +173,9 @@ proptest! {
         prop_assert_eq!(all(&queue), &expected[at..end]);
         prop_assert_eq!(queue.len(), end - at);
         prop_assert_eq!(buffers.waiting, queue.len() - queue.parts.shared());
+        prop_assert_eq!(buffers.shares, queue.parts.shared());
         queue.clear(&mut buffers);
-        prop_assert_eq!(buffers.waiting, 0);
+        prop_assert_eq!((buffers.waiting, buffers.shares), (0, 0));
         prop_assert_eq!(buffers.shared.load(Ordering::Relaxed), 0);
     }
 }
