@@ -16,6 +16,11 @@ use super::{
 /// How many characters of an unknown type are repeated in the answer.
 const MAX_ECHO: usize = 64;
 
+/// As how many bytes one of an `auth` counts, and one of a presence: to look at each member, and to
+/// write it anew, takes longer than to pass a text on (R-L3).
+const MEMBERS_COST: usize = 4;
+const RECORD_COST: usize = 2;
+
 impl Server {
     /// A text arrived.
     pub(super) fn text(&mut self, conn: ConnId, text: &str) -> Result<(), EngineError> {
@@ -25,6 +30,8 @@ impl Server {
             Session::AwaitingAuth(place) => {
                 self.newcomers.remove(*place);
                 self.charged_arrival(conn, |server| server.first_frame(conn, text));
+                // That it came is free, but not how large it was.
+                self.charge(conn, 0, text.len() * MEMBERS_COST, 0);
             }
             Session::Authenticating(_) => self.queue(conn, text),
             Session::Online(peer) if peer.pending.is_some() || self.hooks.is_asked(conn) => {
@@ -64,7 +71,12 @@ impl Server {
             Ok(FrameType::Routed(RoutedType::Presence)) if self.is_patch(conn, &frame) => {
                 self.patch_record(conn, &frame);
             }
-            Ok(FrameType::Routed(kind)) => self.routed(conn, &frame, kind),
+            Ok(FrameType::Routed(kind)) => {
+                if kind == RoutedType::Presence {
+                    self.charge(conn, 0, text.len() * (RECORD_COST - 1), 0);
+                }
+                self.routed(conn, &frame, kind);
+            }
             Ok(FrameType::Join) => self.join_or_leave(conn, &frame, |server, conn, room| {
                 server.client_joins(conn, room, &frame);
             }),
@@ -73,8 +85,9 @@ impl Server {
                 self.bad_request(conn, "Unknown type: auth");
             }
             Ok(FrameType::Auth) => {
-                // It is read, and a peer is written of it.
-                self.charge(conn, 1, text.len(), 0);
+                // A peer is made of it, member by member, unless it is too large.
+                let bytes = text.len().min(self.config.limits.message_unauthenticated);
+                self.charge(conn, 1, bytes * (MEMBERS_COST - 1), 0);
                 self.authenticate(conn, &frame);
             }
             Ok(FrameType::Close) => {

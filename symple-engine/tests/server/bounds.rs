@@ -53,10 +53,10 @@ fn frames_cost_what_they_cause() {
     }
 }
 
-/// R-L3: to authenticate again is as much work as two other frames.
+/// R-L3: to authenticate again is as much work as two other frames, and its bytes as four times as many.
 #[test]
-fn authenticating_again_costs_twice() {
-    for (bytes, frames) in [(0, 200), (8192 * 3, 50)] {
+fn authenticating_again_costs_more() {
+    for (bytes, frames) in [(0, 200), (8192 * 3, 28)] {
         let mut node = Node::new(Config::default());
         let alice = node.peer("alice", &[]);
         node.pass(Duration::from_secs(60));
@@ -69,6 +69,37 @@ fn authenticating_again_costs_twice() {
         }
         assert_eq!(sent, frames + 1, "{bytes} bytes");
     }
+}
+
+/// R-L3: a record is read member by member.
+#[test]
+fn large_records_cost_more() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    node.pass(Duration::from_secs(60));
+    node.forget();
+    let text = format!(r#"{{"type":"presence","data":{{"x":"{}"}}}}"#, "x".repeat(8192));
+    for _ in 0..133 {
+        node.text(alice, &text);
+    }
+    assert!(!is_paused(&mut node, alice));
+    node.text(alice, &text);
+    assert!(is_paused(&mut node, alice));
+}
+
+/// R-L3: the frame that a peer came with is free, but not how large it was.
+#[test]
+fn large_arrivals_cost() {
+    let mut node = Node::new(Config::default());
+    let alice = node.connect();
+    node.text(alice, &format!(r#"{{"type":"auth","user":"alice","x":"{}"}}"#, "x".repeat(8192)));
+    node.forget();
+    for _ in 0..396 {
+        node.text(alice, r#"{"type":"message"}"#);
+    }
+    assert!(!is_paused(&mut node, alice));
+    node.text(alice, r#"{"type":"message"}"#);
+    assert!(is_paused(&mut node, alice));
 }
 
 /// R-L3: what the driver does for a client is charged to it, by its bytes alone.

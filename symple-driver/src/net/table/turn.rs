@@ -268,7 +268,8 @@ impl<S: Socket> ConnectionTable<S> {
         let mut going: usize = self.overflowed.iter().map(|id| kept_of(*id)).sum();
         // Below its share a thread drops nothing, or clients that read would pay for what waits elsewhere.
         let share = if self.config.threads.get() > 1 { average / 4 * 3 } else { 0 };
-        let queued = |table: &Self| table.buffers.waiting + table.held + kept + table.buffers.shares;
+        let queued =
+            |table: &Self| table.buffers.waiting + table.held + kept + table.buffers.shares;
         while waiting(self) - going > limit / 4 * 3
             && queued(self).saturating_sub(going) > share
             && let Some((closing, _, id)) = most.pop()
