@@ -350,8 +350,10 @@ impl Server {
         if self.registry.get(conn).is_none() {
             return Err(EngineError::UnknownConnection(conn));
         }
+        self.out.gone = Some(conn);
         self.finish_queue(conn);
         self.end_session(conn, OfflineReason::Disconnected, true);
+        self.out.gone = None;
         self.departed.remove(&conn);
         self.told_busy.remove(&conn);
         if let Some(Connection { address: Some(address), .. }) = self.registry.remove(conn) {

@@ -28,6 +28,8 @@ pub(super) struct Outbox {
     pub(super) deliveries: u64,
     /// The same by the kind of the frame.
     pub(super) sent: FrameCounts,
+    /// A connection that is gone, though what it had sent is still being handled: nothing is wanted of it.
+    pub(super) gone: Option<ConnId>,
 }
 
 impl Outbox {
@@ -80,11 +82,18 @@ impl Outbox {
     /// Sends a text to the first so many of the receivers that have been appended.
     fn send_pending(
         &mut self,
-        count: usize,
+        mut count: usize,
         sender: Option<ConnId>,
         kind: Option<FrameKind>,
         text: impl FnOnce() -> Text,
     ) {
+        if let Some(gone) = self.gone
+            && let Some(at) =
+                self.receivers[self.start..][..count].iter().position(|conn| *conn == gone)
+        {
+            self.receivers.remove(self.start + at);
+            count -= 1;
+        }
         if count > 0 {
             let to = self.start..self.start + count;
             self.start = to.end;
@@ -127,7 +136,14 @@ impl Outbox {
 
     /// Wants anything else done.
     pub(super) fn push(&mut self, action: Action<'static>) {
-        self.queue.push_back(Queued::Other(action));
+        match action {
+            Action::Close { conn, .. }
+            | Action::SetMessageLimit { conn, .. }
+            | Action::Pause { conn }
+            | Action::Resume { conn }
+                if self.gone == Some(conn) => {}
+            action => self.queue.push_back(Queued::Other(action)),
+        }
     }
 
     /// The next action.

@@ -1004,3 +1004,32 @@ fn a_session_asks_for_no_extensions() {
     assert!(welcome.contains(r#""extensions":["roster"],"#), "{welcome}");
     assert!(welcome.ends_with(r#""rooms":["a"],"extensions":["state"]}"#), "{welcome}");
 }
+
+/// R-L3: what a client had sent is handled when it is gone, but it is answered nothing, and told nothing to do.
+#[test]
+fn who_is_gone_is_not_answered() {
+    let text = r#"{"type":"auth","user":"alice"}"#;
+    for last in ["nonsense", r#"{"type":"close"}"#, r#"{"type":"message","to":"alice"}"#] {
+        let mut node = Node::new(HOOK());
+        let [alice, bob] = ["alice", "bob"].map(|user| {
+            let conn = node.connect();
+            node.text(conn, &text.replace("alice", user));
+            node.verdict(allow(&["r"]));
+            conn
+        });
+        node.text(alice, text);
+        // They wait for what becomes of that.
+        for text in ["nonsense", r#"{"type":"join","room":"s"}"#, r#"{"type":"message","to":"r"}"#]
+        {
+            node.text(alice, text);
+        }
+        node.text(alice, last);
+        node.forget();
+        node.disconnect(alice);
+        let seen = node.seen();
+        assert_eq!(seen.len(), 2, "{last}: a message, and that she is offline: {seen:?}");
+        for line in seen {
+            assert!(line.starts_with(&format!("send [{bob:?}]")), "{last}: {line}");
+        }
+    }
+}
