@@ -3,5 +3,6 @@
 pub(crate) mod builder;
 pub(crate) mod events;
 pub(crate) mod handle;
+mod shared;
 mod task;
 pub mod transport;

@@ -5,8 +5,7 @@ use std::{
     io,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use http::{
@@ -21,13 +20,11 @@ use thiserror::Error;
 
 use super::{
     events::{ClientEvents, Inbox, InboxLimits},
-    handle::{Client, ClientError, Shared},
+    handle::{Client, ClientError, Held},
+    shared::Shared,
     task::Task,
     transport::{Connect, Target},
 };
-
-/// How many requests of the application may wait for the client's task, and how many looks at it.
-const REQUESTS: usize = 256;
 
 /// How much is read at once.
 const READ: usize = 8 * 1024;
@@ -252,27 +249,10 @@ impl<R: Connect> ClientBuilder<R> {
             let _ = SysRng.try_fill_bytes(bytes);
         };
         let runtime = R::current()?;
-        let (requests, received) = async_channel::bounded(REQUESTS);
-        // No more than operations: each is taken back once at most.
-        let (urgent, heard) = async_channel::unbounded();
-        let (looks, looked) = async_channel::bounded(REQUESTS);
-        let end = Arc::new(OnceLock::new());
         let inbox = Inbox::new(self.inbox);
-        let task = Task::new(
-            runtime.clone(),
-            Machine::new(config, random),
-            target,
-            self.find_token,
-            received,
-            heard,
-            looked,
-            Arc::clone(&inbox),
-            Arc::clone(&end),
-            Instant::now(),
-        );
-        runtime.spawn(task);
-        let shared = Arc::new(Shared { requests, urgent, looks, end, last: 0.into() });
-        let client = Client { shared, runtime: PhantomData };
+        let shared = Arc::new(Shared::new(Machine::new(config, random), Arc::clone(&inbox)));
+        runtime.spawn(Task::new(runtime.clone(), Arc::clone(&shared), target, self.find_token));
+        let client = Client { held: Arc::new(Held(shared)), runtime: PhantomData };
         Ok((client, ClientEvents(inbox)))
     }
 }

@@ -87,11 +87,12 @@ impl Inbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event. Where there is no room the oldest make it.
-    pub(super) fn push(&self, event: Event) {
+    /// Adds an event. Where there is no room the oldest make it. True if the application is to be
+    /// [woken](Self::wake).
+    pub(super) fn push(&self, event: Event) -> bool {
         let mut waiting = self.waiting();
         if waiting.unread {
-            return;
+            return false;
         }
         waiting.bytes += cost(&event);
         waiting.events.push_back(event);
@@ -102,7 +103,11 @@ impl Inbox {
             waiting.bytes -= cost(&oldest);
             waiting.dropped += 1;
         }
-        drop(waiting);
+        true
+    }
+
+    /// Wakes the application: there is something new.
+    pub(super) fn wake(&self) {
         self.waker.wake();
     }
 

@@ -1,23 +1,26 @@
 //! What an application can do with a client.
 
 use std::{
+    future::Future,
     marker::PhantomData,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use async_channel::{Receiver, Sender};
 use symple_engine::client::{
-    CallId, CallInfo, Callee, Client as Machine, End, Frame, Operation, OperationError,
-    OperationId, Outgoing, PeerRecord, Reply, Signal, Stats, Status,
+    CallId, CallInfo, Callee, Client as Machine, Frame, Operation, OperationError, OperationId,
+    Outgoing, PeerRecord, Reply, Signal, Stats, Status,
 };
 use symple_proto::{Fields, NameError, RawJson, RoomName, Token, frame::Peer};
 use thiserror::Error;
 
-use super::{builder::ClientBuilder, transport::Connect};
+use super::{
+    builder::ClientBuilder,
+    shared::{Begun, Shared},
+    transport::Connect,
+};
 
 /// Why a client has not done what it was asked for.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -34,35 +37,14 @@ pub enum ClientError {
     Name(#[from] NameError),
 }
 
-/// Where the answer to an operation goes.
-pub(super) type Answer = Sender<Result<Reply, OperationError>>;
-
-/// Something that a client's task is to do, when what was to be written before has room.
-pub(super) struct Request {
-    pub(super) id: OperationId,
-    pub(super) operation: Operation,
-    pub(super) reply: Answer,
-}
-
-/// A look at the machine, whatever waits to be written.
-pub(super) type Look = Box<dyn FnOnce(&Machine) + Send>;
-
-/// What a client's task hears however much waits.
-pub(super) enum Urgent {
-    /// Nobody waits for this operation any more.
-    Cancel(OperationId),
-    /// Say goodbye.
-    Close(OperationId, Answer),
-}
-
+/// What all clones of a client hold.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) requests: Sender<Request>,
-    pub(super) urgent: Sender<Urgent>,
-    pub(super) looks: Sender<Look>,
-    /// Why the client has ended, once it has.
-    pub(super) end: Arc<OnceLock<End>>,
-    pub(super) last: AtomicU64,
+pub(super) struct Held(pub(super) Arc<Shared>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// A client: access to it from anywhere, cheap to clone. When the last clone is dropped, it says
@@ -73,13 +55,13 @@ pub(super) struct Shared {
 /// [`status`](Self::status)) does not wait. A future that is dropped takes
 /// back what has not been sent yet.
 pub struct Client<R> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) held: Arc<Held>,
     pub(super) runtime: PhantomData<fn() -> R>,
 }
 
 impl<R> Clone for Client<R> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), runtime: PhantomData }
+        Self { held: Arc::clone(&self.held), runtime: PhantomData }
     }
 }
 
@@ -89,22 +71,28 @@ impl<R> std::fmt::Debug for Client<R> {
     }
 }
 
-/// Takes an operation back when nobody waits for it any more.
+/// An operation that waits; it is taken back when nobody waits for it any more.
 struct Waits<'a> {
     shared: &'a Shared,
     id: OperationId,
-    answer: Receiver<Result<Reply, OperationError>>,
     /// The answer is there, or there will be none.
     over: bool,
+}
+
+impl Future for Waits<'_> {
+    type Output = Result<Reply, ClientError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.shared.poll(self.id, cx));
+        self.over = true;
+        Poll::Ready(outcome.and_then(|outcome| Ok(outcome?)))
+    }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         if !self.over {
-            // In this order: the task passes over what nobody waits for when it comes to it, and
-            // what it has come to by now it finds when it hears this.
-            self.answer.close();
-            let _ = self.shared.urgent.try_send(Urgent::Cancel(self.id));
+            self.shared.cancel(self.id);
         }
     }
 }
@@ -118,36 +106,11 @@ impl<R: Connect> Client<R> {
 
 impl<R> Client<R> {
     async fn operate(&self, operation: Operation) -> Result<Reply, ClientError> {
-        let id = self.next_id();
-        let (reply, answer) = async_channel::bounded(1);
-        let request = Request { id, operation, reply };
-        self.shared.requests.send(request).await.map_err(|_| self.ended())?;
-        let mut waits = Waits { shared: &self.shared, id, answer, over: false };
-        let answer = waits.answer.recv().await;
-        waits.over = true;
-        Ok(answer.map_err(|_| self.ended())??)
-    }
-
-    fn next_id(&self) -> OperationId {
-        OperationId(self.shared.last.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    /// What is said to whoever asks when the client has ended.
-    fn ended(&self) -> ClientError {
-        match self.shared.end.get() {
-            Some(end) => ClientError::Operation(OperationError::Closed(end.clone())),
-            None => ClientError::Ended,
+        let shared = &*self.held.0;
+        match shared.begin(operation)? {
+            Begun::Finished(outcome) => Ok(outcome?),
+            Begun::Waits(id) => Waits { shared, id, over: false }.await,
         }
-    }
-
-    async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Machine) -> T + Send + 'static,
-    ) -> Result<T, ClientError> {
-        let (reply, answer) = async_channel::bounded(1);
-        let look = move |machine: &Machine| drop(reply.try_send(look(machine)));
-        self.shared.looks.send(Box::new(look)).await.map_err(|_| self.ended())?;
-        answer.recv().await.map_err(|_| self.ended())
     }
 
     pub(super) async fn connect(&self) -> Result<(), ClientError> {
@@ -322,10 +285,7 @@ impl<R> Client<R> {
     /// # Errors
     /// [`ClientError`]: it has ended before.
     pub async fn close(&self) -> Result<(), ClientError> {
-        let (reply, answer) = async_channel::bounded(1);
-        let close = Urgent::Close(self.next_id(), reply);
-        self.shared.urgent.try_send(close).map_err(|_| self.ended())?;
-        Ok(answer.recv().await.map_err(|_| self.ended())?.map(drop)?)
+        self.operate(Operation::Close).await.map(drop)
     }
 
     /// Who else is there, as far as it is known now.
@@ -333,7 +293,7 @@ impl<R> Client<R> {
     /// # Errors
     /// [`ClientError`]: the client has ended.
     pub async fn roster(&self) -> Result<Vec<Arc<PeerRecord>>, ClientError> {
-        self.look(|machine| machine.roster().iter().cloned().collect()).await
+        self.held.0.look(|machine| machine.roster().iter().cloned().collect())
     }
 
     /// Who the client is, while it is online.
@@ -341,7 +301,7 @@ impl<R> Client<R> {
     /// # Errors
     /// [`ClientError`]: the client has ended.
     pub async fn peer(&self) -> Result<Option<Peer>, ClientError> {
-        self.look(|machine| machine.peer().cloned()).await
+        self.held.0.look(|machine| machine.peer().cloned())
     }
 
     /// What the client is at.
@@ -349,7 +309,7 @@ impl<R> Client<R> {
     /// # Errors
     /// [`ClientError`]: the client has ended.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.look(Machine::status).await
+        self.held.0.look(Machine::status)
     }
 
     /// The calls that there are.
@@ -357,7 +317,7 @@ impl<R> Client<R> {
     /// # Errors
     /// [`ClientError`]: the client has ended.
     pub async fn calls(&self) -> Result<Vec<CallInfo>, ClientError> {
-        self.look(|machine| machine.calls().collect()).await
+        self.held.0.look(|machine| machine.calls().collect())
     }
 
     /// What was counted.
@@ -365,6 +325,6 @@ impl<R> Client<R> {
     /// # Errors
     /// [`ClientError`]: the client has ended.
     pub async fn stats(&self) -> Result<Stats, ClientError> {
-        self.look(Machine::stats).await
+        self.held.0.look(Machine::stats)
     }
 }

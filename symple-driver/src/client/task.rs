@@ -2,24 +2,20 @@
 //! out.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
 use futures_sink::Sink as _;
 use symple_engine::{
     Timestamp,
-    client::{
-        Action, Client as Machine, ConnectFailure, ConnectionId, End, Event, Input, Operation,
-        OperationError, OperationId, Reply, Status, TokenRequest, TokenUnavailable,
-    },
+    client::{Action, ConnectFailure, ConnectionId, Input, Status, TokenRequest, TokenUnavailable},
     server::Text,
 };
 use symple_proto::{CloseCode, Token};
@@ -30,24 +26,13 @@ use tungstenite::{
 
 use super::{
     builder::FindToken,
-    events::Inbox,
-    handle::{Look, Request, Urgent},
+    shared::{Shared, State},
     transport::{Connect, Target},
 };
 use crate::runtime::Timer as _;
 
 /// How many messages are read before what else there is has its turn.
 const READS: usize = 64;
-/// How many frames may wait to be written before nothing more is asked of the machine, and how many
-/// bytes.
-const OUTBOX: (usize, usize) = (64, 1024 * 1024);
-/// And before nothing more is read, since what is read may be answered.
-const ANSWERS: (usize, usize) = (1024, 4 * 1024 * 1024);
-/// The name of the goodbye when nobody holds the client any more. The application's count from 1.
-const GOODBYE: OperationId = OperationId(u64::MAX);
-/// The name of the connect at the beginning.
-const HELLO: OperationId = OperationId(u64::MAX - 1);
-
 /// What a connection ends with that has no close frame.
 const CUT: CloseCode = CloseCode(1006);
 
@@ -58,140 +43,96 @@ type Finding = Pin<Box<dyn Future<Output = Result<Option<String>, ()>> + Send>>;
 struct Open<W> {
     conn: ConnectionId,
     socket: W,
-    /// What is to be written.
+    /// What is to be written, and was taken out of the outbox.
     out: VecDeque<Message>,
-    /// How many bytes that is.
-    out_bytes: usize,
+    /// How many messages, and bytes, the socket was given that the outbox still counts.
+    written: (usize, usize),
     /// Something was given to the socket that it may not have written.
     dirty: bool,
     /// The client closes it, and waits no longer than until then.
     close_by: Option<Timestamp>,
 }
 
-impl<W> Open<W> {
-    fn push(&mut self, message: Message) {
-        self.out_bytes += message.len();
-        self.out.push_back(message);
-    }
-
-    /// True if less waits than so many frames and bytes.
-    fn has_room(&self, (frames, bytes): (usize, usize)) -> bool {
-        self.out.len() < frames && self.out_bytes < bytes
-    }
-}
-
 /// A client's task.
 pub(super) struct Task<R: Connect> {
     runtime: R,
-    machine: Machine,
+    shared: Arc<Shared>,
     target: Target,
     find_token: Option<FindToken>,
-    requests: Pin<Box<Receiver<Request>>>,
-    urgent: Pin<Box<Receiver<Urgent>>>,
-    looks: Pin<Box<Receiver<Look>>>,
-    inbox: Arc<Inbox>,
-    /// Why the client has ended, for those who ask later.
-    end: Arc<OnceLock<End>>,
-    started: Instant,
     timer: Option<R::Timer>,
+    /// When the timer wakes the task, if that is still to come.
+    armed: Option<Timestamp>,
     opening: Option<(ConnectionId, Opening<R::WebSocket>)>,
     open: Option<Open<R::WebSocket>>,
     finding: Option<(TokenRequest, Finding)>,
-    waiting: HashMap<OperationId, Sender<Result<Reply, OperationError>>>,
-    /// It has been told to connect.
-    begun: bool,
-    /// Nobody holds the client any more.
-    abandoned: bool,
 }
 
 impl<R: Connect> Task<R> {
-    #[allow(clippy::too_many_arguments, reason = "each is a part that the builder has made")]
     pub(super) fn new(
         runtime: R,
-        machine: Machine,
+        shared: Arc<Shared>,
         target: Target,
         find_token: Option<FindToken>,
-        requests: Receiver<Request>,
-        urgent: Receiver<Urgent>,
-        looks: Receiver<Look>,
-        inbox: Arc<Inbox>,
-        end: Arc<OnceLock<End>>,
-        started: Instant,
     ) -> Self {
         Self {
             runtime,
-            machine,
+            shared,
             target,
             find_token,
-            requests: Box::pin(requests),
-            urgent: Box::pin(urgent),
-            looks: Box::pin(looks),
-            end,
-            inbox,
-            started,
             timer: None,
+            armed: None,
             opening: None,
             open: None,
             finding: None,
-            waiting: HashMap::new(),
-            begun: false,
-            abandoned: false,
         }
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::ZERO + self.started.elapsed()
     }
 
     fn input(&mut self, input: Input) {
-        let now = self.now();
-        self.machine.handle(now, input);
-        while let Some(action) = self.machine.poll_action() {
-            self.carry_out(action, now);
+        let now = self.shared.now();
+        let next = self.shared.with(|state| {
+            state.machine.handle(now, input);
+            state.next_action()
+        });
+        self.carry_out(next, now);
+    }
+
+    /// Carries out an action, and all that come after it.
+    fn carry_out(&mut self, mut next: Option<Action>, now: Timestamp) {
+        while let Some(action) = next {
+            match action {
+                Action::AskToken { request, refused } => {
+                    if let Some(find) = self.find_token.clone() {
+                        // The function is the application's, and called when it is waited for.
+                        let finding = Box::pin(async move { find(refused).await });
+                        self.finding = Some((request, finding));
+                    }
+                }
+                Action::Connect { conn } => {
+                    self.drop_connection();
+                    let opening = self.runtime.connect(self.target.clone());
+                    self.opening = Some((conn, Box::pin(opening)));
+                }
+                Action::Close { conn, code, reason } => self.close(conn, code, reason, now),
+                // The others need no task.
+                Action::Send { .. } | Action::Ping | Action::Finish { .. } | Action::Event(_) => {}
+            }
+            next = self.shared.with(State::next_action);
         }
     }
 
-    fn carry_out(&mut self, action: Action, now: Timestamp) {
-        match action {
-            Action::AskToken { request, refused } => {
-                let Some(find) = self.find_token.clone() else { return };
-                // The function is the application's, and called when it is waited for.
-                self.finding = Some((request, Box::pin(async move { find(refused).await })));
-            }
-            Action::Connect { conn } => {
-                self.open = None;
-                self.opening = Some((conn, Box::pin(self.runtime.connect(self.target.clone()))));
-            }
-            Action::Send { text } => self.write(Message::text(&*text)),
-            Action::Ping => self.write(Message::Ping(Vec::new().into())),
-            Action::Close { conn, code, reason } => self.close(conn, code, reason, now),
-            Action::Finish { id, result } => {
-                if let Some(reply) = self.waiting.remove(&id) {
-                    // Whoever asked may have stopped waiting: that is no fault.
-                    let _ = reply.try_send(result);
-                }
-            }
-            Action::Event(event) => {
-                if let Event::Closed { end } = &event {
-                    let _ = self.end.set(end.clone());
-                }
-                self.inbox.push(event);
-            }
-        }
-    }
-
-    fn write(&mut self, message: Message) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.close_by.is_none()) {
-            open.push(message);
-        }
+    fn drop_connection(&mut self) {
+        self.open = None;
+        self.shared.with(|state| state.outbox.clear());
     }
 
     fn close(&mut self, conn: ConnectionId, code: CloseCode, reason: &'static str, now: Timestamp) {
-        let timeout = self.machine.config().limits.close_timeout;
         if let Some(open) = self.open.as_mut().filter(|open| open.conn == conn) {
             let code = WireCode::from(code.0);
             let frame = CloseFrame { code, reason: reason.into() };
-            open.push(Message::Close(Some(frame)));
+            let timeout = self.shared.with(|state| {
+                state.outbox.close(Message::Close(Some(frame)));
+                state.machine.config().limits.close_timeout
+            });
             let forever = timeout.is_zero();
             open.close_by = Some(if forever { Timestamp::MAX } else { now + timeout });
         } else if self.opening.as_ref().is_some_and(|(opening, _)| *opening == conn) {
@@ -203,8 +144,35 @@ impl<R: Connect> Task<R> {
     /// A connection is no more. The machine's actions are a queue, so where this is one of them
     /// the others of that input are carried out before those that follow from this.
     fn gone(&mut self, conn: ConnectionId, code: CloseCode, reason: Box<str>) {
-        self.open = None;
+        self.drop_connection();
         self.input(Input::Closed { conn, code, reason });
+    }
+
+    /// Carries out what others have asked for, and asks for what has waited for room. True if
+    /// something has happened.
+    fn poll_requests(&mut self) -> bool {
+        let now = self.shared.now();
+        let mut some = false;
+        loop {
+            let (asked, next) = self.shared.with(|state| {
+                let mut asked = false;
+                loop {
+                    let next = state.next_action();
+                    if next.is_some() {
+                        return (asked, next);
+                    }
+                    if !state.next_later(now) {
+                        return (asked, None);
+                    }
+                    asked = true;
+                }
+            });
+            some |= asked || next.is_some();
+            if next.is_none() {
+                return some;
+            }
+            self.carry_out(next, now);
+        }
     }
 
     /// True if something has happened.
@@ -219,10 +187,11 @@ impl<R: Connect> Task<R> {
                     conn,
                     socket,
                     out: VecDeque::new(),
-                    out_bytes: 0,
+                    written: (0, 0),
                     dirty: false,
                     close_by: None,
                 });
+                self.shared.with(|state| state.outbox.open());
                 self.input(Input::Opened { conn });
             }
             Err(failure) => self.input(Input::Failed { conn, failure }),
@@ -249,9 +218,10 @@ impl<R: Connect> Task<R> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         for read in 0..READS {
-            let Some(open) = self.open.as_mut().filter(|open| open.has_room(ANSWERS)) else {
+            let Some(open) = &mut self.open else { return read > 0 };
+            if !self.shared.with(|state| state.may_read()) {
                 return read > 0;
-            };
+            }
             let conn = open.conn;
             let Poll::Ready(message) = Pin::new(&mut open.socket).poll_next(cx) else {
                 return read > 0;
@@ -282,67 +252,31 @@ impl<R: Connect> Task<R> {
         true
     }
 
-    fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut some = false;
-        // These are heard however much waits to be written.
-        loop {
-            match self.urgent.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Urgent::Cancel(id))) => {
-                    if self.waiting.remove(&id).is_some() {
-                        self.input(Input::Cancel { id });
-                    }
-                }
-                Poll::Ready(Some(Urgent::Close(id, reply))) => {
-                    self.waiting.insert(id, reply);
-                    self.input(Input::Operation { id, operation: Operation::Close });
-                }
-                Poll::Ready(None) if !self.abandoned => {
-                    self.abandoned = true;
-                    self.input(Input::Operation { id: GOODBYE, operation: Operation::Close });
-                }
-                Poll::Ready(None) | Poll::Pending => break,
-            }
-            some = true;
-        }
-        while let Poll::Ready(Some(look)) = self.looks.as_mut().poll_next(cx) {
-            some = true;
-            look(&self.machine);
-        }
-        while self.open.as_ref().is_none_or(|open| open.has_room(OUTBOX)) {
-            match self.requests.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Request { id, operation, reply })) => {
-                    some = true;
-                    // Whoever takes it back from now on says so behind this.
-                    if reply.is_closed() {
-                        continue;
-                    }
-                    self.waiting.insert(id, reply);
-                    self.input(Input::Operation { id, operation });
-                }
-                Poll::Ready(None) | Poll::Pending => break,
-            }
-        }
-        some
-    }
-
-    /// When something is to be done at the latest.
-    fn next(&self) -> Option<Timestamp> {
-        let close_by = self.open.as_ref().and_then(|open| open.close_by);
-        [self.machine.poll_timeout(), close_by].into_iter().flatten().min()
-    }
-
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(next) = self.next().filter(|next| *next < Timestamp::MAX) else { return false };
-        let now = self.now();
-        if next > now {
-            let timer = self.timer.get_or_insert_with(|| self.runtime.timer());
-            let deadline = self.started + Duration::from_micros(next.as_micros());
-            if timer.poll_until(cx, deadline).is_pending() {
-                return false;
+        let close_by = self.open.as_ref().and_then(|open| open.close_by);
+        let next = self.shared.with(|state| state.machine.poll_timeout());
+        let next = [next, close_by].into_iter().flatten().min();
+        let Some(next) = next.filter(|next| *next < Timestamp::MAX) else { return false };
+        if next > self.shared.now() {
+            // What arrives puts off the next ping, message by message. A timer that is set to an
+            // earlier moment stays so: setting it costs more than waking once for nothing.
+            let mut at = self.armed.map_or(next, |armed| armed.min(next));
+            loop {
+                self.armed = Some(at);
+                let timer = self.timer.get_or_insert_with(|| self.runtime.timer());
+                let deadline = self.shared.started + Duration::from_micros(at.as_micros());
+                if timer.poll_until(cx, deadline).is_pending() {
+                    return false;
+                }
+                self.armed = None;
+                if at == next {
+                    break;
+                }
+                at = next;
             }
         }
         match &self.open {
-            Some(Open { conn, close_by: Some(until), .. }) if *until <= self.now() => {
+            Some(Open { conn, close_by: Some(until), .. }) if *until <= self.shared.now() => {
                 let conn = *conn;
                 self.gone(conn, CUT, "".into());
             }
@@ -351,26 +285,16 @@ impl<R: Connect> Task<R> {
         true
     }
 
-    /// Whoever waits for an answer, or asks for one later, learns that there will be none. What
-    /// nobody takes out of a channel stays there for as long as somebody holds the client, and its
-    /// sender would wait for as long: so all of it is taken out.
-    fn refuse(&mut self) {
-        self.inbox.end();
-        self.requests.close();
-        while self.requests.try_recv().is_ok() {}
-        self.looks.close();
-        while self.looks.try_recv().is_ok() {}
-        self.urgent.close();
-        while self.urgent.try_recv().is_ok() {}
-        self.waiting.clear();
-    }
-
+    /// True if something was written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(open) = &mut self.open else { return false };
         let mut socket = pin!(&mut open.socket);
         let mut some = false;
         let result = loop {
             if open.out.is_empty() {
+                self.shared.with(|state| state.take_messages(&mut open.out, &mut open.written));
+            }
+            let Some(next) = open.out.front() else {
                 if !open.dirty {
                     return some;
                 }
@@ -382,14 +306,18 @@ impl<R: Connect> Task<R> {
                     Poll::Pending => return some,
                     Poll::Ready(Err(error)) => break error,
                 }
-            }
+            };
             match socket.as_mut().poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Pending => return some,
+                Poll::Pending => {
+                    self.shared.with(|state| state.take_messages(&mut open.out, &mut open.written));
+                    return some;
+                }
                 Poll::Ready(Err(error)) => break error,
             }
+            open.written.0 += 1;
+            open.written.1 += next.len();
             let Some(message) = open.out.pop_front() else { return some };
-            open.out_bytes -= message.len();
             some = true;
             open.dirty = true;
             if let Err(error) = socket.as_mut().start_send(message) {
@@ -407,21 +335,20 @@ impl<R: Connect> Future for Task<R> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = Pin::into_inner(self);
-        if !task.begun {
-            task.begun = true;
-            task.input(Input::Operation { id: HELLO, operation: Operation::Connect });
-        }
+        // Before anything is looked at, so that what is asked for from now on is seen.
+        task.shared.task.register(cx.waker());
         // A few rounds, then others on the runtime have their turn.
         for _ in 0..16 {
             let mut some = task.poll_opening(cx);
             some |= task.poll_token(cx);
             some |= task.poll_read(cx);
-            some |= task.poll_requests(cx);
+            some |= task.poll_requests();
             some |= task.poll_timeout(cx);
             some |= task.poll_write(cx);
-            if task.machine.status() == Status::Closed && task.open.is_none() {
+            let status = task.shared.with(|state| state.machine.status());
+            if status == Status::Closed && task.open.is_none() {
                 // It does not come back: whoever still asks learns so.
-                task.refuse();
+                task.shared.end();
                 return Poll::Ready(());
             }
             if !some {
@@ -435,6 +362,6 @@ impl<R: Connect> Future for Task<R> {
 
 impl<R: Connect> Drop for Task<R> {
     fn drop(&mut self) {
-        self.refuse();
+        self.shared.end();
     }
 }
