@@ -7,6 +7,11 @@
 //! cargo run --profile measure -p symple-tokio --example client_figures -- idle target/debug/symple
 //! cargo run --profile measure -p symple-tokio --example client_figures -- cpu
 //! ```
+//!
+//! `cpu` compares a client that answers messages with tokio-tungstenite alone, which writes each
+//! answer as it is made (`each`) or all answers to what was read at once together (`together`), as
+//! our client does. `ours`, `each` and `together` with a number of messages and how many are on
+//! their way at a time run one side alone, for `strace -f -c`.
 
 #![allow(clippy::print_stdout, reason = "it is for who runs it in a terminal")]
 
@@ -38,7 +43,7 @@ const SHARE: usize = 20;
 /// How long the server is away.
 const AWAY: Duration = Duration::from_secs(5);
 /// How many messages are on their way at a time.
-const WINDOW: usize = 32;
+const WINDOWS: [usize; 3] = [1, 4, 32];
 
 /// A server in a process of its own.
 struct Server(Child, SocketAddr);
@@ -236,7 +241,7 @@ fn frame() -> Utf8Bytes {
 
 /// The other side of a client, on a thread of its own: it welcomes whoever authenticates, sends so
 /// many frames, a few at a time, and reads as many.
-fn other_side(messages: usize) -> Result<SocketAddr, Failure> {
+fn other_side(messages: usize, window: usize) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || -> Result<(), Failure> {
@@ -249,7 +254,7 @@ fn other_side(messages: usize) -> Result<SocketAddr, Failure> {
         ))?;
         let (mut sent, mut heard) = (0, 0);
         while heard < messages {
-            while sent < messages && sent - heard < WINDOW {
+            while sent < messages && sent - heard < window {
                 socket.write(Message::Text(frame()))?;
                 sent += 1;
             }
@@ -272,8 +277,8 @@ fn other_side(messages: usize) -> Result<SocketAddr, Failure> {
 }
 
 /// What a message in and a message out cost a client of ours.
-pub(crate) fn ours(messages: usize) -> Result<Duration, Failure> {
-    let address = other_side(messages)?;
+pub(crate) fn ours(messages: usize, window: usize) -> Result<Duration, Failure> {
+    let address = other_side(messages, window)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let builder = Client::builder(format!("ws://{address}")).user("alice");
@@ -298,10 +303,19 @@ pub(crate) fn ours(messages: usize) -> Result<Duration, Failure> {
     })
 }
 
-/// What the same reads and writes cost with tokio-tungstenite alone.
-pub(crate) fn bare(messages: usize) -> Result<Duration, Failure> {
-    use futures_util::{SinkExt as _, StreamExt as _};
-    let address = other_side(messages)?;
+/// When tokio-tungstenite alone writes.
+#[derive(Clone, Copy)]
+pub(crate) enum Flush {
+    /// Each answer as it is made.
+    Each,
+    /// All answers to what has arrived together.
+    Together,
+}
+
+/// What as many reads and writes cost with tokio-tungstenite alone.
+pub(crate) fn bare(messages: usize, window: usize, flush: Flush) -> Result<Duration, Failure> {
+    use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+    let address = other_side(messages, window)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let url = format!("ws://{address}/");
@@ -311,35 +325,58 @@ pub(crate) fn bare(messages: usize) -> Result<Duration, Failure> {
         socket.next().await.ok_or("no welcome")??;
         let (before, mut heard) = (cpu()?, 0);
         let answer = frame();
-        while let Some(message) = socket.next().await {
-            if let Message::Text(_) = message? {
-                socket.send(Message::Text(answer.clone())).await?;
-                heard += 1;
-                if heard == messages {
-                    break;
+        while heard < messages {
+            let next = match flush {
+                Flush::Each => socket.next().await,
+                Flush::Together => match socket.next().now_or_never() {
+                    Some(next) => next,
+                    None => {
+                        socket.flush().await?;
+                        socket.next().await
+                    }
+                },
+            };
+            if let Message::Text(_) = next.ok_or("the other side has gone")?? {
+                let message = Message::Text(answer.clone());
+                match flush {
+                    Flush::Each => socket.send(message).await?,
+                    Flush::Together => socket.feed(message).await?,
                 }
+                heard += 1;
             }
         }
+        socket.flush().await?;
         Ok((cpu()? - before) / u32::try_from(messages)?)
     })
 }
 
 /// What a message costs, beside what it must.
 fn compare(messages: usize) -> Result<(), Failure> {
-    let mut ratios = Vec::new();
-    for round in 0..6 {
-        let (ours, bare) = (ours(messages)?, bare(messages)?);
-        let ratio = ours.as_secs_f64() / bare.as_secs_f64();
-        println!(
-            "a message in and out: {ours:?} of processor; tokio-tungstenite alone {bare:?}; ratio {ratio:.2}"
-        );
-        // The first round warms the machine up.
-        if round > 0 {
-            ratios.push(ratio);
+    println!("processor time for a message in and a message out; medians of 5 rounds");
+    println!("on their way     ours     each  ratio  together  ratio");
+    for window in WINDOWS {
+        let mut rounds = Vec::new();
+        for round in 0..6 {
+            let took = [
+                ours(messages, window)?,
+                bare(messages, window, Flush::Each)?,
+                bare(messages, window, Flush::Together)?,
+            ];
+            let [ours, each, together] = took.map(|took| took.as_secs_f64() * 1e6);
+            // The first round warms the machine up.
+            if round > 0 {
+                rounds.push([ours, each, ours / each, together, ours / together]);
+            }
         }
+        let [ours, each, over_each, together, over_together] = [0, 1, 2, 3, 4].map(|column| {
+            let mut column: Vec<_> = rounds.iter().map(|round| round[column]).collect();
+            column.sort_by(f64::total_cmp);
+            column[column.len() / 2]
+        });
+        println!(
+            "{window:12}  {ours:4.1} µs  {each:4.1} µs  {over_each:5.2}   {together:4.1} µs  {over_together:5.2}"
+        );
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio {:.2}", ratios[ratios.len() / 2]);
     Ok(())
 }
 
@@ -354,6 +391,16 @@ fn main() -> Result<(), Failure> {
         (Some("comeback"), Some(program)) => runtime.block_on(comeback(&program, count(2, 1000)?)),
         (Some("idle"), Some(program)) => runtime.block_on(idle(&program, count(2, 1000)?)),
         (Some("cpu"), _) => compare(count(1, 200_000)?),
-        _ => Err("comeback PROGRAM [CLIENTS], idle PROGRAM [CLIENTS] or cpu [MESSAGES]".into()),
+        (Some(side @ ("ours" | "each" | "together")), _) => {
+            let (messages, window) = (count(1, 10_000)?, count(2, 32)?);
+            let took = match side {
+                "ours" => ours(messages, window)?,
+                "each" => bare(messages, window, Flush::Each)?,
+                _ => bare(messages, window, Flush::Together)?,
+            };
+            println!("{took:?} for a message in and a message out");
+            Ok(())
+        }
+        _ => Err("comeback PROGRAM [CLIENTS], idle PROGRAM [CLIENTS], cpu [MESSAGES], or ours, each or together [MESSAGES] [AT A TIME]".into()),
     }
 }

@@ -341,6 +341,9 @@ async fn a_call_between_browsers() {
 #[cfg(target_os = "linux")]
 #[test]
 fn figures_of_the_client() {
-    assert!(!client_figures::ours(300).unwrap().is_zero());
-    assert!(!client_figures::bare(300).unwrap().is_zero());
+    use client_figures::{Flush, bare, ours};
+    assert!(!ours(300, 32).unwrap().is_zero());
+    for flush in [Flush::Each, Flush::Together] {
+        assert!(!bare(300, 32, flush).unwrap().is_zero());
+    }
 }

@@ -12,7 +12,10 @@ use http::{
     HeaderName, HeaderValue,
     header::{CONNECTION, HOST, UPGRADE},
 };
-use rand::{TryRng as _, rngs::SysRng};
+use rand::{
+    Rng as _, SeedableRng as _,
+    rngs::{StdRng, SysRng},
+};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use symple_engine::client::{Client as Machine, Config, TokenSource};
 use symple_proto::{Fields, NameError, RawJson, RoomName, Token, UserName};
@@ -243,11 +246,10 @@ impl<R: Connect> ClientBuilder<R> {
         for change in self.configure {
             change(&mut config);
         }
-        // Without randomness of the system nothing can be started; later it does not fail.
-        SysRng.try_fill_bytes(&mut [0; 16]).map_err(io::Error::other)?;
-        let random = |bytes: &mut [u8]| {
-            let _ = SysRng.try_fill_bytes(bytes);
-        };
+        // Without randomness of the system nothing can be started. It is asked once: each frame that
+        // is sent has a random id, and that would be a system call.
+        let mut random = StdRng::try_from_rng(&mut SysRng).map_err(io::Error::other)?;
+        let random = move |bytes: &mut [u8]| random.fill_bytes(bytes);
         let runtime = R::current()?;
         let inbox = Inbox::new(self.inbox);
         let shared = Arc::new(Shared::new(Machine::new(config, random), Arc::clone(&inbox)));
