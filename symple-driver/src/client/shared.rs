@@ -17,7 +17,8 @@ use atomic_waker::AtomicWaker;
 use symple_engine::{
     Timestamp,
     client::{
-        Action, Client as Machine, End, Event, Input, Operation, OperationError, OperationId, Reply,
+        Action, Client as Machine, End, Event, Input, Operation, OperationError, OperationId,
+        Reply, Status,
     },
 };
 use tungstenite::{Message, Utf8Bytes};
@@ -277,9 +278,15 @@ impl Shared {
         result
     }
 
-    /// Looks at the machine.
+    /// Looks at the machine, until it has ended.
     pub(super) fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> Result<T, ClientError> {
-        self.with(|state| if state.over { Err(state.ended()) } else { Ok(look(&state.machine)) })
+        self.with(|state| {
+            // The task may not have come to its end yet.
+            if state.over || state.machine.status() == Status::Closed {
+                return Err(state.ended());
+            }
+            Ok(look(&state.machine))
+        })
     }
 
     /// Begins an operation: at once if there is room for what it may send, and nothing waits
@@ -317,29 +324,34 @@ impl Shared {
         id: OperationId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outcome, ClientError>> {
-        self.with(|state| match state.waiting.remove(&id) {
-            Some(Waiting::Finished(outcome)) => Poll::Ready(Ok(outcome)),
-            Some(Waiting::Asked(waker)) => {
-                let waker = match waker {
-                    Some(waker) if waker.will_wake(cx.waker()) => waker,
-                    _ => cx.waker().clone(),
-                };
-                state.waiting.insert(id, Waiting::Asked(Some(waker)));
-                Poll::Pending
+        // The waker of before is dropped when nobody looks: whatever it kept may hold a client.
+        let (polled, _before) = self.with(|state| match state.waiting.remove(&id) {
+            Some(Waiting::Finished(outcome)) => (Poll::Ready(Ok(outcome)), None),
+            Some(Waiting::Asked(before)) => {
+                state.waiting.insert(id, Waiting::Asked(Some(cx.waker().clone())));
+                (Poll::Pending, before)
             }
-            None => Poll::Ready(Err(state.ended())),
-        })
+            None => (Poll::Ready(Err(state.ended())), None),
+        });
+        polled
     }
 
     /// Nobody waits for an operation any more.
     pub(super) fn cancel(&self, id: OperationId) {
         let now = self.now();
-        self.change(|state| {
+        // As above; and a frame may be large.
+        let (_before, _operation) = self.change(|state| {
+            let waiting = state.waiting.remove(&id);
             // What is finished, or over, cannot be taken back.
-            let Some(Waiting::Asked(_)) = state.waiting.remove(&id) else { return };
+            if !matches!(waiting, Some(Waiting::Asked(_))) {
+                return (waiting, None);
+            }
             match state.later.binary_search_by_key(&id, |(id, _)| *id) {
-                Ok(at) => drop(state.later.remove(at)),
-                Err(_) => state.ask(now, Input::Cancel { id }),
+                Ok(at) => (waiting, state.later.remove(at)),
+                Err(_) => {
+                    state.ask(now, Input::Cancel { id });
+                    (waiting, None)
+                }
             }
         });
     }

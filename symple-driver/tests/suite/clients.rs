@@ -9,6 +9,7 @@ use std::{
 };
 
 use symple_engine::client::{End, Event, OperationError, Outgoing, Status};
+use symple_proto::RoutedType;
 
 use super::{start, start_with};
 use crate::adapter::{
@@ -444,8 +445,7 @@ fn large_frames_for_a_server_that_does_not_read() {
             })
             .await;
         };
-        // The client takes all that it has room for before it answers; the system's own buffers
-        // have room for some more.
+        // What there is room for goes at once; the system's own buffers have room for some more.
         for _ in 0..20 {
             poll_all().await;
             assert_eq!(client.status().await, Ok(Status::Online));
@@ -454,6 +454,68 @@ fn large_frames_for_a_server_that_does_not_read() {
         assert!((1..60).contains(&went), "{went} frames of 1 MB went");
         client.close().await.unwrap();
         while events.next().await.is_some() {}
+    });
+}
+
+/// What there is room for is sent on the thread that sends it; what waits for room is sent in the
+/// order in which it was asked for, and not at all where it was taken back.
+#[test]
+fn frames_go_at_once_and_in_order() {
+    let server = start(|config| config.engine.rate = None);
+    block_on(async {
+        let (alice, _alice_events) = online(&server, "alice", "lobby").await;
+        let (_bob, mut events) = online(&server, "bob", "lobby").await;
+        let frame = |n: usize| Outgoing::message(n.to_string().as_str()).to("bob");
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut first = Box::pin(alice.send(frame(0)));
+        assert_eq!(first.as_mut().poll(&mut cx), std::task::Poll::Ready(Ok(())));
+        // More than there is room for, all begun before any is waited for.
+        let mut begun: Vec<_> = (1..=1000).map(|n| Box::pin(alice.send(frame(n)))).collect();
+        let waits: Vec<_> =
+            begun.iter_mut().map(|send| send.as_mut().poll(&mut cx).is_pending()).collect();
+        for (send, waits) in begun.into_iter().zip(waits) {
+            if waits {
+                send.await.unwrap();
+            }
+        }
+        for n in 0..=1000 {
+            // Presence comes as frames, too.
+            let said = |event: &Event| match event {
+                Event::Frame(frame) if frame.kind() == RoutedType::Message => frame.data(),
+                _ => None,
+            };
+            let event = until(&mut events, |event| said(event).is_some()).await;
+            assert_eq!(said(&event).unwrap().as_str().as_deref(), Some(&*n.to_string()));
+        }
+    });
+}
+
+/// What has not been sent when nobody waits for it any more is taken back, whatever stands around
+/// it; what has been sent stays.
+#[test]
+fn frames_that_are_taken_back() {
+    let address = open_impostor(welcome());
+    block_on(async {
+        let soon = |config: &mut symple_engine::client::Config| {
+            config.limits.close_timeout = Duration::from_millis(50);
+        };
+        let (client, _events) =
+            builder(url(address), "alice").configure(soon).connect().await.unwrap();
+        let text = "x".repeat(1_000_000);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut begun: Vec<_> = (0..100)
+            .map(|_| Box::pin(client.send(Outgoing::message(text.as_str()).to("bob"))))
+            .collect();
+        begun.retain_mut(|send| send.as_mut().poll(&mut cx).is_pending());
+        // The system takes some of them meanwhile, and nobody reads.
+        assert!(begun.len() > 50, "{} of 100 frames of 1 MB wait", begun.len());
+        // From the middle, from the front, from the end.
+        drop(begun.remove(begun.len() / 2));
+        drop(begun.remove(0));
+        drop(begun);
+        let sent = client.stats().await.unwrap().sent;
+        assert!(sent < 60, "{sent} frames were sent");
+        client.close().await.unwrap();
     });
 }
 
