@@ -14,6 +14,9 @@ use rustix::{
 
 use super::{running::PATIENCE, *};
 
+#[path = "room.rs"]
+mod room;
+
 /// The program in a terminal of its own.
 struct Terminal {
     child: Running,
