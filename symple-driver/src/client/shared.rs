@@ -185,6 +185,11 @@ impl State {
         true
     }
 
+    /// True if something waits for room.
+    pub(super) fn has_later(&self) -> bool {
+        !self.later.is_empty()
+    }
+
     /// True if what is read can be answered.
     pub(super) fn may_read(&self) -> bool {
         self.outbox.has_room(ANSWERS)
@@ -301,7 +306,7 @@ impl Shared {
             let id = OperationId(state.last);
             // However much waits, the client can say goodbye.
             let urgent = matches!(operation, Operation::Close);
-            if !urgent && !(state.later.is_empty() && state.outbox.has_room(OUTBOX)) {
+            if !(urgent || state.later.is_empty() && state.outbox.has_room(OUTBOX)) {
                 state.later.push_back((id, operation));
                 state.waiting.insert(id, Waiting::Asked(None));
                 return Ok(Begun::Waits(id));

@@ -65,6 +65,11 @@ pub(super) struct Task<R: Connect> {
     opening: Option<(ConnectionId, Opening<R::WebSocket>)>,
     open: Option<Open<R::WebSocket>>,
     finding: Option<(TokenRequest, Finding)>,
+    /// Something waits for room in the outbox, to be asked for or to be read.
+    needs_room: bool,
+    /// An action was carried out that is to be looked after: a connection is to be opened, or a
+    /// token found.
+    acted: bool,
 }
 
 impl<R: Connect> Task<R> {
@@ -84,6 +89,8 @@ impl<R: Connect> Task<R> {
             opening: None,
             open: None,
             finding: None,
+            needs_room: false,
+            acted: false,
         }
     }
 
@@ -99,6 +106,7 @@ impl<R: Connect> Task<R> {
     /// Carries out an action, and all that come after it.
     fn carry_out(&mut self, mut next: Option<Action>, now: Timestamp) {
         while let Some(action) = next {
+            self.acted = true;
             match action {
                 Action::AskToken { request, refused } => {
                     if let Some(find) = self.find_token.clone() {
@@ -148,28 +156,21 @@ impl<R: Connect> Task<R> {
         self.input(Input::Closed { conn, code, reason });
     }
 
-    /// Carries out what others have asked for, and asks for what has waited for room. True if
-    /// something has happened.
-    fn poll_requests(&mut self) -> bool {
+    /// Carries out what others have asked for, and asks for what has waited for room.
+    fn poll_requests(&mut self) {
         let now = self.shared.now();
-        let mut some = false;
         loop {
-            let (asked, next) = self.shared.with(|state| {
-                let mut asked = false;
+            let (next, needs_room) = self.shared.with(|state| {
                 loop {
                     let next = state.next_action();
-                    if next.is_some() {
-                        return (asked, next);
+                    if next.is_some() || !state.next_later(now) {
+                        return (next, state.has_later());
                     }
-                    if !state.next_later(now) {
-                        return (asked, None);
-                    }
-                    asked = true;
                 }
             });
-            some |= asked || next.is_some();
             if next.is_none() {
-                return some;
+                self.needs_room |= needs_room;
+                return;
             }
             self.carry_out(next, now);
         }
@@ -216,15 +217,17 @@ impl<R: Connect> Task<R> {
         true
     }
 
+    /// True if there may be more to read, or there is no connection any more.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         for read in 0..READS {
             let Some(open) = &mut self.open else { return read > 0 };
             if !self.shared.with(|state| state.may_read()) {
-                return read > 0;
+                self.needs_room = true;
+                return false;
             }
             let conn = open.conn;
             let Poll::Ready(message) = Pin::new(&mut open.socket).poll_next(cx) else {
-                return read > 0;
+                return false;
             };
             // A ping or a close is answered by the socket itself, when it is flushed.
             open.dirty = true;
@@ -285,7 +288,7 @@ impl<R: Connect> Task<R> {
         true
     }
 
-    /// True if something was written.
+    /// True if there is room for what needed it, or there is no connection any more.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(open) = &mut self.open else { return false };
         let mut socket = pin!(&mut open.socket);
@@ -296,12 +299,12 @@ impl<R: Connect> Task<R> {
             }
             let Some(next) = open.out.front() else {
                 if !open.dirty {
-                    return some;
+                    return some && self.needs_room;
                 }
                 match socket.as_mut().poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
                         open.dirty = false;
-                        return some;
+                        return some && self.needs_room;
                     }
                     Poll::Pending => return some,
                     Poll::Ready(Err(error)) => break error,
@@ -311,13 +314,13 @@ impl<R: Connect> Task<R> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     self.shared.with(|state| state.take_messages(&mut open.out, &mut open.written));
-                    return some;
+                    return some && self.needs_room;
                 }
                 Poll::Ready(Err(error)) => break error,
             }
             open.written.0 += 1;
             open.written.1 += next.len();
-            let Some(message) = open.out.pop_front() else { return some };
+            let Some(message) = open.out.pop_front() else { return false };
             some = true;
             open.dirty = true;
             if let Err(error) = socket.as_mut().start_send(message) {
@@ -337,21 +340,24 @@ impl<R: Connect> Future for Task<R> {
         let task = Pin::into_inner(self);
         // Before anything is looked at, so that what is asked for from now on is seen.
         task.shared.task.register(cx.waker());
-        // A few rounds, then others on the runtime have their turn.
+        // A few rounds, then others on the runtime have their turn. In each, whatever is not ready
+        // wakes the task; there is another one only for what has come of a later step.
         for _ in 0..16 {
-            let mut some = task.poll_opening(cx);
-            some |= task.poll_token(cx);
-            some |= task.poll_read(cx);
-            some |= task.poll_requests();
-            some |= task.poll_timeout(cx);
-            some |= task.poll_write(cx);
+            (task.needs_room, task.acted) = (false, false);
+            let mut again = task.poll_opening(cx);
+            again |= task.poll_token(cx);
+            again |= task.poll_read(cx);
+            task.poll_requests();
+            again |= task.poll_timeout(cx);
+            again |= task.poll_write(cx);
+            again |= task.acted;
             let status = task.shared.with(|state| state.machine.status());
             if status == Status::Closed && task.open.is_none() {
                 // It does not come back: whoever still asks learns so.
                 task.shared.end();
                 return Poll::Ready(());
             }
-            if !some {
+            if !again {
                 return Poll::Pending;
             }
         }
