@@ -1,0 +1,78 @@
+//! What the application reads and does of states (R-K4).
+
+use alloc::{string::String, vec::Vec};
+
+use symple_proto::{json::Json, state::read_changes};
+
+use crate::server::{EngineError, Server};
+
+use super::Change;
+
+impl Server {
+    /// The state of a room, a JSON object, as this node knows it; none if it does not hold it. On several
+    /// nodes it is sure to be that of all only where the node has members with the extension, or has
+    /// [pinned](super::HostCall::PinState) the room.
+    #[must_use]
+    pub fn room_state(&self, room: &str) -> Option<String> {
+        let state = self.states.rooms.get(room)?;
+        let mut text = String::new();
+        let values = state.registers.live().map(|(key, value)| (key, Some(value)));
+        symple_proto::state::push_values(values, &mut text);
+        Some(text)
+    }
+
+    /// The application sets keys of a room's state (R-K4).
+    pub(in crate::server) fn host_sets_state(
+        &mut self,
+        room: &str,
+        set: &str,
+    ) -> Result<usize, EngineError> {
+        symple_proto::check_room(room)?;
+        let set = Json::parse(set, self.config.limits.depth)?;
+        let set = set.as_object().ok_or(EngineError::Verdict("a set that is no object"))?;
+        let set = read_changes(set, &self.config.state.limits).map_err(EngineError::State)?;
+        let change = Change { sender: None, set, clear: false, id: None, echo: false };
+        self.start_change(room, change);
+        Ok(0)
+    }
+
+    /// The application deletes all keys of a room's state (R-K4).
+    pub(in crate::server) fn host_clears_state(
+        &mut self,
+        room: &str,
+    ) -> Result<usize, EngineError> {
+        symple_proto::check_room(room)?;
+        let change = Change { sender: None, set: Vec::new(), clear: true, id: None, echo: false };
+        self.start_change(room, change);
+        Ok(0)
+    }
+
+    /// The application keeps a room's state, or does not any more (R-K4).
+    pub(in crate::server) fn host_pins_state(
+        &mut self,
+        room: &str,
+        pinned: bool,
+    ) -> Result<usize, EngineError> {
+        symple_proto::check_room(room)?;
+        let state = self.states.rooms.entry(room.into()).or_default();
+        if core::mem::replace(&mut state.pinned, pinned) != pinned {
+            self.follow_pin(room, pinned);
+        }
+        if pinned {
+            let state = self.states.rooms.get(room);
+            let asks = state.is_some_and(|state| !state.known && state.fetch.is_none());
+            if asks && self.can_ask_for_states() {
+                self.fetch([room.into()].into());
+            } else if asks && let Some(state) = self.states.rooms.get_mut(room) {
+                state.known = true;
+            }
+        }
+        self.settle_state(room);
+        Ok(0)
+    }
+
+    /// True if the application keeps the state of the room on this node.
+    pub(in crate::server) fn is_pinned(&self, room: &str) -> bool {
+        self.states.rooms.get(room).is_some_and(|state| state.pinned)
+    }
+}

@@ -1,0 +1,166 @@
+//! Telling clients of states (R-K2): the whole of one to who comes to see it, as fast as it reads, and every
+//! change behind that.
+
+use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
+
+use symple_proto::{
+    Extension,
+    state::{push_changes, push_state},
+};
+
+use crate::server::{Action, ConnId, Server, Text};
+
+use super::Waiting;
+
+/// A state of more bytes than this must have been read before its client is sent another one.
+const SMALL: usize = 4 * 1024;
+
+/// How many bytes of states a client is sent when it has read what it was sent, not counting the last one.
+const BURST: usize = 256 * 1024;
+
+impl Server {
+    /// A client has been told that it is in these rooms, and is about to be put in those that it is not in
+    /// yet: it is told of their states (R-K2). With `again` it is told of those of the others, too.
+    pub(in crate::server) fn see_states<'a>(
+        &mut self,
+        conn: ConnId,
+        rooms: impl Iterator<Item = &'a str>,
+        again: bool,
+    ) {
+        if !self.has_states(conn) {
+            return;
+        }
+        let mut missing = Vec::new();
+        for room in rooms {
+            let index = self.registry.rooms.find(room);
+            let inside = index.is_some_and(|room| self.registry.is_member(conn, room));
+            if !inside {
+                self.states.rooms.entry(room.into()).or_default().members += 1;
+                self.states.is_used(room);
+            }
+            if (!inside || again) && self.when_known(room, Waiting::Tell(conn)) {
+                missing.push(room.into());
+            }
+        }
+        self.fetch(missing);
+    }
+
+    /// A client is in a room no more.
+    pub(in crate::server) fn unsee_state(&mut self, conn: ConnId, room: &str) {
+        if !self.has_states(conn) {
+            return;
+        }
+        if let Some(untold) = self.states.untold.get_mut(&conn) {
+            untold.retain(|untold| **untold != *room);
+        }
+        if let Some(state) = self.states.rooms.get_mut(room) {
+            state.members = state.members.saturating_sub(1);
+            state.waiting.retain(|waiting| !matches!(waiting, Waiting::Tell(to) if *to == conn));
+            self.settle_state(room);
+        }
+    }
+
+    /// A peer is about to leave all its rooms.
+    pub(in crate::server) fn unsee_states(&mut self, conn: ConnId) {
+        let Some(peer) = self.registry.peer(conn).filter(|peer| peer.has(Extension::State)) else {
+            return;
+        };
+        let names = peer.memberships.iter().map(|membership| membership.room);
+        let names: Vec<Box<str>> =
+            names.map(|room| self.registry.rooms.name(room).into()).collect();
+        for room in names {
+            self.unsee_state(conn, &room);
+        }
+        self.states.untold.remove(&conn);
+    }
+
+    /// Sends a frame about a state to the members on this node that have the extension and know what was
+    /// before.
+    pub(in crate::server) fn tell_members(
+        &mut self,
+        room: &str,
+        except: Option<ConnId>,
+        sender: Option<ConnId>,
+        text: &Text,
+    ) {
+        let Some(index) = self.registry.rooms.find(room) else { return };
+        let Some(state) = self.states.rooms.get(room).filter(|state| state.members > 0) else {
+            return;
+        };
+        if state.fetch.is_some() {
+            // Every member here waits to be told of the whole.
+            return;
+        }
+        let mut looks = 0;
+        let members = self.registry.rooms.members(index).iter().map(|member| member.conn);
+        let told: Vec<ConnId> = members
+            .filter(|conn| {
+                looks += 1;
+                Some(*conn) != except
+                    && self.registry.peer(*conn).is_some_and(|peer| peer.has(Extension::State))
+                    && !self.is_state_untold(*conn, room)
+            })
+            .collect();
+        self.registry.looks += looks - told.len() as u64;
+        self.out.receivers().extend(told);
+        if let Some(sender) = sender {
+            self.tell_of_sender(sender);
+        }
+        self.out.send(|| text.clone());
+    }
+
+    pub(super) fn is_state_untold(&self, conn: ConnId, room: &str) -> bool {
+        let untold = self.states.untold.get(&conn);
+        untold.is_some_and(|untold| untold.iter().any(|untold| **untold == *room))
+    }
+
+    /// Tells a client of a whole state (R-K2): now, or when it has read what it was sent before.
+    pub(super) fn tell_state(&mut self, conn: ConnId, room: &str) {
+        if self.registry.peer(conn).is_none() || self.is_state_untold(conn, room) {
+            return;
+        }
+        if let Some(untold) = self.states.untold.get_mut(&conn) {
+            untold.push_back(room.into());
+        } else if self.send_state(conn, room) > SMALL {
+            self.states.untold.insert(conn, VecDeque::new());
+            self.out.push(Action::AwaitDrain { conn });
+        }
+    }
+
+    fn send_state(&mut self, conn: ConnId, room: &str) -> usize {
+        let Some(state) = self.states.rooms.get(room) else { return 0 };
+        let bytes = state.registers.bytes();
+        let text = Self::write(64 + 2 * bytes, |text| {
+            push_state(room, state.registers.live(), text);
+        });
+        self.out.send_to(conn, text);
+        // It is paid for by who wants to see it.
+        self.charge(conn, 0, bytes, 0);
+        bytes
+    }
+
+    /// Tells a client of the states that it is still to be told of, as fast as it reads.
+    pub(in crate::server) fn tell_untold_states(&mut self, conn: ConnId) {
+        let Some(mut untold) = self.states.untold.remove(&conn) else { return };
+        let mut sent = 0;
+        while sent < BURST {
+            let Some(room) = untold.pop_front() else { return };
+            sent += self.send_state(conn, &room);
+        }
+        self.states.untold.insert(conn, untold);
+        self.out.push(Action::AwaitDrain { conn });
+    }
+}
+
+/// The frame that tells of keys that have been set.
+pub(in crate::server) fn changes_text(
+    room: &str,
+    set: &[(Box<str>, Option<Box<str>>)],
+    id: Option<&str>,
+    from: Option<&str>,
+) -> Text {
+    let mut text = String::with_capacity(128);
+    let values = set.iter().map(|(key, value)| (&**key, value.as_deref()));
+    push_changes(room, values, id, from, &mut text);
+    Text::from(text)
+}
