@@ -225,11 +225,13 @@ impl Handle {
         Ok(state.map(fields))
     }
 
-    /// Sets keys of a room's state; `null` deletes one (R-K4). Members are told without a sender. Where the
-    /// limits of a state are passed nothing is set, and nobody is told: the state shows it.
+    /// Sets keys of a room's state; `null` deletes one (R-K4). Members are told without a sender. A node
+    /// that has first to ask others for the state does it then: where it is refused then, nothing is set, and
+    /// the log and [`Event::StateNotSet`](symple_engine::server::Event::StateNotSet) say so.
     ///
     /// # Errors
-    /// [`HandleError`]: also for keys or values that no state can hold, and what is no name of a room.
+    /// [`HandleError`]: also where the limits of a state are passed or the cluster is busy, for keys or values
+    /// that no state can hold, and for what is no name of a room. Nothing is set then.
     pub async fn set_state(
         &self,
         room: impl Into<String>,

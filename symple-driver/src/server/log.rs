@@ -275,6 +275,13 @@ pub(crate) fn log_cluster(event: &Event) {
                 );
             }
         }
+        Event::StateNotSet { room, error } => {
+            static REFUSED: OncePerSecond = OncePerSecond::new();
+            if let Some(more) = REFUSED.is_due() {
+                let room = one_line(room);
+                tracing::warn!(room, %error, more, "what the application has set of a state is refused");
+            }
+        }
         _ => {}
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use symple_proto::{Address, CloseCode, SessionError, Status, Token};
 
-use super::{ConnId, PeerChange, Question, RequestId};
+use super::{ConnId, EngineError, PeerChange, Question, RequestId};
 
 /// An encoded frame, shared by all its receivers: cloning it copies no text.
 #[derive(Clone, PartialEq, Eq)]
@@ -291,6 +291,14 @@ pub enum Event {
         rooms: usize,
         /// The ids of these nodes.
         nodes: Vec<Box<str>>,
+    },
+    /// What the host has set of a state is refused, after the host was told that it waits for other nodes to
+    /// tell of that state ([`HostCall::SetState`](super::HostCall::SetState)). This event comes in any case.
+    StateNotSet {
+        /// The name of the room.
+        room: Box<str>,
+        /// Why it is not set.
+        error: EngineError,
     },
     /// A session is malformed (R-A4). Either it is refused, or the malformed member is ignored. This
     /// event comes in any case. Clients decide how often it comes.

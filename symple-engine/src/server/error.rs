@@ -60,6 +60,12 @@ pub enum EngineError {
     /// The host sets what no state can hold (R-K3).
     #[error("cannot set: {0}")]
     State(#[from] StateError),
+    /// The states of all rooms together are over their limit (R-K3).
+    #[error("the states of all rooms are too large")]
+    StatesTooLarge,
+    /// Too much waits for the bus, or for other nodes to tell of a state (R-C6).
+    #[error("the cluster is busy")]
+    Busy,
     /// The server shuts down.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -340,14 +340,16 @@ pub enum HostCall<'a> {
         /// The name of the room.
         room: &'a str,
     },
-    /// Set keys of the state of a room (R-K4). No limit of the rate holds, and permissions neither.
+    /// Set keys of the state of a room (R-K4). No limit of the rate holds, and permissions neither. Returns 1 if
+    /// that is done, and 0 if it waits for other nodes to tell of the state; where it is refused then,
+    /// [`Event::StateNotSet`](super::Event::StateNotSet) says so.
     SetState {
         /// The name of the room.
         room: &'a str,
         /// The keys with their values, a JSON object; `null` deletes a key.
         set: &'a str,
     },
-    /// Delete all keys of the state of a room (R-K4).
+    /// Delete all keys of the state of a room (R-K4). Returns what [`SetState`](Self::SetState) does.
     ClearState {
         /// The name of the room.
         room: &'a str,

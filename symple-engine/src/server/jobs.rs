@@ -38,6 +38,9 @@ pub(super) enum Job {
     Lose { node: NodeIndex, id: Option<Box<str>>, why: OfflineReason, at: u32 },
     /// Tell these clients what is noted for them (R-X2).
     Batches { peers: VecDeque<ConnId> },
+    /// Tell these clients of the states of these rooms, which are known now, and make the changes that have
+    /// waited for that (R-K2).
+    States { rooms: VecDeque<Box<str>>, peers: VecDeque<ConnId> },
     /// Tell the application that the peers of a dead node are offline.
     Bury { id: Box<str>, lives: u32 },
     /// Tell the application that these peers are online, after it was told that they are not.
@@ -146,6 +149,10 @@ impl Server {
             }
             Job::Batches { peers } => {
                 let bytes = self.batch_due(peers.pop_front()?);
+                return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT);
+            }
+            Job::States { rooms, peers } => {
+                let bytes = self.next_of_states(rooms, peers)?;
                 return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT);
             }
             Job::Bury { id, lives } => self.bury_next(id, *lives)?,

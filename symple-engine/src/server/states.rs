@@ -8,6 +8,7 @@
 mod host;
 mod registers;
 mod telling;
+mod waiting;
 
 use alloc::{
     boxed::Box,
@@ -25,13 +26,14 @@ use symple_proto::{
 
 use crate::Timestamp;
 
-use super::{ConnId, Server, peer::Peer, remotes::NodeIndex, timers::Timer};
+use super::{
+    ConnId, EngineError, Event, Server, jobs::Job, peer::Peer, remotes::NodeIndex, timers::Timer,
+};
 use registers::MAX_CLOCK;
 pub(super) use registers::{Registers, Stamp};
 pub(super) use telling::changes_text;
-
-/// How many bytes of changes may wait while a state is asked for.
-const MAX_WAITING: usize = 256 * 1024;
+use telling::{Untold, Written};
+use waiting::{ChangesOf, WaitingChange};
 
 /// The states that the node holds, by room.
 #[derive(Debug, Default)]
@@ -44,7 +46,11 @@ pub(super) struct States {
     /// A timer for the first of them is set.
     expiring: bool,
     /// The states that clients are still to be sent, in order.
-    untold: BTreeMap<ConnId, VecDeque<Box<str>>>,
+    untold: BTreeMap<ConnId, Untold>,
+    /// The state that was written last.
+    written: Option<Written>,
+    /// Whose changes wait; none is the application.
+    changes_of: BTreeMap<Option<ConnId>, ChangesOf>,
     /// The questions to other nodes, by nonce.
     pub(super) fetches: BTreeMap<u64, Fetch>,
     /// The room whose checksum was told last.
@@ -74,7 +80,11 @@ pub(super) struct RoomState {
     pub(super) known: bool,
     /// It is being asked for.
     pub(super) fetch: Option<u64>,
-    waiting: Vec<Waiting>,
+    /// Who is to be told of it as soon as it is known.
+    tell: Vec<ConnId>,
+    /// The changes that wait for it to be known, in order.
+    changes: VecDeque<WaitingChange>,
+    /// The bytes of these.
     waiting_bytes: usize,
     expires: Option<Timestamp>,
     /// When another node was asked because its checksum was another one.
@@ -96,14 +106,6 @@ pub(super) struct Fetch {
     pub(super) from: BTreeSet<NodeIndex>,
 }
 
-/// What waits for a state to be known.
-#[derive(Debug)]
-enum Waiting {
-    /// A client is to be told of it.
-    Tell(ConnId),
-    Set(Change),
-}
-
 /// A change of a state.
 #[derive(Debug)]
 pub(super) struct Change {
@@ -116,21 +118,24 @@ pub(super) struct Change {
     echo: bool,
 }
 
-impl Change {
-    fn bytes(&self) -> usize {
-        let value = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
-        let id = self.id.as_ref().map_or(0, |id| id.len());
-        64 + id + self.set.iter().map(|(key, of)| 64 + key.len() + value(of)).sum::<usize>()
-    }
-}
-
 /// Why a change is refused.
-enum Refused {
+#[derive(Debug)]
+pub(super) enum Refused {
     Limit(StateError),
     /// All states together are too large.
     Total,
     /// Too much waits for the bus, or for the state (R-C6).
     Busy,
+}
+
+impl Refused {
+    fn into_error(self) -> EngineError {
+        match self {
+            Self::Limit(error) => EngineError::State(error),
+            Self::Total => EngineError::StatesTooLarge,
+            Self::Busy => EngineError::Busy,
+        }
+    }
 }
 
 impl Server {
@@ -139,44 +144,23 @@ impl Server {
         self.registry.peer(conn).is_some_and(|peer| peer.has(Extension::State))
     }
 
-    /// Does something with a state as soon as it is known. True if it must be asked for.
-    fn when_known(&mut self, room: &str, waiting: Waiting) -> bool {
+    /// True if the node knows the state, which it does when there is nobody to ask.
+    fn knows_state(&mut self, room: &str) -> bool {
         let can_ask = self.can_ask_for_states();
         let state = self.states.rooms.entry(room.into()).or_default();
-        if !state.known && state.fetch.is_none() && !can_ask {
-            state.known = true;
-        }
-        if state.known {
-            self.do_waiting(room, waiting);
-            return false;
-        }
-        if let Waiting::Set(change) = &waiting {
-            let bytes = change.bytes();
-            if state.waiting_bytes + bytes > MAX_WAITING {
-                let Waiting::Set(change) = waiting else { return false };
-                self.refuse_change(room, &change, &Refused::Busy);
-                return false;
-            }
-            state.waiting_bytes += bytes;
-        }
-        state.waiting.push(waiting);
-        state.fetch.is_none()
+        state.known |= state.fetch.is_none() && !can_ask;
+        state.known
     }
 
-    fn do_waiting(&mut self, room: &str, waiting: Waiting) {
-        match waiting {
-            Waiting::Tell(conn) => self.tell_state(conn, room),
-            Waiting::Set(change) => {
-                if let Err(refused) = self.change_state(room, &change) {
-                    self.refuse_change(room, &change, &refused);
-                }
-            }
-        }
+    /// True if the state is not known and is not being asked for.
+    fn is_unasked(&self, room: &str) -> bool {
+        self.states.rooms.get(room).is_some_and(|state| !state.known && state.fetch.is_none())
     }
 
-    /// Other nodes have answered, or will not: what waits is done.
+    /// Other nodes have answered, or will not: what waits is done, in slices.
     pub(super) fn state_fetched(&mut self, nonce: u64) {
         let Some(fetch) = self.states.fetches.remove(&nonce) else { return };
+        let (mut rooms, mut peers) = (VecDeque::new(), VecDeque::new());
         for room in fetch.rooms {
             let Some(state) = self.states.rooms.get_mut(&room) else { continue };
             if state.fetch != Some(nonce) {
@@ -184,22 +168,17 @@ impl Server {
             }
             state.fetch = None;
             state.known = true;
-            state.waiting_bytes = 0;
-            // Whoever is to hear of a change has been told before of what was.
-            let waiting = core::mem::take(&mut state.waiting);
-            let tells = |waiting: &Waiting| matches!(waiting, Waiting::Tell(_));
-            let (tell, set): (Vec<_>, Vec<_>) = waiting.into_iter().partition(tells);
-            for waiting in tell.into_iter().chain(set) {
-                match &waiting {
-                    Waiting::Set(Change { sender: Some(sender), .. }) => {
-                        let sender = *sender;
-                        self.charged_arrival(sender, |server| server.do_waiting(&room, waiting));
-                    }
-                    _ => self.do_waiting(&room, waiting),
+            // Until they are told, they are told of no change: it will be in what they are told.
+            for conn in core::mem::take(&mut state.tell) {
+                let untold = &mut self.states.untold.entry(conn).or_default().rooms;
+                if !untold.contains(&room) {
+                    untold.push_back(room.clone());
                 }
+                peers.push_back(conn);
             }
-            self.settle_state(&room);
+            rooms.push_back(room);
         }
+        self.start(Job::States { rooms, peers });
     }
 
     /// Asks the other nodes for the states of these rooms, which are not being asked for.
@@ -222,7 +201,7 @@ impl Server {
         let now = self.now;
         let alone = self.cluster.is_none();
         let Some(state) = self.states.rooms.get_mut(room) else { return };
-        if state.is_used() || !state.waiting.is_empty() || state.fetch.is_some() {
+        if state.is_used() || !state.changes.is_empty() || state.fetch.is_some() {
             return self.states.is_used(room);
         }
         // Nobody has to tell this node of changes any more.
@@ -244,6 +223,7 @@ impl Server {
         if let Some(state) = self.states.rooms.remove(room) {
             self.states.bytes -= state.registers.memory();
         }
+        self.states.forget_written(room);
     }
 
     /// It is time to look at the states that nobody uses (R-K4).
@@ -314,22 +294,23 @@ impl Server {
     pub(super) fn request_state(&mut self, conn: ConnId, request: StateRequest) {
         let StateRequest { room, set, id, echo } = request;
         let change = Change { sender: Some(conn), set, clear: false, id, echo };
-        self.start_change(&room, change);
-    }
-
-    fn start_change(&mut self, room: &str, change: Change) {
-        if self.when_known(room, Waiting::Set(change)) {
-            self.fetch([room.into()].into());
+        if let Err((change, refused)) = self.start_change(&room, change) {
+            self.refuse_change(&room, &change, refused);
         }
-        self.settle_state(room);
     }
 
-    fn refuse_change(&mut self, room: &str, change: &Change, refused: &Refused) {
-        let Some(sender) = change.sender else { return };
-        let (status, message) = match refused {
-            Refused::Limit(error) => (Status::TOO_LARGE, format!("{error}")),
-            Refused::Total => (Status::TOO_LARGE, "States of all rooms too large".into()),
-            Refused::Busy => (Status::UNAVAILABLE, "Cluster busy".into()),
+    /// Tells who has asked for a change that it is refused.
+    fn refuse_change(&mut self, room: &str, change: &Change, refused: Refused) {
+        let error = refused.into_error();
+        let Some(sender) = change.sender else {
+            return self.tell_host_of_node(Event::StateNotSet { room: room.into(), error });
+        };
+        let (status, message) = match error {
+            EngineError::State(error) => (Status::TOO_LARGE, format!("{error}")),
+            EngineError::StatesTooLarge => {
+                (Status::TOO_LARGE, "States of all rooms too large".into())
+            }
+            _ => (Status::UNAVAILABLE, "Cluster busy".into()),
         };
         self.state_error(sender, status, &message, Some(room), change.id.as_deref());
     }
@@ -408,6 +389,7 @@ impl Server {
             state.registers.set(key, value.clone(), &stamp, keep_deleted);
         }
         self.states.bytes = self.states.bytes - memory_before + state.registers.memory();
+        self.states.forget_written(room);
         let text = changes_text(room, set, change.id.as_deref(), from.as_deref());
         self.tell_members(room, change.sender, change.sender, &text);
         if let Some(sender) = change.sender

@@ -45,8 +45,8 @@ impl Drop for Counted {
 }
 
 impl Server {
-    /// How many bytes wait in the engine for a decision or an answer of the application, or until
-    /// their sender has been told of a room: of all connections together (R-L7). What the engine has
+    /// How many bytes wait in the engine for a decision or an answer of the application, until
+    /// their sender has been told of a room, or until a state is known: of all connections together (R-L7). What the engine has
     /// given out as actions is not among them.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -64,6 +64,6 @@ impl Server {
             _ => 0,
         };
         let echoes = self.echoes.get(&conn).map_or(0, Echoes::waiting);
-        pending + self.hooks.waiting_of(conn) + echoes
+        pending + self.hooks.waiting_of(conn) + echoes + self.changes_waiting(conn)
     }
 }

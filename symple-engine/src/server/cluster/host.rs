@@ -140,7 +140,7 @@ impl Server {
     }
 
     /// Reports an event about another node, in any case: operators of a cluster want to see it in the log.
-    pub(super) fn tell_host_of_node(&mut self, event: Event) {
+    pub(in crate::server) fn tell_host_of_node(&mut self, event: Event) {
         self.out.push(Action::Event(event));
     }
 

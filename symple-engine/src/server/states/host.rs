@@ -32,8 +32,7 @@ impl Server {
         let set = set.as_object().ok_or(EngineError::Verdict("a set that is no object"))?;
         let set = read_changes(set, &self.config.state.limits).map_err(EngineError::State)?;
         let change = Change { sender: None, set, clear: false, id: None, echo: false };
-        self.start_change(room, change);
-        Ok(0)
+        self.host_changes_state(room, change)
     }
 
     /// The application deletes all keys of a room's state (R-K4).
@@ -43,8 +42,13 @@ impl Server {
     ) -> Result<usize, EngineError> {
         symple_proto::check_room(room)?;
         let change = Change { sender: None, set: Vec::new(), clear: true, id: None, echo: false };
-        self.start_change(room, change);
-        Ok(0)
+        self.host_changes_state(room, change)
+    }
+
+    /// Says whether it was done (1), or waits for other nodes to tell of the state (0).
+    fn host_changes_state(&mut self, room: &str, change: Change) -> Result<usize, EngineError> {
+        let done = self.start_change(room, change).map_err(|(_, refused)| refused.into_error())?;
+        Ok(usize::from(done))
     }
 
     /// The application keeps a room's state, or does not any more (R-K4).

@@ -10,13 +10,34 @@ use symple_proto::{
 
 use crate::server::{Action, ConnId, Server, Text};
 
-use super::Waiting;
+use super::States;
 
 /// A state of more bytes than this must have been read before its client is sent another one.
 const SMALL: usize = 4 * 1024;
 
 /// How many bytes of states a client is sent when it has read what it was sent, not counting the last one.
 const BURST: usize = 256 * 1024;
+
+/// The states that a client is still to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    /// In order.
+    pub(super) rooms: VecDeque<Box<str>>,
+    /// They are sent when the client has read what it was sent before.
+    awaits_drain: bool,
+}
+
+/// The state that was written last, and of which room: many are told the same.
+pub(super) type Written = (Box<str>, Text);
+
+impl States {
+    /// A state is another one now.
+    pub(super) fn forget_written(&mut self, room: &str) {
+        if self.written.as_ref().is_some_and(|(of, _)| **of == *room) {
+            self.written = None;
+        }
+    }
+}
 
 impl Server {
     /// A client has been told that it is in these rooms, and is about to be put in those that it is not in
@@ -38,8 +59,16 @@ impl Server {
                 self.states.rooms.entry(room.into()).or_default().members += 1;
                 self.states.is_used(room);
             }
-            if (!inside || again) && self.when_known(room, Waiting::Tell(conn)) {
-                missing.push(room.into());
+            if inside && !again {
+                continue;
+            }
+            if self.knows_state(room) {
+                self.tell_state(conn, room);
+            } else if let Some(state) = self.states.rooms.get_mut(room) {
+                state.tell.push(conn);
+                if state.fetch.is_none() {
+                    missing.push(room.into());
+                }
             }
         }
         self.fetch(missing);
@@ -51,11 +80,11 @@ impl Server {
             return;
         }
         if let Some(untold) = self.states.untold.get_mut(&conn) {
-            untold.retain(|untold| **untold != *room);
+            untold.rooms.retain(|untold| **untold != *room);
         }
         if let Some(state) = self.states.rooms.get_mut(room) {
             state.members = state.members.saturating_sub(1);
-            state.waiting.retain(|waiting| !matches!(waiting, Waiting::Tell(to) if *to == conn));
+            state.tell.retain(|to| *to != conn);
             self.settle_state(room);
         }
     }
@@ -72,6 +101,7 @@ impl Server {
             self.unsee_state(conn, &room);
         }
         self.states.untold.remove(&conn);
+        self.forget_changes(conn);
     }
 
     /// Sends a frame about a state to the members on this node that have the extension and know what was
@@ -111,7 +141,7 @@ impl Server {
 
     pub(super) fn is_state_untold(&self, conn: ConnId, room: &str) -> bool {
         let untold = self.states.untold.get(&conn);
-        untold.is_some_and(|untold| untold.iter().any(|untold| **untold == *room))
+        untold.is_some_and(|untold| untold.rooms.iter().any(|untold| **untold == *room))
     }
 
     /// Tells a client of a whole state (R-K2): now, or when it has read what it was sent before.
@@ -120,35 +150,67 @@ impl Server {
             return;
         }
         if let Some(untold) = self.states.untold.get_mut(&conn) {
-            untold.push_back(room.into());
+            untold.rooms.push_back(room.into());
         } else if self.send_state(conn, room) > SMALL {
-            self.states.untold.insert(conn, VecDeque::new());
-            self.out.push(Action::AwaitDrain { conn });
+            self.await_reader(conn, VecDeque::new());
         }
+    }
+
+    fn await_reader(&mut self, conn: ConnId, rooms: VecDeque<Box<str>>) {
+        self.states.untold.insert(conn, Untold { rooms, awaits_drain: true });
+        self.out.push(Action::AwaitDrain { conn });
     }
 
     fn send_state(&mut self, conn: ConnId, room: &str) -> usize {
         let Some(state) = self.states.rooms.get(room) else { return 0 };
         let bytes = state.registers.bytes();
-        let text = Self::write(64 + 2 * bytes, |text| {
-            push_state(room, state.registers.live(), text);
-        });
+        let text = match &self.states.written {
+            Some((of, text)) if **of == *room => text.clone(),
+            _ => {
+                let text: Text = Self::write(64 + 2 * bytes, |text| {
+                    push_state(room, state.registers.live(), text);
+                });
+                self.states.written = Some((room.into(), text.clone()));
+                text
+            }
+        };
         self.out.send_to(conn, text);
         // It is paid for by who wants to see it.
         self.charge(conn, 0, bytes, 0);
         bytes
     }
 
-    /// Tells a client of the states that it is still to be told of, as fast as it reads.
-    pub(in crate::server) fn tell_untold_states(&mut self, conn: ConnId) {
-        let Some(mut untold) = self.states.untold.remove(&conn) else { return };
+    /// Tells a client of the states that it is still to be told of, as fast as it reads. Returns how many
+    /// bytes that are.
+    pub(in crate::server) fn tell_untold_states(&mut self, conn: ConnId) -> usize {
+        let Some(mut untold) = self.states.untold.remove(&conn) else { return 0 };
         let mut sent = 0;
         while sent < BURST {
-            let Some(room) = untold.pop_front() else { return };
+            let Some(room) = untold.rooms.pop_front() else { return sent };
             sent += self.send_state(conn, &room);
         }
-        self.states.untold.insert(conn, untold);
-        self.out.push(Action::AwaitDrain { conn });
+        self.await_reader(conn, untold.rooms);
+        sent
+    }
+
+    /// Tells a client of states that were asked for, unless it has still to read others. Returns how many
+    /// bytes that are.
+    pub(super) fn tell_fetched_states(&mut self, conn: ConnId) -> usize {
+        let Some(mut untold) = self.states.untold.remove(&conn) else { return 0 };
+        if untold.awaits_drain {
+            self.states.untold.insert(conn, untold);
+            return 0;
+        }
+        let mut sent = 0;
+        while let Some(room) = untold.rooms.pop_front() {
+            let bytes = self.send_state(conn, &room);
+            sent += bytes;
+            if bytes > SMALL {
+                self.await_reader(conn, untold.rooms);
+                break;
+            }
+        }
+        sent
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Pair, clustered};
-use symple_engine::server::{HostCall, Input};
+use symple_engine::server::{Action, EngineError, HostCall, Input, TransportFault};
+use symple_proto::state::StateError;
 
 const ALL: &str = r#"{"type":"state","room":"r","all":"#;
 
@@ -150,4 +151,111 @@ fn a_busy_bus_refuses_changes() {
     pair.a.forget();
     pair.a.set(alice, "r", r#"{"k":0}"#);
     assert!(pair.a.received(alice)[0].contains("state:ok"), "R-S4: local traffic goes on");
+}
+
+/// R-K2, R-L7: whoever waits for a state is told of it in slices, and all share one text; what is set meanwhile
+/// is set behind what has waited.
+#[test]
+fn a_state_is_told_in_slices() {
+    const MEMBERS: usize = 600;
+    let mut config = clustered();
+    config.rate = None;
+    let mut pair = Pair::new(&config);
+    let alice = pair.a.stated("alice", &["r"]);
+    pair.settle();
+    let value = "x".repeat(15_000);
+    pair.a.set(alice, "r", &format!(r#"{{"a":"{value}","b":"{value}","c":"{value}"}}"#));
+    pair.settle();
+    let members: Vec<_> =
+        (0..MEMBERS).map(|n| pair.b.stated(&format!("user{n}"), &["r"])).collect();
+    for (n, conn) in members.iter().enumerate() {
+        pair.b.set(*conn, "r", &format!(r#"{{"n":{n}}}"#));
+    }
+    pair.b.forget();
+    let mut texts = std::collections::BTreeSet::new();
+    let (mut slices, mut told, mut most) = (0, 0, 0);
+    let mut kept = Vec::new();
+    for (channel, payload) in std::mem::take(&mut pair.b.published) {
+        if pair.a.subscribed.contains(&channel) {
+            pair.a.input(Input::BusMessage { channel: &channel, payload: &payload }).unwrap();
+        }
+    }
+    for (channel, payload) in std::mem::take(&mut pair.a.published) {
+        if pair.b.subscribed.contains(&channel) {
+            let input = Input::BusMessage { channel: &channel, payload: &payload };
+            pair.b.input_without_drain(input);
+        }
+    }
+    loop {
+        let before = told;
+        while let Some(action) = pair.b.server.poll_action() {
+            if let Action::Send { text, to, .. } = action
+                && text.contains("\"all\"")
+                && text.contains("\"room\":\"r\"")
+            {
+                texts.insert(text.as_ptr() as usize);
+                told += to.len();
+                kept.push(text);
+            }
+        }
+        slices += 1;
+        most = most.max(told - before);
+        if told >= MEMBERS || slices > 100 * MEMBERS {
+            break;
+        }
+        pair.b.input_without_drain(Input::Timeout);
+    }
+    assert_eq!(told, MEMBERS);
+    assert!(most <= 8, "{most} at once");
+    assert_eq!(texts.len(), 1, "one text for all");
+    pair.b.pass(Duration::from_secs(1));
+    pair.settle();
+    let last = format!("\"n\":{}}}", MEMBERS - 1);
+    assert!(pair.b.server.room_state("r").unwrap().ends_with(&last), "in their order");
+}
+
+/// R-L7: a change that waits for a state counts among what waits, as its sender's, and ends with its sender.
+#[test]
+fn changes_that_wait_are_counted() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.b.stated("alice", &["r", "s"]);
+    let bob = pair.b.stated("bob", &["r"]);
+    let value = "x".repeat(10_000);
+    pair.b.set(alice, "r", &format!(r#"{{"a":"{value}"}}"#));
+    pair.b.set(alice, "s", r#"{"a":1}"#);
+    pair.b.set(bob, "r", r#"{"b":1}"#);
+    let (of_alice, of_bob) = (pair.b.server.waiting_of(alice), pair.b.server.waiting_of(bob));
+    assert!(of_alice > 10_000 && of_bob > 0);
+    assert_eq!(pair.b.server.waiting(), of_alice + of_bob);
+    pair.b.input(Input::Fault { conn: alice, fault: TransportFault::TooSlow }).unwrap();
+    assert_eq!(pair.b.server.waiting(), of_bob);
+    pair.b.pass(Duration::from_millis(300));
+    assert_eq!(pair.b.server.waiting(), 0);
+    assert_eq!(pair.b.server.room_state("r").as_deref(), Some(r#"{"b":1}"#));
+}
+
+/// R-K3, R-K4: the application is told what is refused: at once where the state is known, and otherwise by an
+/// event.
+#[test]
+fn the_application_is_told_what_is_refused() {
+    let mut config = clustered();
+    config.state.limits.keys = 1;
+    let mut pair = Pair::new(&config);
+    let alice = pair.a.stated("alice", &["r"]);
+    pair.settle();
+    pair.a.set(alice, "r", r#"{"a":1}"#);
+    let refused = Err(EngineError::State(StateError::Keys(1)));
+    let set = |room, set| HostCall::SetState { room, set };
+    assert_eq!(pair.a.host(set("r", r#"{"b":1}"#)), refused);
+    assert_eq!(pair.a.host(set("r", r#"{"a":2}"#)), Ok(1));
+    pair.settle();
+    assert_eq!(pair.b.host(set("r", r#"{"b":1}"#)), Ok(0));
+    pair.settle();
+    pair.b.pass(Duration::from_millis(300));
+    assert!(pair.b.seen().iter().any(|line| line.starts_with("Event(StateNotSet { room: \"r\"")));
+    // Too much waits.
+    let value = format!(r#"{{"a":"{}"}}"#, "x".repeat(16_000));
+    let done: Vec<_> = (0..20).map(|_| pair.b.host(set("q", &value))).collect();
+    assert_eq!(done.first(), Some(&Ok(0)));
+    assert_eq!(done.last(), Some(&Err(EngineError::Busy)));
 }
