@@ -185,7 +185,7 @@ impl Server {
             Payload::Frame(text) => return self.deliver(node, seq, &text),
             Payload::Emission(text) => return self.emit_here(&text),
             Payload::Call(call) => return self.called(&call),
-            Payload::State(talk) => self.state_talk(node, talk),
+            Payload::State(talk) => return self.state_talk(node, seq, talk).map(|()| 0),
             _ => {}
         }
         Ok(0)

@@ -47,6 +47,11 @@ pub(super) struct States {
     expiring: bool,
     /// The states that clients are still to be sent, in order.
     untold: BTreeMap<ConnId, Untold>,
+    /// Of what others have set who are not in the room, how many bytes each client was sent since it has read
+    /// what it was sent (R-L8); those to whom there are none are not in it.
+    of_strangers: BTreeMap<ConnId, usize>,
+    /// Those that are to say when they have read, behind what is about to be sent.
+    await_drain: Vec<ConnId>,
     /// The state that was written last.
     written: Option<Written>,
     /// Whose changes wait; none is the application.
@@ -354,15 +359,8 @@ impl Server {
             return Err(Refused::Limit(StateError::Room(limits.limits.room)));
         }
         let total = limits.total_bytes;
-        if total > 0 && bytes > bytes_before {
-            while self.states.bytes + (bytes - bytes_before) > total {
-                // Those that nobody uses give way; this one is used now.
-                if self.states.expiry.first().is_none_or(|(_, first)| **first == *room)
-                    || !self.expire_next()
-                {
-                    return Err(Refused::Total);
-                }
-            }
+        if total > 0 && bytes > bytes_before && !self.make_room(room, bytes - bytes_before, total) {
+            return Err(Refused::Total);
         }
         let Some(state) = self.states.rooms.get(room) else { return Ok(()) };
         let node: Box<str> = self.node_id().unwrap_or_default().into();
@@ -406,8 +404,90 @@ impl Server {
         Ok(())
     }
 
+    /// Sees to it that a state may grow so much, with all states no larger than this. False if it may not.
+    fn make_room(&mut self, room: &str, growth: usize, total: usize) -> bool {
+        while self.states.bytes.saturating_add(growth) > total {
+            // Those that nobody uses give way; this one is used now.
+            if self.states.expiry.first().is_none_or(|(_, first)| **first == *room)
+                || !self.expire_next()
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How much a state may grow by what other nodes tell, which wants it to grow so much. All nodes must
+    /// agree, and each has other rooms: so it may be twice the limit.
+    pub(super) fn room_for_states(&mut self, room: &str, growth: usize) -> usize {
+        let total = self.config.state.total_bytes.saturating_mul(2);
+        let held = self.states.rooms.contains_key(room);
+        if total == 0 || !held || self.make_room(room, growth, total) {
+            return usize::MAX;
+        }
+        total.saturating_sub(self.states.bytes)
+    }
+
     /// Counts what a state has grown by.
-    pub(super) fn state_grew(&mut self, before: usize, after: usize) {
+    pub(super) fn state_grew(&mut self, room: &str, before: usize, after: usize) {
+        self.states.forget_written(room);
         self.states.bytes = self.states.bytes - before + after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::server::{Config, Input};
+
+    /// R-K4: however many states are put back because their rooms have members that do not see them, there is
+    /// one timer for all.
+    #[test]
+    fn one_timer_for_all_states() {
+        let mut count = 0_u8;
+        let mut server = Server::new(Config::default(), move |bytes: &mut [u8]| {
+            count += 1;
+            bytes.fill(count);
+        });
+        let mut now = Timestamp::ZERO;
+        let input = |server: &mut Server, now: Timestamp, input: Input<'_>| {
+            server.handle(now, input).unwrap();
+            while server.poll_action().is_some() {}
+        };
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let conns = [ConnId::new(0, 1), ConnId::new(1, 1)];
+        for (conn, extensions) in conns.into_iter().zip(["", "\"state\""]) {
+            input(&mut server, now, Input::Connected { conn, address });
+            let text = format!(
+                r#"{{"type":"auth","user":"a","rooms":["r","s","t"],"extensions":[{extensions}]}}"#
+            );
+            input(&mut server, now, Input::Text { conn, text: &text });
+        }
+        for room in ["r", "s", "t"] {
+            let text = format!(r#"{{"type":"state","room":"{room}","set":{{"k":1}}}}"#);
+            input(&mut server, now, Input::Text { conn: conns[1], text: &text });
+        }
+        for room in ["r", "s", "t"] {
+            let text = format!(r#"{{"type":"leave","room":"{room}"}}"#);
+            input(&mut server, now, Input::Text { conn: conns[1], text: &text });
+            now += core::time::Duration::from_secs(1);
+        }
+        let begun = now;
+        let mut fired = 0;
+        while now.since(begun) < 20 * server.config.state.ttl {
+            assert_eq!(server.timers.count(Timer::States), 1, "after {fired}");
+            now = server.poll_timeout().unwrap();
+            input(&mut server, now, Input::Timeout);
+            fired += 1;
+        }
+        assert_eq!(server.states.expiry.len(), 3);
+        for conn in conns {
+            input(&mut server, now, Input::Disconnected { conn });
+        }
+        now += 2 * server.config.state.ttl;
+        input(&mut server, now, Input::Timeout);
+        assert_eq!((server.timers.count(Timer::States), server.states.rooms.len()), (0, 0));
     }
 }

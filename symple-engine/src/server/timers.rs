@@ -50,6 +50,12 @@ impl Timers {
         self.heap.push(Reverse((at, self.set, timer)));
     }
 
+    /// How often a timer is set.
+    #[cfg(test)]
+    pub(super) fn count(&self, timer: Timer) -> usize {
+        self.heap.iter().filter(|Reverse((.., set))| *set == timer).count()
+    }
+
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse((at, ..))| *at)

@@ -199,7 +199,6 @@ impl Server {
         text: &str,
     ) -> Result<usize, EngineError> {
         let Some(state) = self.node_mut(node) else { return Ok(0) };
-        let pull = state.pull;
         if !state.is_known() || state.seq < seq {
             self.stats.frames_missed += 1;
             if self.node_mut(node).is_some_and(|state| state.is_known()) {
@@ -217,24 +216,11 @@ impl Server {
         let recipient = Recipient::decode(frame.to(), limits.recipient_rooms)
             .map_err(|_| EngineError::NotRouted)?;
         // The sender is one of that node's, and the frame says so.
-        let from = frame.from().and_then(|from| from.as_str()?.ok());
-        let id = from.as_ref().and_then(|from| PeerId::new(from.rsplit_once('|')?.1).ok());
-        let id = id.ok_or(EngineError::UnknownPeer)?;
-        if let Some(peer) = self.take_from_rest(node, &id) {
-            self.take_peer(node, &peer)?;
-        }
-        let sender = self.find_of(node, &id).filter(|conn| {
-            self.registry
-                .peer(*conn)
-                .is_some_and(|peer| frame.from().is_some_and(|from| from.text() == peer.quoted()))
-        });
-        let Some(sender) = sender.filter(|conn| self.is_current(*conn, pull)) else {
-            if self.node_mut(node).is_some_and(|state| state.pulling) {
-                // A part that is still to come will tell in which rooms it is.
-                self.stats.frames_missed += 1;
-                return Ok(0);
-            }
-            return Err(EngineError::UnknownPeer);
+        let from = frame.from().ok_or(EngineError::UnknownPeer)?;
+        let address = from.as_str().and_then(Result::ok).ok_or(EngineError::UnknownPeer)?;
+        let Some(sender) = self.sender_of(node, &address, from.text())? else {
+            self.stats.frames_missed += 1;
+            return Ok(0);
         };
         let selection = self.select(sender, &recipient, kind);
         let mut members = selection.members;
@@ -252,5 +238,29 @@ impl Server {
         self.tell_of_sender(sender);
         let text = || String::from(frame.text()).into();
         Ok(self.out.relay(sender, members, FrameKind::from(kind), text))
+    }
+
+    /// The peer that a node names as the sender of something, if it is one of its own: by its address, which
+    /// is also written as a JSON string. None where a part is still to come that will tell in which rooms it
+    /// is.
+    pub(super) fn sender_of(
+        &mut self,
+        node: NodeIndex,
+        address: &str,
+        quoted: &str,
+    ) -> Result<Option<ConnId>, EngineError> {
+        let id = address.rsplit_once('|').and_then(|(_, id)| PeerId::new(id).ok());
+        let id = id.ok_or(EngineError::UnknownPeer)?;
+        if let Some(peer) = self.take_from_rest(node, &id) {
+            self.take_peer(node, &peer)?;
+        }
+        let Some((pull, pulling)) = self.node_mut(node).map(|state| (state.pull, state.pulling))
+        else {
+            return Ok(None);
+        };
+        let sender = self.find_of(node, &id).filter(|conn| self.is_current(*conn, pull));
+        let sender = sender
+            .filter(|conn| self.registry.peer(*conn).is_some_and(|peer| peer.quoted() == quoted));
+        if sender.is_some() || pulling { Ok(sender) } else { Err(EngineError::UnknownPeer) }
     }
 }

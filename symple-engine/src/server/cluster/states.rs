@@ -9,13 +9,14 @@ use alloc::{boxed::Box, collections::BTreeSet, string::String, sync::Arc, vec::V
 use core::{ops::Bound, time::Duration};
 
 use symple_proto::{
-    PeerId, RawJson, RoomName,
+    RawJson, RoomName,
     cluster::{CLUSTER_CHANNEL, Payload, StateEntry, StateTalk, room_channel},
     state::StateChanges,
 };
 
 use crate::server::{
-    Action, ConnId, Event, Server,
+    Action, ConnId, EngineError, Event, Server,
+    peer::Peer,
     remotes::NodeIndex,
     states::{Registers, Stamp, changes_text},
     timers::Timer,
@@ -135,14 +136,25 @@ impl Server {
     }
 
     /// What another node says of states. What a node says that has never answered does not count.
-    pub(super) fn state_talk(&mut self, node: NodeIndex, talk: StateTalk) {
+    pub(super) fn state_talk(
+        &mut self,
+        node: NodeIndex,
+        seq: u64,
+        talk: StateTalk,
+    ) -> Result<(), EngineError> {
         if !self.node_mut(node).is_some_and(|node| node.proven) {
-            return self.pull_more();
+            self.pull_more();
+            return Ok(());
         }
         match talk {
             StateTalk::Set { room, from, id, entries } => {
-                let id = id.as_ref().map(RawJson::text);
-                self.merge_state(&room, entries, from.as_deref(), id);
+                let sender = from.map(|from| self.setter_of(node, seq, &room, &from));
+                let sender = sender.unwrap_or(Ok(None));
+                let known = sender.as_ref().ok().copied().flatten();
+                // The keys count in any case: of each the latest one does, on all nodes.
+                let id = id.as_ref().filter(|_| known.is_some()).map(RawJson::text);
+                self.merge_state(&room, entries, known, id);
+                return sender.map(drop);
             }
             StateTalk::Sum { room, sum, clock } => self.compare_state(node, room, sum, clock),
             StateTalk::Ask { nonce, rooms } => self.answer_with_states(node, nonce, &rooms),
@@ -169,6 +181,34 @@ impl Server {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The peer that a node names as who has set keys: one of its own, which may do so (R-K1). None where the
+    /// node has told something of its peers that was missed.
+    fn setter_of(
+        &mut self,
+        node: NodeIndex,
+        seq: u64,
+        room: &str,
+        from: &str,
+    ) -> Result<Option<ConnId>, EngineError> {
+        match self.node_mut(node) {
+            Some(state) if state.is_known() && state.seq >= seq => {}
+            Some(state) if state.is_known() => {
+                self.missed(node);
+                return Ok(None);
+            }
+            _ => {
+                self.pull_more();
+                return Ok(None);
+            }
+        }
+        let sender = self.sender_of(node, from, &symple_proto::json::quote(from))?;
+        if sender.is_some_and(|sender| !self.may_set_state(sender, room)) {
+            return Err(EngineError::UnknownPeer);
+        }
+        Ok(sender)
     }
 
     /// Takes in what another node knows of a state, if this one holds it, and tells members what is
@@ -177,10 +217,15 @@ impl Server {
         &mut self,
         room: &RoomName,
         entries: Vec<StateEntry>,
-        from: Option<&str>,
+        sender: Option<ConnId>,
         id: Option<&str>,
     ) {
         let limits = self.config.state.limits;
+        let size_of = |entry: &StateEntry| {
+            let value = entry.value.as_ref().map_or(0, |value| value.text().len());
+            Registers::size_of(entry.key.len() + value)
+        };
+        let mut left = self.room_for_states(room, entries.iter().map(size_of).sum());
         let Some(state) = self.states.rooms.get_mut(room.as_str()) else { return };
         let before = state.registers.memory();
         let mut changed: StateChanges = Vec::new();
@@ -191,23 +236,23 @@ impl Server {
                 && size <= limits.value * SLACK
                 && state.registers.bytes() + size <= limits.room * SLACK
                 && state.registers.len() < limits.keys * SLACK;
-            if !fits && entry.value.is_some() {
+            let growth = size_of(&entry);
+            if (!fits || growth > left) && entry.value.is_some() {
                 continue;
             }
+            left = left.saturating_sub(growth);
             let value = entry.value.map(|value| Box::from(value.text()));
             if state.registers.set(&entry.key, value.clone(), &stamp, true) {
                 changed.push((entry.key.into(), value));
             }
         }
         let after = state.registers.memory();
-        self.state_grew(before, after);
+        self.state_grew(room, before, after);
         if changed.is_empty() {
             return;
         }
-        let quoted = from.map(symple_proto::json::quote);
-        let text = changes_text(room, &changed, id, quoted.as_deref());
-        let sender = from.and_then(|from| PeerId::new(from.rsplit_once('|')?.1).ok());
-        let sender = sender.and_then(|id| self.registry.find(&id));
+        let from = sender.and_then(|sender| self.registry.peer(sender)).map(Peer::quoted);
+        let text = changes_text(room, &changed, id, from);
         self.tell_members(room, None, sender, &text);
     }
 

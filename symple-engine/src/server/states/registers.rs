@@ -77,6 +77,11 @@ impl Registers {
         self.bytes + 2 * self.deleted_bytes + OVERHEAD * (self.all.len() + self.deleted.len())
     }
 
+    /// About how many bytes a key takes in memory that has so many with its value.
+    pub(in crate::server) fn size_of(bytes: usize) -> usize {
+        bytes + OVERHEAD
+    }
+
     /// A checksum of the keys that have a value: two nodes with the same state have the same.
     pub(in crate::server) fn sum(&self) -> u64 {
         self.sum

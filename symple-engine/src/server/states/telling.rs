@@ -18,6 +18,12 @@ const SMALL: usize = 4 * 1024;
 /// How many bytes of states a client is sent when it has read what it was sent, not counting the last one.
 const BURST: usize = 256 * 1024;
 
+/// Of what others set who are not in a room, so many bytes may wait for one of its members (R-L8).
+const OF_STRANGERS: usize = 64 * 1024;
+
+/// After so many of these bytes it is asked when the member has read them.
+const UNWATCHED: usize = 16 * 1024;
+
 /// The states that a client is still to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
@@ -101,6 +107,7 @@ impl Server {
             self.unsee_state(conn, &room);
         }
         self.states.untold.remove(&conn);
+        self.states.of_strangers.remove(&conn);
         self.forget_changes(conn);
     }
 
@@ -134,9 +141,37 @@ impl Server {
         self.registry.looks += looks - told.len() as u64;
         self.out.receivers().extend(told);
         if let Some(sender) = sender {
+            if !self.registry.is_member(sender, index) {
+                self.spare_full(room, text.len());
+            }
             self.tell_of_sender(sender);
         }
         self.out.send(|| text.clone());
+        for conn in core::mem::take(&mut self.states.await_drain) {
+            self.out.push(Action::AwaitDrain { conn });
+        }
+    }
+
+    /// Of the pending receivers of a change by one who is not in the room, those do not get it that have much of
+    /// that kind to read: they get the whole state when they have read it. So nobody misses it, as one to
+    /// whom a frame is not delivered would.
+    fn spare_full(&mut self, room: &str, bytes: usize) {
+        let Self { out, states, .. } = self;
+        out.retain_pending(|conn| {
+            let unread = states.of_strangers.entry(conn).or_default();
+            let before = *unread;
+            if before > UNWATCHED && before + bytes > OF_STRANGERS {
+                let untold = states.untold.entry(conn).or_default();
+                untold.awaits_drain = true;
+                untold.rooms.push_back(room.into());
+                return false;
+            }
+            *unread += bytes;
+            if before <= UNWATCHED && *unread > UNWATCHED {
+                states.await_drain.push(conn);
+            }
+            true
+        });
     }
 
     pub(super) fn is_state_untold(&self, conn: ConnId, room: &str) -> bool {
@@ -183,6 +218,7 @@ impl Server {
     /// Tells a client of the states that it is still to be told of, as fast as it reads. Returns how many
     /// bytes that are.
     pub(in crate::server) fn tell_untold_states(&mut self, conn: ConnId) -> usize {
+        self.states.of_strangers.remove(&conn);
         let Some(mut untold) = self.states.untold.remove(&conn) else { return 0 };
         let mut sent = 0;
         while sent < BURST {

@@ -27,10 +27,11 @@ struct Pair {
 
 impl Pair {
     fn new(config: &Config) -> Self {
-        let mut pair = Self {
-            a: Node::with_ids_from(config.clone(), 10),
-            b: Node::with_ids_from(config.clone(), 20),
-        };
+        Self::of(Node::with_ids_from(config.clone(), 10), Node::with_ids_from(config.clone(), 20))
+    }
+
+    fn of(a: Node, b: Node) -> Self {
+        let mut pair = Self { a, b };
         for node in [&mut pair.a, &mut pair.b] {
             node.drain();
             node.input(Input::BusUp).unwrap();

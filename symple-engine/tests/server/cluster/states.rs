@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Pair, clustered};
-use symple_engine::server::{Action, EngineError, HostCall, Input, TransportFault};
+use crate::common::Node;
+use symple_engine::server::{Action, EngineError, HostCall, Input, RoomSend, TransportFault};
 use symple_proto::state::StateError;
 
 const ALL: &str = r#"{"type":"state","room":"r","all":"#;
@@ -258,4 +259,124 @@ fn the_application_is_told_what_is_refused() {
     let done: Vec<_> = (0..20).map(|_| pair.b.host(set("q", &value))).collect();
     assert_eq!(done.first(), Some(&Ok(0)));
     assert_eq!(done.last(), Some(&Err(EngineError::Busy)));
+}
+
+/// R-K5: who has set a key is told only where the node that says so has such a peer, and the peer may do so;
+/// the key is set in any case, as it would be when the checksums are compared.
+#[test]
+fn a_lie_about_who_has_set_a_key() {
+    let mut config = clustered();
+    config.room_send = RoomSend::Members;
+    let mut pair = Pair::new(&config);
+    let alice = pair.a.stated("alice", &["r"]);
+    let bob = pair.b.stated("bob", &["r"]);
+    let carol = pair.b.stated("carol", &["q"]);
+    pair.settle();
+    pair.forget();
+    let of = |user: &str, id: String| format!("{user}|{id}");
+    let lies = [
+        of("alice", pair.a.id(alice)),
+        of("carol", pair.b.id(carol)),
+        of("bob", pair.b.id(carol)),
+        of("mallory", pair.b.id(bob)),
+        "nonsense".to_owned(),
+        "bob|".to_owned(),
+    ];
+    for (n, from) in lies.iter().enumerate() {
+        pair.b.set(bob, "r", &format!(r#"{{"k":{n}}}"#));
+        let (channel, payload) = pair.b.published.remove(0);
+        assert_eq!(pair.b.published, []);
+        let honest = format!("bob|{}", pair.b.id(bob));
+        let payload = String::from_utf8(payload).unwrap().replace(&honest, from);
+        let input = Input::BusMessage { channel: &channel, payload: payload.as_bytes() };
+        assert_eq!(pair.a.input(input), Err(EngineError::UnknownPeer), "{from}");
+        let told = format!(r#"{{"type":"state","room":"r","set":{{"k":{n}}}}}"#);
+        assert_eq!(pair.a.received(alice), [told], "{from}");
+        pair.a.forget();
+    }
+    pair.b.set(bob, "r", r#"{"k":"honest"}"#);
+    pair.settle();
+    assert!(pair.a.received(alice)[0].contains(r#","from":"bob|"#));
+}
+
+/// R-K3: what other nodes tell counts towards the limit of all states, too: states that nobody uses give way,
+/// and no key is taken past twice the limit. It is when there is room again.
+#[test]
+fn what_other_nodes_tell_is_limited() {
+    let mut config = clustered();
+    config.rate = None;
+    let mut small = config.clone();
+    small.state.total_bytes = 10_000;
+    let mut pair = Pair::of(Node::with_ids_from(config, 10), Node::with_ids_from(small, 20));
+    let rooms: Vec<String> = (0..10).map(|n| format!("r{n}")).collect();
+    let names: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    let alice = pair.a.stated("alice", &names);
+    pair.b.stated("bob", &names);
+    let old = pair.b.stated("old", &["unused"]);
+    pair.settle();
+    pair.b.set(old, "unused", r#"{"a":1}"#);
+    pair.b.disconnect(old);
+    pair.settle();
+    let value = "x".repeat(5_000);
+    for room in &rooms {
+        pair.a.set(alice, room, &format!(r#"{{"a":"{value}"}}"#));
+    }
+    pair.settle();
+    let held = |pair: &Pair| {
+        let state = |room: &String| pair.b.server.room_state(room).unwrap_or_default();
+        rooms.iter().filter(|room| state(room).len() > 5_000).count()
+    };
+    assert_eq!(held(&pair), 3);
+    assert_eq!(pair.b.server.room_state("unused"), None);
+    pair.pass(Duration::from_secs(10));
+    assert_eq!(held(&pair), 3);
+    for room in &rooms[..8] {
+        pair.a.set(alice, room, r#"{"a":null}"#);
+    }
+    pair.pass(Duration::from_secs(10));
+    for room in &rooms {
+        assert_eq!(pair.a.server.room_state(room), pair.b.server.room_state(room), "{room}");
+    }
+}
+
+/// R-K1, R-L8: what one sets who is not in the room waits for no reader without bound: past 64 KiB the reader gets
+/// the whole state instead when it has read, on every node. What members set is R-L4's affair.
+#[test]
+fn strangers_fill_no_queue() {
+    for (member, elsewhere) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut config = clustered();
+        config.rate = None;
+        let mut pair = Pair::new(&config);
+        let rooms: &[&str] = if member { &["r"] } else { &["q"] };
+        let reader = pair.a.stated("reader", &["r"]);
+        let node = if elsewhere { &mut pair.b } else { &mut pair.a };
+        let sender = node.stated("sender", rooms);
+        pair.settle();
+        pair.forget();
+        let value = "x".repeat(10_000);
+        for n in 0..100 {
+            let node = if elsewhere { &mut pair.b } else { &mut pair.a };
+            node.set(sender, "r", &format!(r#"{{"a":"{n}{value}"}}"#));
+            pair.settle();
+        }
+        let received = pair.a.received(reader);
+        let bytes: usize = received.iter().map(String::len).sum();
+        if member {
+            assert_eq!(received.len(), 100);
+            continue;
+        }
+        assert!((40_000..80_000).contains(&bytes), "{bytes}");
+        pair.a.forget();
+        pair.a.input(Input::Drained { conn: reader }).unwrap();
+        let received = pair.a.received(reader);
+        assert_eq!(received.len(), 1);
+        assert!(received[0].starts_with(&format!(r#"{ALL}{{"a":"99x"#)), "the last one");
+        // It has read: there is room again.
+        pair.a.input(Input::Drained { conn: reader }).unwrap();
+        pair.a.forget();
+        let node = if elsewhere { &mut pair.b } else { &mut pair.a };
+        node.set(sender, "r", r#"{"b":1}"#);
+        pair.settle();
+        assert!(pair.a.received(reader)[0].contains(r#""set":{"b":1}"#));
+    }
 }
