@@ -14,6 +14,7 @@ mod receiver;
 mod redis_cluster;
 mod rolling;
 mod sentinel;
+mod states;
 mod webhooks;
 
 use std::time::{Duration, Instant};
