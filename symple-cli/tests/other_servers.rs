@@ -105,6 +105,8 @@ const OF_OTHERS: &[&str] = &[
     "eject a client",
     "room state",
     "client state",
+    "actions",
+    "enforce constraints",
     "closeAllConnections",
     "shutDown",
     "request",

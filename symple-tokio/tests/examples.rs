@@ -25,6 +25,8 @@ mod game_lobby;
 mod moderated_chat;
 #[path = "../examples/presence_board.rs"]
 mod presence_board;
+#[path = "../examples/room_actions.rs"]
+mod room_actions;
 #[path = "../examples/two_certificates.rs"]
 mod two_certificates;
 
@@ -76,6 +78,40 @@ fn a_moderated_chat() {
     assert_eq!((&help["from"], &help["data"]["text"]), (&json!("moderator"), &json!("Be kind.")));
     assert_eq!(alice.recv()["message"], "No such links here");
     assert_eq!(alice.recv()["message"], "A message needs a text");
+}
+
+/// R-H2: an action that is done, and others that are not; only who has asked hears of it.
+#[test]
+fn actions_of_a_room() {
+    let (_runtime, server) = start(room_actions::serve);
+    let mut alice = Client::join(&server, "alice", &["game"]);
+    let mut bob = Client::join(&server, "bob", &["game"]);
+    assert_eq!(alice.recv()["type"], "presence");
+    assert_eq!(bob.recv()["type"], "presence");
+    for (frame, id, data) in [
+        (
+            json!({ "type": "command", "id": "a1", "node": "test", "to": "game", "data": { "n": 1 } }),
+            json!("a1"),
+            json!({ "success": true, "data": { "n": 1 } }),
+        ),
+        (
+            json!({ "type": "command", "id": "a2", "node": "test" }),
+            json!("a2"),
+            json!({ "success": false, "msg": "test needs data" }),
+        ),
+        (
+            json!({ "type": "command", "id": "a3", "node": "nothing", "to": "game", "data": 1 }),
+            json!("a3"),
+            json!({ "success": false, "msg": "no such action" }),
+        ),
+    ] {
+        alice.send(&frame);
+        let answer = alice.recv();
+        assert_eq!((&answer["type"], &answer["name"]), (&json!("event"), &json!("action")));
+        assert_eq!((&answer["id"], &answer["data"]), (&id, &data));
+    }
+    alice.send(&json!({ "type": "message", "to": "game", "data": "over" }));
+    assert_eq!(bob.recv()["data"], "over", "nothing before it");
 }
 
 /// R-H1, R-H3, R-H4: codes, spectators, and who is gone.
