@@ -11,7 +11,7 @@ use super::Change;
 impl Server {
     /// The state of a room, a JSON object, as this node knows it; none if it does not hold it. On several
     /// nodes it is sure to be that of all only where the node has members with the extension, or has
-    /// [pinned](super::HostCall::PinState) the room.
+    /// [pinned](crate::server::HostCall::PinState) the room.
     #[must_use]
     pub fn room_state(&self, room: &str) -> Option<String> {
         let state = self.states.rooms.get(room)?;
