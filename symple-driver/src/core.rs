@@ -92,6 +92,8 @@ pub(crate) struct Core<R> {
     denied: Vec<RequestId>,
     /// Answers to questions, of the functions that are asked at once.
     decided: Vec<Answer>,
+    /// Work that has been done for connections, in bytes, and that they are not charged for yet.
+    worked: Vec<(ConnId, usize)>,
     /// The changes that hooks must be told.
     changes: Option<Changes>,
     /// Those that began with a request that is not finished, and where they stand among them.
@@ -134,6 +136,7 @@ impl<R: Runtime> Core<R> {
             upgrade_requests: Vec::new(),
             denied: Vec::new(),
             decided: Vec::new(),
+            worked: Vec::new(),
             changes,
             handshakes,
             places: BTreeMap::new(),
@@ -228,7 +231,16 @@ impl<R: Runtime> Core<R> {
         loop {
             while let Some(action) = self.engine.poll_action() {
                 match action {
-                    Action::Send { text, to, sender } => table.send(&text, to, sender),
+                    Action::Send { text, to, sender, cause } => {
+                        let deflated = table.send(&text, to, sender);
+                        if let Some(conn) = cause.filter(|_| deflated > 0) {
+                            let bytes = deflated * DEFLATED;
+                            match self.worked.last_mut() {
+                                Some((last, sum)) if *last == conn => *sum += bytes,
+                                _ => self.worked.push((conn, bytes)),
+                            }
+                        }
+                    }
                     Action::AwaitDrain { conn } => table.await_drain(conn),
                     Action::Close { conn, code, reason, discard } => {
                         self.connection_log.closed(conn, code, reason);
@@ -302,6 +314,8 @@ impl<R: Runtime> Core<R> {
                 Input::AuthDecided { request, verdict: Verdict::Deny { message: None } }
             } else if let Some(answer) = self.decided.pop() {
                 answer.into_input()
+            } else if let Some((conn, bytes)) = self.worked.pop() {
+                Input::Work { conn, bytes }
             } else {
                 return;
             };
@@ -608,13 +622,7 @@ where
     }
 
     fn text(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, text: &str) {
-        // What was compressed since the last text was for nobody's.
-        table.take_deflated();
         self.connection_input(table, Input::Text { conn, text });
-        let deflated = table.take_deflated();
-        if deflated > 0 {
-            self.connection_input(table, Input::Work { conn, bytes: deflated * DEFLATED });
-        }
     }
 
     fn frames(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, count: u32) {

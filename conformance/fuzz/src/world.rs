@@ -222,7 +222,7 @@ impl World {
         let mut taken = 0;
         while let Some(action) = self.nodes[at].server.poll_action() {
             match action {
-                Action::Send { text, to, sender } => {
+                Action::Send { text, to, sender, .. } => {
                     let unique: BTreeSet<_> = to.iter().collect();
                     assert!(!to.is_empty(), "nobody is sent {}", &*text);
                     assert_eq!(unique.len(), to.len(), "R-M2: a receiver twice: {}", &*text);

@@ -98,8 +98,6 @@ pub(crate) struct ConnectionTable<S> {
     express: VecDeque<ConnId>,
     /// How much work has been done in this turn.
     spent: usize,
-    /// How many bytes of texts have been compressed, here or where they were handed over to.
-    deflated: usize,
     /// How much may have been done before others have their turn.
     allowed: usize,
     /// How many bytes of input are kept.
@@ -179,7 +177,6 @@ impl<S: Socket> ConnectionTable<S> {
             dirty: VecDeque::new(),
             express: VecDeque::new(),
             spent: 0,
-            deflated: 0,
             allowed: 0,
             held: 0,
             reported: (0, 0),
@@ -348,15 +345,11 @@ impl<S: Socket> ConnectionTable<S> {
         None
     }
 
-    /// How many bytes of texts have been compressed since this was last asked.
-    pub(crate) fn take_deflated(&mut self) -> usize {
-        std::mem::take(&mut self.deflated)
-    }
-
     /// Queues a text for each of the connections. Where a sender has addressed it to them, each
-    /// takes only so much of that (R-L8).
-    pub(crate) fn send(&mut self, text: &Text, to: &[ConnId], sender: Option<ConnId>) {
-        self.send_with(text, to, sender, None);
+    /// takes only so much of that (R-L8). Returns how many bytes are compressed for that, here or
+    /// where they are handed over to.
+    pub(crate) fn send(&mut self, text: &Text, to: &[ConnId], sender: Option<ConnId>) -> usize {
+        self.send_with(text, to, sender, None)
     }
 
     /// As [`send`](Self::send), with the place of the compressed text that other threads have, too.
@@ -366,7 +359,7 @@ impl<S: Socket> ConnectionTable<S> {
         to: &[ConnId],
         sender: Option<ConnId>,
         known: Option<&SharedDeflated>,
-    ) {
+    ) -> usize {
         let mut plain = TextFrame::new(text.as_bytes());
         let place = self.deflater.as_mut().and_then(|deflater| deflater.place(text, known));
         // Whether it is compressed is seen when the first receiver is found that can take it.
@@ -374,8 +367,8 @@ impl<S: Socket> ConnectionTable<S> {
         let limit = self.config.outbound_limit;
         let few = to.len() <= FEW;
         let mut refused = false;
-        // One of another thread's takes it compressed.
-        let mut taken_elsewhere = false;
+        // Somebody takes it compressed, here or on another thread.
+        let mut taken = false;
         self.spent += to.len();
         let copied = self.buffers.waiting;
         for id in to {
@@ -402,11 +395,11 @@ impl<S: Socket> ConnectionTable<S> {
                     }
                     let payload = match (&place, &mut self.deflater) {
                         (Some(place), Some(deflater)) if conn.deflates => {
+                            taken = true;
                             payload.get_or_init(|| {
                                 let made = place.get_or_init(|| {
                                     self.stats.deflated += 1;
                                     self.spent += text.as_bytes().len() / DEFLATED;
-                                    self.deflated += text.as_bytes().len();
                                     deflater.deflate(text.as_bytes())
                                 });
                                 made.clone()
@@ -458,7 +451,7 @@ impl<S: Socket> ConnectionTable<S> {
                     self.overflowed.push_back(*id);
                 }
                 Some(Some(Entry::Remote(remote))) if remote.id == *id => {
-                    taken_elsewhere |= remote.deflates;
+                    taken |= remote.deflates;
                     self.workers[remote.worker].push_receiver(*id);
                 }
                 _ => {}
@@ -468,15 +461,16 @@ impl<S: Socket> ConnectionTable<S> {
         for worker in &mut self.workers {
             worker.send(text, self.input, sender, place.as_ref());
         }
-        // It is compressed there, unless it has been here.
-        if taken_elsewhere && place.is_some_and(|place| place.get().is_none()) {
-            self.deflated += text.as_bytes().len();
-        }
         if let Some(sender) = sender.filter(|_| refused)
             && let btree_map::Entry::Vacant(place) = self.undelivered.entry(sender)
         {
             place.insert(text.clone());
         }
+        let charges = taken
+            && place.is_some()
+            && known.is_none()
+            && self.deflater.as_mut().is_some_and(|deflater| deflater.charge());
+        if charges { text.as_bytes().len() } else { 0 }
     }
 
     /// Sends a control frame to a connection.

@@ -173,8 +173,16 @@ pub(crate) type SharedDeflated = Arc<OnceLock<Option<Bytes>>>;
 pub(crate) struct Deflater {
     threshold: usize,
     state: Compress,
-    /// The text that was sent last, and what became of it: the same may go to more receivers.
-    last: Option<(Text, SharedDeflated)>,
+    last: Option<Last>,
+}
+
+/// The text that was sent last, and what became of it: the same may go to more receivers.
+#[derive(Debug)]
+struct Last {
+    text: Text,
+    place: SharedDeflated,
+    /// Whoever has caused it has been told what it costs.
+    charged: bool,
 }
 
 impl Deflater {
@@ -207,14 +215,20 @@ impl Deflater {
             return None;
         }
         // As long as it is kept here, no other text stands at its place.
-        if let Some((last, place)) = &self.last
+        if let Some(Last { text: last, place, .. }) = &self.last
             && std::ptr::eq(last.as_bytes().as_ref(), bytes.as_ref())
         {
             return Some(Arc::clone(place));
         }
         let place = SharedDeflated::default();
-        self.last = Some((text.clone(), Arc::clone(&place)));
+        self.last = Some(Last { text: text.clone(), place: Arc::clone(&place), charged: false });
         Some(place)
+    }
+
+    /// True the first time that the last text is needed compressed, here or on another thread: that
+    /// is when it is paid for.
+    pub(crate) fn charge(&mut self) -> bool {
+        self.last.as_mut().is_some_and(|last| !std::mem::replace(&mut last.charged, true))
     }
 
     /// Compresses a text into the payload of a message; `None` if that is not shorter.
@@ -340,9 +354,11 @@ mod tests {
         let mut deflater = deflater();
         let [one, other] = ["x", "y"].map(|letter| Text::from(letter.repeat(2000)));
         let place = deflater.place(&one, None).unwrap();
+        assert!(deflater.charge() && !deflater.charge());
         assert!(Arc::ptr_eq(&place, &deflater.place(&one.clone(), None).unwrap()));
         let next = deflater.place(&other, None).unwrap();
         assert!(!Arc::ptr_eq(&place, &next));
+        assert!(deflater.charge(), "it is another text");
         assert!(Arc::ptr_eq(&place, &deflater.place(&other, Some(&place)).unwrap()));
         assert_eq!(deflater.place(&Text::from("short".to_owned()), None), None);
         assert!(deflater.place(&Text::from("x".repeat(MOST)), None).is_some());

@@ -8,8 +8,10 @@ use std::{
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use serde_json::{Value, json};
 
-use super::{client::socket, start};
-use crate::adapter::{AuthDecision, Compression, Config, Server, block_on};
+use super::{client::socket, start, start_with};
+use crate::adapter::{
+    AuthDecision, Compression, Config, FrameDecision, FrameRequest, Server, ServerBuilder, block_on,
+};
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 /// The bits of a first byte: the last frame of a message, compressed, of text.
@@ -233,37 +235,87 @@ fn once_for_all_receivers() {
     assert_eq!((after.deflated, after.inflated), (1, 1));
 }
 
-/// R-L3, R-T10: whoever has something compressed for others pays for it.
+/// Compression, where a client has so many units and hardly gets more.
+fn charging(config: &mut Config, burst: u32) {
+    compressing(config);
+    let mut rate = symple_engine::server::RateLimit::default();
+    (rate.units_per_second, rate.burst) = (1, burst);
+    config.engine.rate = Some(rate);
+}
+
+/// R-L3, R-T10: whoever has something compressed for others pays for it, also where a hook decides
+/// about the frame, at once or later.
 #[test]
 fn compressing_is_charged() {
-    let paused = |size: usize| {
-        let server = start(|config| {
-            compressing(config);
-            let mut rate = symple_engine::server::RateLimit::default();
-            (rate.units_per_second, rate.burst) = (1, 20);
-            config.engine.rate = Some(rate);
-        });
+    let paused = |size: usize, hook: fn(ServerBuilder) -> ServerBuilder| {
+        let server = start_with(|builder| hook(builder.configure(|config| charging(config, 20))));
         let (mut alice, mut bob) = (Raw::join(&server, "alice"), Raw::join(&server, "bob"));
         alice.send(FIN | RSV1 | TEXT, &compressed(message(size)));
         let (deflated, _) = bob.recv_type("message");
         (deflated, block_on(server.handle().stats()).unwrap().engine.paused)
     };
-    // 1 and 4 for its bytes, and 17 for what was done with them.
-    assert_eq!(paused(34_000), (true, 1));
-    // What is too short for that costs a frame.
-    assert_eq!(paused(900), (false, 0));
+    let hooks: [fn(ServerBuilder) -> ServerBuilder; 3] = [
+        |builder| builder,
+        |builder| builder.on_frame(|_: &FrameRequest| FrameDecision::pass()),
+        |builder| builder.on_frame_async(|_: FrameRequest| async { FrameDecision::pass() }),
+    ];
+    for hook in hooks {
+        // 1 and 4 for its bytes, and 17 for what was done with them.
+        assert_eq!(paused(34_000, hook), (true, 1));
+        // What is too short for that costs a frame.
+        assert_eq!(paused(900, hook), (false, 0));
+    }
+}
+
+/// R-L3, R-T10: what was sent behind an authentication that is still to be decided (R-A11) is charged
+/// when its turn comes.
+#[test]
+fn compressing_what_has_waited_is_charged() {
+    let server = start_with(|builder| {
+        let builder = builder.configure(|config| charging(config, 20));
+        builder.authenticate(|_| async { AuthDecision::allow_claimed().rooms(["r"]) })
+    });
+    let mut bob = Raw::join(&server, "bob");
+    let mut alice = Raw::connect(&server, Some(OFFER));
+    let (auth, message) = (auth("alice"), message(34_000));
+    let frames = [auth, message].map(|text| frame(FIN | TEXT, text.as_bytes()));
+    alice.socket.get_mut().write_all(&frames.concat()).unwrap();
+    assert!(bob.recv_type("message").0);
+    assert_eq!(block_on(server.handle().stats()).unwrap().engine.paused, 1);
+}
+
+/// R-L3, R-T10: a text is paid for once, on however many threads its receivers are. It goes to those
+/// who share a room with its sender, who are on other threads if there are any, and then to the rest.
+#[test]
+fn compressing_is_charged_once() {
+    let server = start(|config| charging(config, 35));
+    let mut alice = Raw::join(&server, "alice");
+    let mut others: Vec<_> = (0..8)
+        .map(|number| {
+            let mut other = Raw::connect(&server, Some(OFFER));
+            let (user, room) = (format!("user{number}"), ["r", "s"][usize::from(number >= 3)]);
+            let auth = json!({ "type": "auth", "user": user, "rooms": [room] });
+            other.send(FIN | TEXT, auth.to_string().as_bytes());
+            other.recv_type("welcome");
+            other
+        })
+        .collect();
+    let data = "x".repeat(34_000);
+    let text = json!({ "type": "message", "to": ["r", "s"], "data": data });
+    // 1 and 4 for its bytes, and 17 for compressing them.
+    alice.send(FIN | RSV1 | TEXT, &compressed(text.to_string()));
+    for other in &mut others {
+        assert!(other.recv_type("message").0);
+    }
+    let stats = block_on(server.handle().stats()).unwrap();
+    assert_eq!((stats.transport.deflated, stats.engine.paused), (1, 0));
 }
 
 /// R-L3, R-T10: nobody pays for what is compressed for nobody, on whichever threads the receivers
 /// are.
 #[test]
 fn compressing_for_nobody_costs_nothing() {
-    let server = start(|config| {
-        compressing(config);
-        let mut rate = symple_engine::server::RateLimit::default();
-        (rate.units_per_second, rate.burst) = (1, 20);
-        config.engine.rate = Some(rate);
-    });
+    let server = start(|config| charging(config, 20));
     let mut alice = Raw::join(&server, "alice");
     let mut others: Vec<_> = (0..4)
         .map(|n| {
@@ -369,7 +421,7 @@ fn invalid_data() {
 #[test]
 fn behind_the_authentication() {
     for hook in [false, true] {
-        let server = super::start_with(|builder| {
+        let server = start_with(|builder| {
             let builder = builder.configure(compressing);
             if hook {
                 builder.authenticate(|_| async { AuthDecision::allow_claimed().rooms(["r"]) })

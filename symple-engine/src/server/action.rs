@@ -83,6 +83,9 @@ pub enum Action<'a> {
         /// a quarter of that receiver's outbound limit, and texts of all senders at most half. A text
         /// that does not fit is not queued: [`Input::Undelivered`](super::Input::Undelivered) answers.
         sender: Option<ConnId>,
+        /// The connection that is charged for these deliveries (R-L3), if one is. Whatever else the driver
+        /// does for them, [`Input::Work`](super::Input::Work) charges it for, too.
+        cause: Option<ConnId>,
     },
     /// Report once, with [`Input::Drained`](super::Input::Drained), that nothing is queued for the
     /// connection any more. If nothing is queued now, report it now. If the connection closes first,

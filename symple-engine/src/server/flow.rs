@@ -74,17 +74,24 @@ impl Server {
     /// Does what a frame of so many bytes asks for, and charges its sender for it. The frame is
     /// handled whatever it costs, so nothing is lost; reading stops where it was too much.
     pub(super) fn charged(&mut self, conn: ConnId, bytes: usize, act: impl FnOnce(&mut Self)) {
-        let before = self.caused();
-        act(self);
-        self.charge(conn, 1, bytes, self.caused() - before);
+        let caused = self.causes(conn, act);
+        self.charge(conn, 1, bytes, caused);
     }
 
     /// Lets a client in, and charges it for what its arrival causes; the frame that it came with
     /// is free.
     pub(super) fn charged_arrival(&mut self, conn: ConnId, act: impl FnOnce(&mut Self)) {
+        let caused = self.causes(conn, act);
+        self.charge(conn, 0, 0, caused);
+    }
+
+    /// Does what a connection asks for. Returns how much it has caused.
+    fn causes(&mut self, conn: ConnId, act: impl FnOnce(&mut Self)) -> u64 {
         let before = self.caused();
+        let outer = self.out.cause.replace(conn);
         act(self);
-        self.charge(conn, 0, 0, self.caused() - before);
+        self.out.cause = outer;
+        self.caused() - before
     }
 
     /// How many deliveries have been caused so far, those included that will be made later or by

@@ -83,10 +83,10 @@ pub enum Input<'a> {
         /// The number of frames.
         count: u32,
     },
-    /// For the last text of a connection the driver has worked as for so many more bytes: it has
-    /// compressed it. They are charged like bytes that are read (R-L3).
+    /// For a text that a connection has [caused](super::Action::Send::cause) the driver has worked as
+    /// for so many more bytes: it has compressed it. They are charged like bytes that are read (R-L3).
     Work {
-        /// The connection that sent it.
+        /// The connection.
         conn: ConnId,
         /// The number of bytes.
         bytes: usize,

@@ -10,7 +10,7 @@ use super::{
 
 #[derive(Debug)]
 enum Queued {
-    Send { text: Text, to: Range<usize>, sender: Option<ConnId> },
+    Send { text: Text, to: Range<usize>, sender: Option<ConnId>, cause: Option<ConnId> },
     Other(Action<'static>),
 }
 
@@ -24,6 +24,8 @@ pub(super) struct Outbox {
     receivers: Vec<ConnId>,
     /// Where the receivers of the next send begin.
     start: usize,
+    /// Who is charged for what is sent now.
+    pub(super) cause: Option<ConnId>,
     /// How many frames to how many receivers.
     pub(super) deliveries: u64,
     /// The same by the kind of the frame.
@@ -101,7 +103,7 @@ impl Outbox {
             let text = text();
             let kind = kind.unwrap_or_else(|| FrameKind::of_text(text.as_bytes()));
             self.sent.add(kind, count as u64);
-            self.queue.push_back(Queued::Send { text, to, sender });
+            self.queue.push_back(Queued::Send { text, to, sender, cause: self.cause });
         }
     }
 
@@ -149,8 +151,8 @@ impl Outbox {
     /// The next action.
     pub(super) fn poll(&mut self) -> Option<Action<'_>> {
         match self.queue.pop_front() {
-            Some(Queued::Send { text, to, sender }) => {
-                Some(Action::Send { text, to: &self.receivers[to], sender })
+            Some(Queued::Send { text, to, sender, cause }) => {
+                Some(Action::Send { text, to: &self.receivers[to], sender, cause })
             }
             Some(Queued::Other(action)) => Some(action),
             None => {
