@@ -29,13 +29,13 @@ use symple_proto::{Fields, SessionError, Token, UserName};
 use crate::{
     core::request::{CoreRequest, Reply},
     http::{Policy, RefusedUpgrade, Request, Upgrade},
-    net::connection::{Gone, Phase},
+    net::connection::Gone,
     net::shard::Upstream,
     net::table::{ConnectionTable, Entry},
     redis::{Link, Lookup, Warnings},
     runtime::{Runtime, Socket},
     server::config::Config,
-    server::hooks::{Acceptance, AuthRequest, Hooks, UpgradeDecision, changes::Changes},
+    server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::log::{self, ConnectionLog, Refusals, log_cluster},
     server::proofs::{Proof, Proofs, Prover},
     server::stats::{CloseCounts, ClosedBy},
@@ -193,8 +193,8 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Switches events on while somebody reads them, and those of other nodes apart from them. The log reads them, too, if it has lines about
-    /// connections.
+    /// Switches events on while somebody reads them, and those of other nodes apart from them. The
+    /// log reads them, too, if it has lines about connections.
     pub(crate) fn look_for_watchers(&mut self) {
         let Status { watched, cluster_watched, .. } = &*self.status;
         let watched = is_watched(watched, &self.events);
@@ -407,20 +407,6 @@ impl<R: Runtime> Core<R> {
         self.connection_input(table, Input::Connected { conn: id, address });
     }
 
-    /// Handles the decision of the hook about an upgrade.
-    pub(crate) fn upgrade_decided(
-        &mut self,
-        table: &mut ConnectionTable<R::Socket>,
-        id: ConnId,
-        decision: UpgradeDecision,
-    ) {
-        match table.decide(id, decision) {
-            Some(Ok(upgrade)) => Upstream::connected(self, table, id, *upgrade),
-            Some(Err(refused)) => self.refused(&refused),
-            None => {}
-        }
-    }
-
     /// Handles what has happened to the connections of other threads, as long as they can be told
     /// what comes of it.
     pub(crate) fn poll_workers(&mut self, table: &mut ConnectionTable<R::Socket>) {
@@ -604,17 +590,8 @@ where
         false
     }
 
-    fn upgrade(
-        &mut self,
-        table: &mut ConnectionTable<R::Socket>,
-        id: ConnId,
-        upgrade: Box<Upgrade>,
-    ) {
-        if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
-            table.enter(id, Phase::Deciding(upgrade));
-        } else if let Some(upgrade) = table.accept(id, upgrade, &Acceptance::default()) {
-            Upstream::connected(self, table, id, *upgrade);
-        }
+    fn ask_upgrade(&self, id: ConnId, upgrade: &Upgrade) -> bool {
+        ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, upgrade)
     }
 
     fn connected(&mut self, table: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {

@@ -17,13 +17,13 @@ use crate::{
     core::ask_upgrade,
     core::request::CoreRequest,
     http::{Policy, RefusedUpgrade, Upgrade},
-    net::connection::{Gone, Phase},
+    net::connection::Gone,
     net::shard::{Shard, Upstream},
     net::source::Source,
     net::table::{ConnectionTable, SHARE},
     runtime::Runtime,
     server::config::Config,
-    server::hooks::{Acceptance, Hooks},
+    server::hooks::Hooks,
     server::log,
     server::status::Status,
     worker::mailbox::{EngineMailbox, WorkerCommand, WorkerCommands, WorkerEvent},
@@ -83,7 +83,7 @@ impl<R: Runtime> Worker<R> {
                 shard.table.send_with(&text, to, sender, deflated.as_ref());
             }
             WorkerCommand::AwaitDrain(id) => shard.table.await_drain(id),
-            WorkerCommand::Open { id, source, address } => {
+            WorkerCommand::Open { id, source, address, waited } => {
                 let source = match source {
                     Source::Accepted(socket, tls) => match up.runtime.adopt(socket) {
                         Ok(socket) => Source::Accepted(socket, tls),
@@ -94,7 +94,7 @@ impl<R: Runtime> Worker<R> {
                     },
                     source => source,
                 };
-                shard.open(id, source, address, up);
+                shard.open(id, source, address, waited, up);
             }
             WorkerCommand::Attach { id, stream, reply } => shard.attach(id, stream, &reply, up),
             WorkerCommand::Close { id, code, reason, discard } => {
@@ -105,11 +105,9 @@ impl<R: Runtime> Worker<R> {
             WorkerCommand::Resume(id) => shard.table.resume(id),
             WorkerCommand::End(id) => shard.table.end(id),
             WorkerCommand::EndHandshakes => shard.table.end_handshakes(),
-            WorkerCommand::UpgradeDecided(id, decision) => match shard.table.decide(id, decision) {
-                Some(Ok(upgrade)) => up.connected(&mut shard.table, id, *upgrade),
-                Some(Err(refused)) => up.refused(&refused),
-                None => {}
-            },
+            WorkerCommand::UpgradeDecided(id, decision) => {
+                up.upgrade_decided(&mut shard.table, id, decision);
+            }
         }
     }
 }
@@ -159,17 +157,8 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
         self.mailbox.is_full()
     }
 
-    fn upgrade(
-        &mut self,
-        table: &mut ConnectionTable<R::Socket>,
-        id: ConnId,
-        upgrade: Box<Upgrade>,
-    ) {
-        if ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, &upgrade) {
-            table.enter(id, Phase::Deciding(upgrade));
-        } else if let Some(upgrade) = table.accept(id, upgrade, &Acceptance::default()) {
-            self.connected(table, id, *upgrade);
-        }
+    fn ask_upgrade(&self, id: ConnId, upgrade: &Upgrade) -> bool {
+        ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, upgrade)
     }
 
     fn connected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use client::{Client, socket_to};
+use client::{Client, socket_to, until};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -198,8 +198,6 @@ fn inside_hyper() {
     let (without, _) = on_hyper(&runtime, &handle, With::NoUpgrades);
     assert_eq!(ask(without, "GET", "/").0, 426);
     assert_eq!(connect(without, "/").unwrap().closed(), 1006);
-    while runtime.block_on(handle.stats()).unwrap().transport.sockets > 1 {
-        std::thread::yield_now();
-    }
+    until("it is gone", || runtime.block_on(handle.stats()).unwrap().transport.sockets <= 1);
     alice.hears_nothing();
 }

@@ -9,12 +9,12 @@ use crate::{
     net::table::ConnectionTable,
     runtime::Runtime,
     server::hooks::{
-        FrameHook, Hooks,
+        Hooks,
         changes::Changes,
         complaints::Complaint,
-        frames::{self, FrameRequest},
+        frames::{self, FrameHook, FrameRequest},
         joins::JoinRequest,
-        states::{self, StateHook, StateRequest},
+        states::StateRequest,
     },
 };
 
@@ -66,37 +66,33 @@ impl<R: Runtime> Core<R> {
             }
             QuestionAbout::Frame { kind } => {
                 let question = FrameRequest::new(peer, kind, frame);
-                match self.hooks.frame.clone() {
-                    None => self.decided.push(Answer::Frame(request, frames::failed())),
-                    Some(FrameHook::Plain(hook)) => {
-                        let verdict = frames::ask_now(&*hook, &question);
-                        self.decided.push(Answer::Frame(request, verdict));
-                    }
-                    Some(FrameHook::Async(hook)) => {
-                        let refuse = CoreRequest::FrameDecided(request, frames::failed());
-                        let answer = async move {
-                            CoreRequest::FrameDecided(request, hook(question).await.0)
-                        };
-                        self.ask(answer, refuse);
-                    }
-                }
+                self.ask_about_frame(self.hooks.frame.clone(), request, question);
             }
             QuestionAbout::State { room } => {
                 let question = StateRequest::new(peer, room, frame);
-                match self.hooks.state.clone() {
-                    None => self.decided.push(Answer::Frame(request, frames::failed())),
-                    Some(StateHook::Plain(hook)) => {
-                        let verdict = states::ask_now(&*hook, &question);
-                        self.decided.push(Answer::Frame(request, verdict));
-                    }
-                    Some(StateHook::Async(hook)) => {
-                        let refuse = CoreRequest::FrameDecided(request, frames::failed());
-                        let answer = async move {
-                            CoreRequest::FrameDecided(request, hook(question).await.0)
-                        };
-                        self.ask(answer, refuse);
-                    }
-                }
+                self.ask_about_frame(self.hooks.state.clone(), request, question);
+            }
+        }
+    }
+
+    /// Asks about a frame: a plain function at once, another one on the host's runtime.
+    fn ask_about_frame<Q: Send + 'static>(
+        &mut self,
+        hook: Option<FrameHook<Q>>,
+        request: RequestId,
+        question: Q,
+    ) {
+        match hook {
+            None => self.decided.push(Answer::Frame(request, frames::failed())),
+            Some(FrameHook::Plain(hook)) => {
+                let verdict = frames::ask_now(&*hook, &question);
+                self.decided.push(Answer::Frame(request, verdict));
+            }
+            Some(FrameHook::Async(hook)) => {
+                let refuse = CoreRequest::FrameDecided(request, frames::failed());
+                let answer =
+                    async move { CoreRequest::FrameDecided(request, hook(question).await.0) };
+                self.ask(answer, refuse);
             }
         }
     }

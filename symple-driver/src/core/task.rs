@@ -22,7 +22,7 @@ use crate::{
     core::Core,
     core::request::CoreRequest,
     http::{UNIX_PEER, UNKNOWN_PEER},
-    net::shard::Shard,
+    net::shard::{Shard, Upstream},
     net::source::Source,
     net::table::SHARE,
     net::tls::SharedTls,
@@ -38,6 +38,8 @@ use crate::{
 const ACCEPTS: usize = 64;
 /// How many connections of the application's may wait to be taken in.
 const OPENINGS: usize = 4096;
+/// To look at so many of them is as much work as a delivery.
+const LOOKS: usize = 16;
 /// The work of accepting a connection, in deliveries.
 const ACCEPT: usize = 300;
 /// How many requests are carried out before others have their turn.
@@ -167,12 +169,13 @@ impl<R: Runtime> EngineTask<R> {
             if shard.table.is_spent() {
                 return true;
             }
-            let Some((_, opening)) = openings.pop_front() else { break };
+            let Some((since, opening)) = openings.pop_front() else { break };
             if opening.is_given_up() {
                 continue;
             }
             let (address, source) = opening.into_source();
-            Self::take_in(core, shard, source, address);
+            let waited = shard.table.now.since(since);
+            Self::take_in(core, shard, source, address, waited);
         }
         false
     }
@@ -188,8 +191,11 @@ impl<R: Runtime> EngineTask<R> {
     /// Lets go of those that have waited too long to be taken in: whoever brings them is told.
     fn expire_openings(&mut self) {
         while self.openings_due().is_some_and(|due| due <= self.shard.table.now) {
-            self.openings.pop_front();
-            self.shard.table.stats.upgrades_dropped += 1;
+            let expired = self.openings.pop_front();
+            // Whoever has given up was not dropped.
+            if expired.is_some_and(|(_, opening)| !opening.is_given_up()) {
+                self.shard.table.stats.upgrades_dropped += 1;
+            }
         }
     }
 
@@ -203,19 +209,20 @@ impl<R: Runtime> EngineTask<R> {
         }
     }
 
-    /// Takes a new connection in.
+    /// Takes a new connection in, which has waited so long for that.
     fn take_in(
         core: &mut Core<R>,
         shard: &mut Shard<R>,
         source: Source<R::Socket>,
         address: Option<SocketAddr>,
+        waited: Duration,
     ) {
         let address = address.unwrap_or(UNKNOWN_PEER);
         shard.table.spend(ACCEPT);
         let id = core.new_connection(&mut shard.table, address);
         match shard.table.place() {
-            None => shard.open(id, source, address, core),
-            Some(worker) => shard.table.open_remote(id, worker, source, address),
+            None => shard.open(id, source, address, waited, core),
+            Some(worker) => shard.table.open_remote(id, worker, source, address, waited),
         }
     }
 
@@ -241,7 +248,8 @@ impl<R: Runtime> EngineTask<R> {
                     Poll::Pending => break,
                     Poll::Ready(Ok((socket, address))) => {
                         let source = Source::Accepted(socket, tls.as_ref().map(SharedTls::current));
-                        Self::take_in(core, shard, source, address.or(Some(UNIX_PEER)));
+                        let address = address.or(Some(UNIX_PEER));
+                        Self::take_in(core, shard, source, address, Duration::ZERO);
                     }
                     Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
                     Poll::Ready(Err(error)) => {
@@ -366,10 +374,12 @@ impl<R: Runtime> EngineTask<R> {
                 let openings = &mut self.openings;
                 if openings.len() >= OPENINGS {
                     openings.retain(|(_, opening)| !opening.is_given_up());
+                    table.spend(OPENINGS / LOOKS);
                 }
                 if openings.len() < OPENINGS {
                     openings.push_back((table.now, opening));
                 } else {
+                    table.stats.upgrades_dropped += 1;
                     opening.refuse();
                 }
             }

@@ -25,7 +25,8 @@ use crate::{
     net::ready::Ready,
     net::source::{Source, Stream, take_over},
     net::table::{ConnectionTable, Entry},
-    runtime::{Runtime, Timer},
+    runtime::{Runtime, Socket, Timer},
+    server::hooks::{Acceptance, UpgradeDecision},
     server::log,
     ws::decode::{Allowed, Decoded, Fragments, Violation},
     ws::deflate::{InflateError, Inflater},
@@ -72,8 +73,34 @@ pub(crate) trait Upstream<S> {
     fn policy(&self) -> Policy<'_>;
     /// So much waits for them that nothing more should be read.
     fn is_full(&self) -> bool;
+    /// Asks the application's hook about an upgrade. False if there is none.
+    fn ask_upgrade(&self, id: ConnId, upgrade: &Upgrade) -> bool;
     /// A connection asks to become a WebSocket connection.
-    fn upgrade(&mut self, table: &mut ConnectionTable<S>, id: ConnId, upgrade: Box<Upgrade>);
+    fn upgrade(&mut self, table: &mut ConnectionTable<S>, id: ConnId, upgrade: Box<Upgrade>)
+    where
+        S: Socket,
+    {
+        if self.ask_upgrade(id, &upgrade) {
+            table.enter(id, Phase::Deciding(upgrade));
+        } else if let Some(upgrade) = table.accept(id, upgrade, &Acceptance::default()) {
+            self.connected(table, id, *upgrade);
+        }
+    }
+    /// The hook has decided about an upgrade.
+    fn upgrade_decided(
+        &mut self,
+        table: &mut ConnectionTable<S>,
+        id: ConnId,
+        decision: UpgradeDecision,
+    ) where
+        S: Socket,
+    {
+        match table.decide(id, decision) {
+            Some(Ok(upgrade)) => self.connected(table, id, *upgrade),
+            Some(Err(refused)) => self.refused(&refused),
+            None => {}
+        }
+    }
     /// A connection has become a WebSocket connection.
     fn connected(&mut self, table: &mut ConnectionTable<S>, id: ConnId, upgrade: Upgrade);
     /// A text arrived.
@@ -162,12 +189,14 @@ impl<R: Runtime> Shard<R> {
         !waits
     }
 
-    /// Takes a new connection in.
+    /// Takes a new connection in. The time that it has waited for that is a part of the time that its
+    /// upgrade may take (R-L5).
     pub(crate) fn open(
         &mut self,
         id: ConnId,
         source: Source<R::Socket>,
         address: SocketAddr,
+        waited: Duration,
         up: &mut impl Upstream<R::Socket>,
     ) {
         let opened = match source {
@@ -192,6 +221,7 @@ impl<R: Runtime> Shard<R> {
         let waker = self.ready.waker(id.slot);
         let limit = self.table.config.engine.limits.message_unauthenticated;
         let mut conn = Connection::new(id, io, address, waker, limit, self.table.now);
+        conn.since = self.table.now - waited;
         conn.backlog = (!read.is_empty()).then(|| Box::new(Backlog::new(&read)));
         self.table.insert(id, Entry::Connection(Box::new(conn)));
         if let Some(request) = request {

@@ -390,7 +390,8 @@ impl<R: Runtime> ServerBuilder<R> {
     /// tasks, use [`start_async`](Self::start_async).
     ///
     /// # Errors
-    /// [`StartError`]: then nothing has been started.
+    /// [`StartError`]: then there is no server, and what had been started for it, such as the fetching of
+    /// keys, ends by itself.
     pub fn start(self) -> Result<Server, StartError> {
         if self.endpoints.is_empty() {
             return Err(StartError::NoAddress);
@@ -402,7 +403,8 @@ impl<R: Runtime> ServerBuilder<R> {
     /// be those that the application brings ([`Handle::upgrade`], [`Handle::accept`]).
     ///
     /// # Errors
-    /// [`StartError`]: then nothing has been started.
+    /// [`StartError`]: then there is no server, and what had been started for it, such as the fetching of
+    /// keys, ends by itself.
     pub fn start_unbound(self) -> Result<Server, StartError> {
         let runtime = R::current().map_err(StartError::Start)?;
         self.start_on(&runtime)
@@ -412,7 +414,8 @@ impl<R: Runtime> ServerBuilder<R> {
     /// meanwhile. A server that starts after this future was dropped ends at once.
     ///
     /// # Errors
-    /// [`StartError`]: then nothing has been started.
+    /// [`StartError`]: then there is no server, and what had been started for it, such as the fetching of
+    /// keys, ends by itself.
     pub async fn start_async(self) -> Result<Server, StartError> {
         if self.endpoints.is_empty() {
             return Err(StartError::NoAddress);

@@ -19,8 +19,9 @@ use crate::{
 #[non_exhaustive]
 pub struct Config {
     /// The decisions of the protocol: authentication, rooms, presence, limits. `hook`, the flags in
-    /// `hooks`, `events` and `refusals` are set by the server: they follow from the hooks that the
-    /// builder was given, from who reads events, and from the log.
+    /// `hooks`, `events`, `remote_events` and `refusals` are set by the server: they follow from the
+    /// hooks that the builder was given, from who reads events, and from the log. So is
+    /// `authentication`, where nothing has sessions or tokens to be checked, or a token check was given.
     pub engine: symple_engine::server::Config,
     /// The only path for WebSocket (R-T2); any, without one.
     pub path: Option<String>,

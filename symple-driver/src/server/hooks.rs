@@ -22,9 +22,9 @@ use symple_proto::{Fields, Json, UserName, json::MAX_DEPTH};
 use crate::http::Request;
 use changes::ChangeHooks;
 use complaints::Complaint;
-use frames::{FrameDecision, FrameRequest, IntoFrameDecision};
+use frames::{FrameHook, FrameRequest, IntoFrameDecision};
 use joins::{IntoJoinDecision, JoinDecision, JoinRequest};
-use states::{StateHook, StateRequest};
+use states::StateRequest;
 
 /// A client that wants to come in (R-A5).
 #[derive(Clone, Debug)]
@@ -308,18 +308,9 @@ pub(crate) struct Hooks {
     pub(crate) authenticate: Option<Hook<AuthRequest, AuthDecision>>,
     pub(crate) upgrade: Option<Hook<Arc<Request>, UpgradeDecision>>,
     pub(crate) join: Option<Hook<JoinRequest, JoinDecision>>,
-    pub(crate) frame: Option<FrameHook>,
-    pub(crate) state: Option<StateHook>,
+    pub(crate) frame: Option<FrameHook<FrameRequest>>,
+    pub(crate) state: Option<FrameHook<StateRequest>>,
     pub(crate) changes: ChangeHooks,
-}
-
-/// A function that is asked about frames.
-#[derive(Clone)]
-pub(crate) enum FrameHook {
-    /// At once, on the engine's thread.
-    Plain(Arc<dyn Fn(&FrameRequest) -> FrameDecision + Send + Sync>),
-    /// On the host's runtime.
-    Async(Hook<FrameRequest, FrameDecision>),
 }
 
 impl Hooks {
@@ -351,8 +342,7 @@ impl Hooks {
         &mut self,
         hook: impl Fn(&FrameRequest) -> D + Send + Sync + 'static,
     ) {
-        let hook = move |request: &FrameRequest| hook(request).into_decision();
-        self.frame = Some(FrameHook::Plain(Arc::new(hook)));
+        self.frame = Some(FrameHook::plain(hook));
     }
 
     pub(crate) fn set_frame_async<F, D>(
@@ -362,18 +352,14 @@ impl Hooks {
         F: Future<Output = D> + Send + 'static,
         D: IntoFrameDecision,
     {
-        self.frame = Some(FrameHook::Async(Arc::new(move |request| {
-            let decision = hook(request);
-            Box::pin(async move { decision.await.into_decision() })
-        })));
+        self.frame = Some(FrameHook::asynchronous(hook));
     }
 
     pub(crate) fn set_state<D: IntoFrameDecision>(
         &mut self,
         hook: impl Fn(&StateRequest) -> D + Send + Sync + 'static,
     ) {
-        let hook = move |request: &StateRequest| hook(request).into_decision();
-        self.state = Some(StateHook::Plain(Arc::new(hook)));
+        self.state = Some(FrameHook::plain(hook));
     }
 
     pub(crate) fn set_state_async<F, D>(
@@ -383,10 +369,7 @@ impl Hooks {
         F: Future<Output = D> + Send + 'static,
         D: IntoFrameDecision,
     {
-        self.state = Some(StateHook::Async(Arc::new(move |request| {
-            let decision = hook(request);
-            Box::pin(async move { decision.await.into_decision() })
-        })));
+        self.state = Some(FrameHook::asynchronous(hook));
     }
 
     pub(crate) fn set_upgrade<F>(

@@ -106,7 +106,8 @@ impl CloseCounts {
         })
     }
 
-    /// How many connections have ended.
+    /// How many connections have ended, or are about to: one that the server closes is counted when
+    /// its close frame is queued.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().flatten().sum()
@@ -184,8 +185,8 @@ pub struct TransportStats {
     pub waiting: usize,
     /// Requests answered with something else than an upgrade: health checks and refusals.
     pub answered: u64,
-    /// Connections dropped because the upgrade took too long (R-L5), or gave way to another one
-    /// (R-L2).
+    /// Connections dropped because the upgrade took too long (R-L5), gave way to another one (R-L2),
+    /// or was brought by the application when too many waited to be taken in.
     pub upgrades_dropped: u64,
     /// Connections dropped because nothing was heard from them (R-T3).
     pub silent: u64,

@@ -9,6 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use symple_engine::server::{ConnId, Text, TransportFault};
@@ -40,6 +41,8 @@ pub(crate) enum WorkerCommand<S> {
         id: ConnId,
         source: Source<S>,
         address: SocketAddr,
+        /// How long it has waited to be taken in.
+        waited: Duration,
     },
     /// To go on with a stream that was awaited.
     Attach {

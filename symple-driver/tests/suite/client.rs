@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -18,6 +18,16 @@ use crate::adapter::Server;
 
 /// Long enough for a machine that is busy; a test that waits so long fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks until it is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "never: {what}");
+        // Whoever has to do something for it may need this processor.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// A socket to a server.
 pub(crate) fn socket(server: &Server) -> TcpStream {

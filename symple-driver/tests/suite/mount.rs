@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 use symple_driver::runtime;
 
-use super::client::{Client, PATIENCE, get, socket_to};
+use super::client::{Client, PATIENCE, get, socket_to, until};
 use crate::adapter::{
     AcceptedUpgrade, Config, Handle, HandleError, MountedRequest, Server, ServerBuilder, Stream,
     THREADS, UpgradeDecision, block_on, foreign,
@@ -363,9 +363,7 @@ fn a_stream_that_comes_too_late() {
     let server = start(|config| config.upgrade_timeout = Duration::from_millis(50));
     let handle = server.handle();
     let late = upgrade(&handle, "/", &[]).unwrap();
-    while block_on(handle.stats()).unwrap().transport.upgrades_dropped == 0 {
-        std::thread::yield_now();
-    }
+    until("it is dropped", || block_on(handle.stats()).unwrap().transport.upgrades_dropped > 0);
     let (mut client, socket) = pair();
     assert_eq!(block_on(late.accept(socket)), Err(HandleError::Ended));
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "it is dropped");
@@ -453,9 +451,7 @@ fn dropped_while_mounted() {
         let handle = handle.clone();
         move || refused(&handle, "/", &[])
     });
-    while !asked.load(Ordering::SeqCst) {
-        std::thread::yield_now();
-    }
+    until("the hook is asked", || asked.load(Ordering::SeqCst));
     drop(server);
     assert_eq!(waiting.join().unwrap(), (503, "Server shutting down\n".into()));
     assert_eq!(refused(&handle, "/", &[]).0, 503);
@@ -493,11 +489,7 @@ fn hooks_that_take_long() {
         })
     });
     let handle = server.handle();
-    let sockets = |count| {
-        while block_on(handle.stats()).unwrap().transport.sockets != count {
-            std::thread::yield_now();
-        }
-    };
+    let sockets = |count| waiting::sockets(&handle, count);
     let request = request("/", &[]);
     let mut asking = Box::pin(handle.upgrade(&request));
     let waits =

@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    client::Client,
+    client::{Client, until},
     receiver::{Asked, Reply, Service},
     start_with,
 };
@@ -141,9 +141,7 @@ fn a_webhook_is_not_flooded() {
     for client in &mut clients {
         client.send(&auth("x"));
     }
-    while most.load(Ordering::SeqCst) < 64 {
-        std::thread::yield_now();
-    }
+    until("64 requests at once", || most.load(Ordering::SeqCst) >= 64);
     drop(open);
     for client in &mut clients {
         client.recv_type("welcome");

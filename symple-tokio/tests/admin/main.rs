@@ -21,6 +21,7 @@ mod schema;
 
 use std::sync::LazyLock;
 
+use client::until;
 use http::Api;
 use symple_tokio::{RedisConfig, Server, ServerBuilder, admin::Admin};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
@@ -61,14 +62,5 @@ impl Service {
         let (end, ended) = oneshot::channel::<()>();
         RUNTIME.spawn(admin.serve(listener, async { drop(ended.await) }));
         Self { server, api, _end: end }
-    }
-}
-
-/// Waits until something holds; a test that waits for ever fails.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < client::PATIENCE, "{what}");
-        std::thread::yield_now();
     }
 }

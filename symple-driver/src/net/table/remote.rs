@@ -1,6 +1,6 @@
 //! The connections of other threads, as the engine's thread knows them.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use symple_engine::server::{ConnId, TransportFault};
 
@@ -82,6 +82,7 @@ impl<S: Socket> ConnectionTable<S> {
         worker: usize,
         source: Source<S>,
         address: SocketAddr,
+        waited: Duration,
     ) {
         let remote = Remote {
             id,
@@ -95,7 +96,7 @@ impl<S: Socket> ConnectionTable<S> {
         self.insert(id, Entry::Remote(Box::new(remote)));
         let worker = &mut self.workers[worker];
         worker.sockets += 1;
-        worker.push(WorkerCommand::Open { id, source, address });
+        worker.push(WorkerCommand::Open { id, source, address, waited });
     }
 
     pub(crate) fn remote(&mut self, id: ConnId) -> Option<&mut Remote> {

@@ -2,10 +2,12 @@
 
 use std::{
     fmt,
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
-use super::complaints::Complaint;
+use super::{Hook, complaints::Complaint};
 use symple_engine::server::{FrameVerdict, Text};
 use symple_proto::{Address, ClientFrame, FrameError, FrameView, RoutedType, Status};
 
@@ -113,10 +115,48 @@ pub(crate) const fn failed() -> FrameVerdict {
     FrameVerdict::Refuse { status: Status::FORBIDDEN, message: None }
 }
 
+/// A function that is asked about frames: those that are relayed, or those that change the state of a
+/// room.
+pub(crate) enum FrameHook<Q> {
+    /// At once, on the engine's thread.
+    Plain(Arc<dyn Fn(&Q) -> FrameDecision + Send + Sync>),
+    /// On the host's runtime.
+    Async(Hook<Q, FrameDecision>),
+}
+
+// What is asked need not be clonable.
+impl<Q> Clone for FrameHook<Q> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Plain(hook) => Self::Plain(Arc::clone(hook)),
+            Self::Async(hook) => Self::Async(Arc::clone(hook)),
+        }
+    }
+}
+
+impl<Q> FrameHook<Q> {
+    pub(crate) fn plain<D: IntoFrameDecision>(
+        hook: impl Fn(&Q) -> D + Send + Sync + 'static,
+    ) -> Self {
+        Self::Plain(Arc::new(move |request| hook(request).into_decision()))
+    }
+
+    pub(crate) fn asynchronous<F, D>(hook: impl Fn(Q) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+        D: IntoFrameDecision,
+    {
+        Self::Async(Arc::new(move |request| {
+            let decision = hook(request);
+            Box::pin(async move { decision.await.into_decision() })
+        }))
+    }
+}
+
 /// Asks a plain function, on the thread that calls this. One that panics refuses.
-pub(crate) fn ask_now(
-    hook: &(dyn Fn(&FrameRequest) -> FrameDecision + Send + Sync),
-    request: &FrameRequest,
+pub(crate) fn ask_now<Q>(
+    hook: &(dyn Fn(&Q) -> FrameDecision + Send + Sync),
+    request: &Q,
 ) -> FrameVerdict {
     // State that the function leaves half changed belongs to the application.
     catch_unwind(AssertUnwindSafe(|| hook(request))).map_or_else(

@@ -1,18 +1,9 @@
 //! Asking about changes of the states of rooms (R-K6).
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
-
-use symple_engine::server::{FrameVerdict, Text};
+use symple_engine::server::Text;
 use symple_proto::{Address, Fields, FrameView, Json, json::MAX_DEPTH};
 
-use super::{
-    Hook,
-    complaints::Complaint,
-    frames::{FrameDecision, failed},
-};
+use super::frames::FrameDecision;
 
 /// A change of a room's state that a client asks for (R-K6).
 #[derive(Clone, Debug)]
@@ -56,29 +47,4 @@ impl StateRequest {
         text.push('}');
         FrameDecision::replace(text)
     }
-}
-
-/// A function that is asked about changes of states.
-#[derive(Clone)]
-pub(crate) enum StateHook {
-    /// At once, on the engine's thread.
-    Plain(Arc<dyn Fn(&StateRequest) -> FrameDecision + Send + Sync>),
-    /// On the host's runtime.
-    Async(Hook<StateRequest, FrameDecision>),
-}
-
-/// Asks a plain function, on the thread that calls this. One that panics refuses.
-pub(crate) fn ask_now(
-    hook: &(dyn Fn(&StateRequest) -> FrameDecision + Send + Sync),
-    request: &StateRequest,
-) -> FrameVerdict {
-    // State that the function leaves half changed belongs to the application.
-    catch_unwind(AssertUnwindSafe(|| hook(request))).map_or_else(
-        |_| {
-            static PANICKED: Complaint = Complaint::new("the hook about states failed");
-            PANICKED.log(&"it has panicked");
-            failed()
-        },
-        |decision| decision.0,
-    )
 }

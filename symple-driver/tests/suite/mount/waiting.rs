@@ -6,10 +6,9 @@ use super::*;
 use crate::adapter::{FrameDecision, FrameRequest};
 
 /// Waits until so many connections are there.
-fn sockets(handle: &Handle, count: usize) {
-    while block_on(handle.stats()).unwrap().transport.sockets != count {
-        std::thread::yield_now();
-    }
+pub(super) fn sockets(handle: &Handle, count: usize) {
+    let there = || block_on(handle.stats()).unwrap().transport.sockets == count;
+    until(&format!("{count} sockets"), there);
 }
 
 /// Begins with something, and keeps what came of it if it was done at once.
@@ -74,13 +73,13 @@ fn given_up_without_a_time_limit() {
     alice.hears_nothing();
 }
 
-/// R-L5: what has to wait for a place waits no longer than an upgrade may take.
-#[test]
-fn no_place_in_time() {
+/// A server with one place for those who have not authenticated, which holds whoever does that until
+/// the sender is dropped.
+fn one_place(upgrade_timeout: Duration) -> (Server, async_channel::Sender<()>) {
     let (decide, decided) = async_channel::bounded::<()>(1);
     let server = start_with(|builder| {
         let builder = builder.configure(|config| {
-            config.upgrade_timeout = Duration::from_millis(50);
+            config.upgrade_timeout = upgrade_timeout;
             config.engine.connections.unauthenticated = 1;
         });
         builder.authenticate(move |_| {
@@ -91,6 +90,45 @@ fn no_place_in_time() {
             }
         })
     });
+    (server, decide)
+}
+
+/// R-L5, R-L2: when too many wait to be taken in, the next one is refused at once, and counted.
+#[test]
+fn too_many_wait_for_a_place() {
+    let (server, decide) = one_place(Duration::from_secs(10));
+    let handle = server.handle();
+    let dropped = || block_on(handle.stats()).unwrap().transport.upgrades_dropped;
+    let request = request("/", &[]);
+    let mut holders = Vec::new();
+    for _ in 0..10 {
+        let Ok(mut holder) = connect(&handle, answers, "/", &[]) else { continue };
+        holder.send(&json!({ "type": "auth", "user": "holder" }));
+        holders.push(holder);
+        let before = dropped();
+        let mut waiting = Vec::new();
+        for _ in 0..64 {
+            waiting.extend((0..64).map(|_| begin(handle.upgrade(&request))));
+            // Those have reached the server.
+            dropped();
+        }
+        let answer = upgrade(&handle, "/", &[]).map(drop);
+        if let Err(response) = answer
+            && response.body() == "Too many connections\n"
+        {
+            assert_eq!((response.status().as_u16(), dropped()), (503, before + 1));
+            drop(decide);
+            return;
+        }
+    }
+    panic!("nobody is too many");
+}
+
+/// R-L5: what has to wait for a place waits no longer than an upgrade may take. Whoever gives up
+/// meanwhile is not counted among those who waited too long.
+#[test]
+fn no_place_in_time() {
+    let (server, decide) = one_place(Duration::from_millis(50));
     let handle = server.handle();
     let mut holders = Vec::new();
     // Whoever has the only place gives way after some seconds: then it is tried once more.
@@ -100,6 +138,7 @@ fn no_place_in_time() {
         holders.push(holder);
         let dropped = || block_on(handle.stats()).unwrap().transport.upgrades_dropped;
         let before = dropped();
+        drop(begin(handle.upgrade(&request("/", &[]))));
         let refused = upgrade(&handle, "/", &[]).map(drop);
         let (_client, stream) = pair();
         let accepted = block_on(handle.accept(stream));

@@ -10,14 +10,9 @@ mod sessions;
 mod starting;
 mod watched;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use self::process::Redis;
 use super::{
-    client::{PATIENCE, get},
+    client::{get, until},
     start_with,
 };
 use crate::adapter::{Config, RedisConfig, Server};
@@ -26,15 +21,6 @@ use crate::adapter::{Config, RedisConfig, Server};
 fn serve(redis: &Redis, change: impl FnOnce(&mut Config)) -> Server {
     let config = RedisConfig::new(redis.url()).unwrap();
     start_with(|builder| builder.redis(config).configure(change))
-}
-
-/// Asks until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "never: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Waits until `/readyz` says so.
