@@ -114,7 +114,7 @@ fn too_many_wait_for_a_place() {
         }
         let answer = upgrade(&handle, "/", &[]).map(drop);
         if let Err(response) = answer
-            && response.body() == "Too many connections\n"
+            && response.body() == "Too many connections wait\n"
         {
             assert_eq!((response.status().as_u16(), dropped()), (503, before + 1));
             drop(decide);
