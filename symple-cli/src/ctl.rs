@@ -125,7 +125,7 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("events")
                 .about("Prints what happens in the cluster from now on, until the server ends")
-                .arg(text("types", "TYPE,…", "Only these: online, offline, joined, left, refused, node_joined, node_left"))
+                .arg(text("types", "TYPE,…", "Only these: online, offline, joined, left, refused, upgrade_failed, node_joined, node_left"))
                 .arg(
                     text("count", "COUNT", "Ends after so many events")
                         .value_parser(clap::value_parser!(u64).range(1..)),

@@ -20,21 +20,22 @@ use async_channel::Sender;
 use symple_engine::{
     Timestamp,
     server::{
-        Action, ConnId, EngineError, Event, HostCall, Input, Newcomers, Place, RequestId, Server,
-        Text, TransportFault, Verdict,
+        Action, Close, ConnId, EngineError, Event, HostCall, Input, Newcomers, Place, RequestId,
+        Server, Text, TransportFault, Verdict,
     },
 };
 use symple_proto::{Fields, SessionError, Token, UserName};
 
 use crate::{
     core::request::{CoreRequest, Reply},
-    http::{Policy, RefusedUpgrade, Request, Upgrade},
+    http::{Policy, RefusedUpgrade, Request, UNKNOWN_PEER, Upgrade},
     net::connection::Gone,
     net::shard::Upstream,
     net::table::{ConnectionTable, Entry},
     redis::{Link, Lookup, Warnings},
     runtime::{Runtime, Socket},
     server::config::Config,
+    server::events::{EventSenders, GAVE_WAY},
     server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
     server::log::{self, ConnectionLog, Refusals, log_cluster},
     server::proofs::{Proof, Proofs, Prover},
@@ -100,9 +101,9 @@ pub(crate) struct Core<R> {
     handshakes: Newcomers,
     places: BTreeMap<ConnId, Place>,
     requests: Sender<CoreRequest>,
-    events: async_broadcast::Sender<Event>,
-    /// As `events`, and what happens on other nodes.
-    cluster_events: async_broadcast::Sender<Event>,
+    events: EventSenders,
+    /// The connection that the engine is told is gone, and how it was closed.
+    gone: Option<(ConnId, Close)>,
     pub(crate) status: Arc<Status>,
 }
 
@@ -116,7 +117,7 @@ impl<R: Runtime> Core<R> {
         hooks: Hooks,
         engine: Server,
         requests: Sender<CoreRequest>,
-        [events, cluster_events]: [async_broadcast::Sender<Event>; 2],
+        events: EventSenders,
         status: Arc<Status>,
     ) -> Self {
         let changes = hooks::tell_changes(&runtime, &hooks);
@@ -142,7 +143,7 @@ impl<R: Runtime> Core<R> {
             places: BTreeMap::new(),
             requests,
             events,
-            cluster_events,
+            gone: None,
             status,
         }
     }
@@ -174,6 +175,8 @@ impl<R: Runtime> Core<R> {
             self.leaves_handshake(oldest);
             if table.is_handshake(oldest) {
                 table.stats.upgrades_dropped += 1;
+                let address = table.get(oldest).map_or(UNKNOWN_PEER.ip(), |conn| conn.address);
+                self.upgrade_failed(address, None, GAVE_WAY);
                 table.end(oldest);
                 break;
             }
@@ -197,8 +200,8 @@ impl<R: Runtime> Core<R> {
     /// log reads them, too, if it has lines about connections.
     pub(crate) fn look_for_watchers(&mut self) {
         let Status { watched, cluster_watched, .. } = &*self.status;
-        let watched = is_watched(watched, &self.events);
-        let cluster_watched = is_watched(cluster_watched, &self.cluster_events);
+        let watched = is_watched(watched, &self.events.own);
+        let cluster_watched = is_watched(cluster_watched, &self.events.cluster);
         self.engine.set_events(watched || cluster_watched || ConnectionLog::is_wanted());
         self.engine.set_remote_events(cluster_watched);
         self.engine.set_refusals(Refusals::are_wanted());
@@ -267,7 +270,11 @@ impl<R: Runtime> Core<R> {
                     Action::Claim { request, key, node } => {
                         self.look_up(Lookup::Claim { request, key, node });
                     }
-                    Action::Event(event) => {
+                    Action::Event(mut event) => {
+                        if let Event::Offline { conn, close: close @ None, .. } = &mut event {
+                            let gone = self.gone.as_ref().filter(|(gone, _)| gone == conn);
+                            *close = gone.map(|(_, close)| close.clone());
+                        }
                         if let Event::SessionFault { user, fault, .. } = &event {
                             let fault = SessionFault { user, fault };
                             self.session_faults.warn(table.now, "a session is at fault", &fault);
@@ -281,13 +288,7 @@ impl<R: Runtime> Core<R> {
                             }
                             _ => log_cluster(&event),
                         }
-                        // A full backlog loses its oldest event. It is no fault if nobody listens.
-                        if self.cluster_events.receiver_count() > 0 {
-                            let _ = self.cluster_events.try_broadcast(event.clone());
-                        }
-                        if !matches!(event, Event::Elsewhere { .. }) {
-                            let _ = self.events.try_broadcast(event);
-                        }
+                        self.events.tell(event);
                     }
                     Action::LoadSession { request, token } => {
                         self.prove(request, token);
@@ -416,10 +417,10 @@ impl<R: Runtime> Core<R> {
                 && let Some(event) = table.workers[index].next_event()
             {
                 // It was already gone when its thread was told not to read from it.
-                if let WorkerEvent::Disconnected(id, _) = event
-                    && table.is_holding(id)
+                if let WorkerEvent::Disconnected(id, _) = &event
+                    && table.is_holding(*id)
                 {
-                    self.departed(table, id);
+                    self.departed(table, *id);
                 }
                 let texts = std::mem::take(&mut table.workers[index].texts);
                 if let Some(event) = table.hold(event.id(), event, &texts) {
@@ -633,19 +634,27 @@ where
     }
 
     fn disconnected(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId, gone: Gone) {
-        self.connection_log.disconnected(conn, gone, table.now);
+        self.connection_log.disconnected(conn, &gone, table.now);
         // One that the server has closed has been counted.
         if !self.engine.has_closed(conn) {
-            self.closes.gone(gone);
+            self.closes.gone(&gone);
         }
         if let Some(request) = self.upgrade_requests.get_mut(conn.slot as usize) {
             *request = None;
         }
+        self.gone = Some((conn, gone.into()));
         self.connection_input(table, Input::Disconnected { conn });
+        self.gone = None;
     }
 
     fn refused(&mut self, refused: &RefusedUpgrade) {
         self.status.refusals.upgrade(refused);
+        let status = Some(refused.status.as_u16());
+        self.upgrade_failed(refused.address, status, &refused.body);
+    }
+
+    fn upgrade_failed(&self, address: IpAddr, status: Option<u16>, reason: &str) {
+        self.events.tell_failed_upgrade(&self.status, address, status, reason);
     }
 
     fn removed(&mut self, id: ConnId) {

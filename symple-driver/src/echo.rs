@@ -128,7 +128,7 @@ impl Echo {
                 push(OpCode::Control(Control::Pong), false, &bytes[range], out);
                 Next::More
             }
-            Decoded::Close(code) => {
+            Decoded::Close(code, _) => {
                 let code = code.map(u16::to_be_bytes);
                 let payload = code.as_ref().map_or(&[][..], |code| code);
                 push(OpCode::Control(Control::Close), false, payload, out);

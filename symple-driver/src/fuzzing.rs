@@ -130,7 +130,7 @@ pub fn message(frames: &[u8], limits: &[usize]) -> Message {
                 limits.next();
                 continue;
             }
-            Decoded::Close(_) | Decoded::Fault(_) => return Message::Invalid,
+            Decoded::Close(..) | Decoded::Fault(_) => return Message::Invalid,
         };
         let message = fragments.as_ref().map_or(&rest[payload.clone()], |all| &all.message);
         match inflater.inflate(message, limit) {

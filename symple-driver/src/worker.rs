@@ -5,6 +5,7 @@ pub(crate) mod mailbox;
 use std::{
     collections::VecDeque,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -23,6 +24,7 @@ use crate::{
     net::table::{ConnectionTable, SHARE},
     runtime::Runtime,
     server::config::Config,
+    server::events::EventSenders,
     server::hooks::Hooks,
     server::log,
     server::status::Status,
@@ -36,6 +38,7 @@ pub(crate) struct Surroundings<R: Runtime> {
     pub(crate) hooks: Hooks,
     pub(crate) requests: Sender<CoreRequest>,
     pub(crate) status: Arc<Status>,
+    pub(crate) events: EventSenders,
     pub(crate) mailbox: EngineMailbox<R::Socket>,
 }
 
@@ -202,6 +205,12 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
 
     fn refused(&mut self, refused: &RefusedUpgrade) {
         self.status.refusals.upgrade(refused);
+        let status = Some(refused.status.as_u16());
+        self.upgrade_failed(refused.address, status, &refused.body);
+    }
+
+    fn upgrade_failed(&self, address: IpAddr, status: Option<u16>, reason: &str) {
+        self.events.tell_failed_upgrade(&self.status, address, status, reason);
     }
 
     fn removed(&mut self, id: ConnId) {

@@ -73,7 +73,7 @@ mod stats;
 mod timers;
 mod waiting;
 
-pub use action::{Action, Event, OfflineReason, RemoteChange, Text};
+pub use action::{Action, Close, ClosedBy, Event, OfflineReason, RemoteChange, Text};
 pub use config::{
     ClusterConfig, Config, ConnectionLimits, PresenceMode, PublicMembers, RateLimit, RoomSend,
     SessionConfig, StateConfig,

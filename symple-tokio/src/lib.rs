@@ -300,8 +300,9 @@ pub use symple_driver::{
     verify_signature,
 };
 pub use symple_engine::server::{
-    ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor, OfflineReason, Page,
-    PeerFilter, PeerInfo, PresenceMode, RateLimit, RemoteChange, RoomInfo, RoomSend, Stats, Text,
+    Close, ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor,
+    OfflineReason, Page, PeerFilter, PeerInfo, PresenceMode, RateLimit, RemoteChange, RoomInfo,
+    RoomSend, Stats, Text,
 };
 pub use symple_proto as proto;
 

@@ -29,6 +29,7 @@ use crate::{
     redis::Link,
     runtime::{Listener, Runtime},
     server::endpoint::Door,
+    server::events::{NO_ROOM, TOO_LATE},
     server::mount::Opening,
     server::stats::ServerStats,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
@@ -193,8 +194,9 @@ impl<R: Runtime> EngineTask<R> {
         while self.openings_due().is_some_and(|due| due <= self.shard.table.now) {
             let expired = self.openings.pop_front();
             // Whoever has given up was not dropped.
-            if expired.is_some_and(|(_, opening)| !opening.is_given_up()) {
+            if let Some((_, opening)) = expired.filter(|(_, opening)| !opening.is_given_up()) {
                 self.shard.table.stats.upgrades_dropped += 1;
+                self.core.upgrade_failed(opening.address(), None, TOO_LATE);
             }
         }
     }
@@ -380,6 +382,7 @@ impl<R: Runtime> EngineTask<R> {
                     openings.push_back((table.now, opening));
                 } else {
                     table.stats.upgrades_dropped += 1;
+                    core.upgrade_failed(opening.address(), None, NO_ROOM);
                     opening.refuse();
                 }
             }

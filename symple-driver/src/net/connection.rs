@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use symple_engine::{Timestamp, server::ConnId};
+use symple_engine::{
+    Timestamp,
+    server::{Close, ClosedBy, ConnId},
+};
 use symple_proto::CloseCode;
 use tungstenite::protocol::frame::coding::Control;
 
@@ -78,14 +81,24 @@ pub(crate) enum Due {
 }
 
 /// How a WebSocket connection ended that the server did not close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Gone {
-    /// Its client closed it, with this code if it gave one.
-    Closed(Option<CloseCode>),
+    /// Its client closed it, with this code if it gave one, and this text.
+    Closed(Option<CloseCode>, Box<str>),
     /// It did not answer a ping in time (R-T3).
     Silent,
     /// Its socket ended or broke without a close frame.
     Lost,
+}
+
+impl From<Gone> for Close {
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Closed(code, reason) => Self { by: ClosedBy::Client, code, reason },
+            Gone::Silent => Self { by: ClosedBy::Silence, code: None, reason: Box::default() },
+            Gone::Lost => Self { by: ClosedBy::Network, code: None, reason: Box::default() },
+        }
+    }
 }
 
 /// How many bytes are written to a connection before others have their turn.

@@ -1,7 +1,7 @@
 //! A thread's connections, polled: reading, decoding, deadlines, writing.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::{ControlFlow, Range},
     sync::Arc,
     task::{Context, Poll},
@@ -26,6 +26,7 @@ use crate::{
     net::source::{Source, Stream, take_over},
     net::table::{ConnectionTable, Entry},
     runtime::{Runtime, Socket, Timer},
+    server::events::TOO_LATE,
     server::hooks::{Acceptance, UpgradeDecision},
     server::log,
     ws::decode::{Allowed, Decoded, Fragments, Violation},
@@ -117,8 +118,11 @@ pub(crate) trait Upstream<S> {
     fn fault(&mut self, table: &mut ConnectionTable<S>, id: ConnId, fault: TransportFault);
     /// A connection that was known is gone, or is as good as gone.
     fn disconnected(&mut self, table: &mut ConnectionTable<S>, id: ConnId, gone: Gone);
-    /// An upgrade was refused: it is counted, and logged.
+    /// An upgrade was refused: it is counted, logged and told.
     fn refused(&mut self, refused: &RefusedUpgrade);
+    /// An upgrade has come to nothing, with this status of an answer if there was one: whoever reads
+    /// events is told.
+    fn upgrade_failed(&self, address: IpAddr, status: Option<u16>, reason: &str);
     /// A slot is free.
     fn removed(&mut self, id: ConnId);
     /// How many bytes they keep of what clients have sent, here (R-L7).
@@ -317,7 +321,9 @@ impl<R: Runtime> Shard<R> {
                         // It has had what it asked for.
                         Phase::Handshake if conn.is_kept() => {}
                         Phase::Handshake | Phase::Deciding(_) | Phase::Awaiting(_) => {
+                            let address = conn.address;
                             self.table.stats.upgrades_dropped += 1;
+                            up.upgrade_failed(address, None, TOO_LATE);
                         }
                         Phase::Closing | Phase::Ending { .. } => {}
                     }
@@ -650,17 +656,17 @@ impl<R: Runtime> Shard<R> {
                 up.fault(&mut self.table, id, fault(violation));
                 return ControlFlow::Break(used);
             }
-            Decoded::Close(code) if open => {
+            Decoded::Close(code, reason) if open => {
                 if let Some(conn) = self.table.get(id) {
                     conn.announced = false;
                 }
                 let code = code.map(CloseCode);
                 self.table.answer_close(id, code);
-                up.disconnected(&mut self.table, id, Gone::Closed(code));
+                up.disconnected(&mut self.table, id, Gone::Closed(code, reason));
                 return ControlFlow::Break(used);
             }
             // Both have said goodbye, but this side's may still be on its way.
-            Decoded::Close(_) | Decoded::Fault(_) => {
+            Decoded::Close(..) | Decoded::Fault(_) => {
                 self.table.enter(id, Phase::Ending { linger: false, discarded: 0 });
                 return ControlFlow::Break(used);
             }

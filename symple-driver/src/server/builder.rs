@@ -41,6 +41,7 @@ use crate::{
     runtime::Runtime,
     server::config::{Config, ConfigError},
     server::endpoint::{Door, Endpoint, EndpointTls},
+    server::events::EventSenders,
     server::handle::{About, Handle},
     server::hooks::{
         AuthRequest, Hooks, IntoAuthDecision, UpgradeDecision,
@@ -498,6 +499,7 @@ impl<R: Runtime> ServerBuilder<R> {
             events.set_overflow(true);
             (events, inactive.deactivate())
         });
+        let events = EventSenders::new(events, cluster_events);
         let status = Arc::new(Status::new(&config));
         let required = config.redis.as_ref().is_some_and(|redis| redis.required);
         status.ready.store(!required, Ordering::Relaxed);
@@ -534,6 +536,7 @@ impl<R: Runtime> ServerBuilder<R> {
                 hooks: hooks.clone(),
                 requests: requests.clone(),
                 status: Arc::clone(&status),
+                events: events.clone(),
                 mailbox: EngineMailbox::new(link),
             };
             let (told, started, ended) = (started.clone(), started.clone(), ended.clone());
@@ -569,15 +572,7 @@ impl<R: Runtime> ServerBuilder<R> {
                     ConnectionTable::new(Arc::clone(&config), workers, waiting),
                     ready,
                 ),
-                core: Core::new(
-                    runtime,
-                    config,
-                    hooks,
-                    engine,
-                    core_requests,
-                    [events, cluster_events],
-                    core_status,
-                ),
+                core: Core::new(runtime, config, hooks, engine, core_requests, events, core_status),
                 doors,
                 next_door: 0,
                 requests: Box::pin(received),

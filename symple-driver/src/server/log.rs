@@ -189,13 +189,13 @@ impl ConnectionLog {
         }
     }
 
-    pub(crate) fn disconnected(&mut self, id: ConnId, gone: Gone, now: Timestamp) {
+    pub(crate) fn disconnected(&mut self, id: ConnId, gone: &Gone, now: Timestamp) {
         if self.get(id).is_none() {
             return;
         }
         if let Some(record) = self.0.get_mut(id.slot as usize).and_then(Option::take) {
             let (code, cause) = match gone {
-                Gone::Closed(code) => (code, "closed by the client"),
+                Gone::Closed(code, _) => (*code, "closed by the client"),
                 Gone::Silent => (None, "did not answer a ping"),
                 Gone::Lost => (None, "lost"),
             };

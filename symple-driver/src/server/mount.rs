@@ -1,7 +1,7 @@
 //! Connections that the application brings: a server that is a part of another one.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -11,7 +11,7 @@ use symple_engine::server::ConnId;
 
 use crate::{
     core::request::{CoreRequest, Reply},
-    http::{MountedRequest, mounted, parse_response, refusal},
+    http::{MountedRequest, UNKNOWN_PEER, mounted, parse_response, refusal},
     net::source::{Awaited, MountAnswer, Source, Stream},
     server::handle::{Handle, HandleError},
     server::status::Status,
@@ -29,6 +29,17 @@ impl Opening {
     /// Nobody waits for the answer any more.
     pub(crate) fn is_given_up(&self) -> bool {
         matches!(self, Self::Request { awaited, .. } if awaited.is_given_up())
+    }
+
+    /// The address of its other end.
+    pub(crate) fn address(&self) -> IpAddr {
+        let address = match self {
+            Self::Request { request, .. } => request.address,
+            Self::Stream { stream, request, .. } => {
+                request.as_ref().and_then(|request| request.address).or(stream.address)
+            }
+        };
+        address.unwrap_or(UNKNOWN_PEER).ip()
     }
 
     /// There is no room for it.

@@ -1,6 +1,7 @@
 //! What is counted.
 
 use http::StatusCode;
+pub use symple_engine::server::ClosedBy;
 use symple_engine::server::{Latency, Stats};
 use symple_proto::CloseCode;
 
@@ -20,36 +21,6 @@ pub struct ServerStats {
     pub refused_upgrades: UpgradeCounts,
     /// What has been counted of Redis, if the server uses it.
     pub redis: Option<RedisStats>,
-}
-
-/// Who ended a WebSocket connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClosedBy {
-    /// The server, with a code of SPEC §7.
-    Server,
-    /// Its client, with a close frame.
-    Client,
-    /// Nobody who said so: the network, or a client that went without a close frame.
-    Network,
-    /// The server, without a word, because it heard nothing (R-T3).
-    Silence,
-}
-
-impl ClosedBy {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Server, Self::Client, Self::Network, Self::Silence];
-
-    /// Its name in figures.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Client => "client",
-            Self::Network => "network",
-            Self::Silence => "silence",
-        }
-    }
 }
 
 /// How many WebSocket connections have ended, by who ended them and the close code. Clients choose
@@ -88,9 +59,9 @@ impl CloseCounts {
         self.0[by as usize][place.unwrap_or(Self::CODES.len())] += 1;
     }
 
-    pub(crate) fn gone(&mut self, gone: Gone) {
+    pub(crate) fn gone(&mut self, gone: &Gone) {
         match gone {
-            Gone::Closed(code) => self.add(ClosedBy::Client, code.unwrap_or(Self::NO_CODE)),
+            Gone::Closed(code, _) => self.add(ClosedBy::Client, code.unwrap_or(Self::NO_CODE)),
             Gone::Silent => self.add(ClosedBy::Silence, Self::NO_FRAME),
             Gone::Lost => self.add(ClosedBy::Network, Self::NO_FRAME),
         }

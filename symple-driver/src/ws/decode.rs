@@ -74,8 +74,8 @@ pub(crate) enum Decoded {
     Ping(Range<usize>),
     /// A pong.
     Pong,
-    /// A close frame; the code that it has.
-    Close(Option<u16>),
+    /// A close frame; the code and the text that it has. Without a code there is no text.
+    Close(Option<u16>, Box<str>),
     /// What may not be sent.
     Fault(Violation),
 }
@@ -231,7 +231,7 @@ pub(crate) fn find_close(bytes: &[u8], mut at: usize) -> (usize, bool) {
 fn close(payload: &[u8]) -> Decoded {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
-            Decoded::Close(None)
+            Decoded::Close(None, Box::default())
         } else {
             Decoded::Fault(Violation::Protocol)
         };
@@ -239,10 +239,10 @@ fn close(payload: &[u8]) -> Decoded {
     let code = u16::from_be_bytes(*code);
     if !may_be_sent(code) {
         Decoded::Fault(Violation::Protocol)
-    } else if std::str::from_utf8(reason).is_err() {
-        Decoded::Fault(Violation::InvalidUtf8)
     } else {
-        Decoded::Close(Some(code))
+        std::str::from_utf8(reason).map_or(Decoded::Fault(Violation::InvalidUtf8), |reason| {
+            Decoded::Close(Some(code), reason.into())
+        })
     }
 }
 
@@ -308,8 +308,8 @@ mod tests {
         assert_eq!(decode(&frame(0x81, &[b'x'; 200])), Decoded::Message(8..208));
         assert_eq!(decode(&frame(0x89, b"ping")), Decoded::Ping(6..10));
         assert_eq!(decode(&frame(0x8a, b"pong")), Decoded::Pong);
-        assert_eq!(decode(&frame(0x88, b"")), Decoded::Close(None));
-        assert_eq!(decode(&frame(0x88, b"\x03\xe8bye")), Decoded::Close(Some(1000)));
+        assert_eq!(decode(&frame(0x88, b"")), Decoded::Close(None, "".into()));
+        assert_eq!(decode(&frame(0x88, b"\x03\xe8bye")), Decoded::Close(Some(1000), "bye".into()));
         let mut bytes = frame(0x81, b"hello");
         Decoder::default().decode(&mut bytes, 1000);
         assert_eq!(&bytes[6..], b"hello");
@@ -401,12 +401,12 @@ mod tests {
             if refused.iter().any(|codes| codes.contains(&code)) {
                 assert_eq!(decoded, protocol, "{code}");
             } else {
-                assert_eq!(decoded, Decoded::Close(Some(code)), "{code}");
+                assert_eq!(decoded, Decoded::Close(Some(code), "".into()), "{code}");
             }
         }
         for code in [1000, 1003, 1007, 1011, 1012, 1013, 1014, 1016, 2999, 3000, 4000, 4999_u16] {
             let decoded = decode(&frame(0x88, &code.to_be_bytes()));
-            assert_eq!(decoded, Decoded::Close(Some(code)));
+            assert_eq!(decoded, Decoded::Close(Some(code), "".into()));
         }
     }
 
@@ -527,7 +527,7 @@ mod tests {
                         Decoded::Message(range) | Decoded::Ping(range) => {
                             seen.push(buffer[range].to_vec());
                         }
-                        Decoded::Close(found) => code = found,
+                        Decoded::Close(found, reason) => code = found.map(|code| (code, reason)),
                         other => prop_assert!(false, "{:?}", other),
                     }
                     buffer.drain(..used);
@@ -536,7 +536,7 @@ mod tests {
             let expected: Vec<_> =
                 messages.into_iter().map(|message| message.into_data().to_vec()).collect();
             prop_assert_eq!(seen, expected);
-            prop_assert_eq!(code, Some(1000));
+            prop_assert_eq!(code, Some((1000, "bye".into())));
             prop_assert!(buffer.is_empty());
         }
 

@@ -4,10 +4,17 @@ use std::{net::TcpStream, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{client::Client, start};
+use http::StatusCode;
+use tungstenite::protocol::CloseFrame;
+
+use super::{
+    client::{Client, socket},
+    start, start_with,
+};
 use crate::adapter::{
-    EngineError, Event, HandleError, OfflineReason, VirtualPeer, block_on,
-    proto::{Address, Fields, UserName, frame::Message},
+    Close, ClosedBy, EngineError, Event, HandleError, OfflineReason, UpgradeDecision, VirtualPeer,
+    block_on,
+    proto::{Address, CloseCode, Fields, UserName, frame::Message},
 };
 
 /// R-S3
@@ -62,12 +69,21 @@ fn events() {
     let mut bad = Client::connect(&server);
     bad.send(&json!({ "type": "auth" }));
     let online = block_on(events.next()).unwrap();
-    let Event::Online { peer: seen, rooms, .. } = online else { panic!("{online:?}") };
+    let Event::Online { conn, peer: seen, rooms } = online else { panic!("{online:?}") };
     assert_eq!((seen, rooms), (peer.clone(), vec!["alice".into(), "r".into()]));
     for expected in [
         Event::Joined { peer: peer.clone(), room: "s".into() },
         Event::Left { peer: peer.clone(), room: "s".into() },
-        Event::Offline { peer, reason: OfflineReason::Closed },
+        Event::Offline {
+            conn,
+            peer,
+            reason: OfflineReason::Closed,
+            close: Some(Close {
+                by: ClosedBy::Server,
+                code: Some(CloseCode::NORMAL),
+                reason: "Closed".into(),
+            }),
+        },
     ] {
         assert_eq!(block_on(events.next()).unwrap(), expected);
     }
@@ -77,6 +93,75 @@ fn events() {
     assert!(address.unwrap().is_loopback());
     block_on(server.shutdown(Duration::ZERO)).unwrap();
     assert_eq!(block_on(events.next()), None);
+}
+
+/// SPEC §7: how a connection was closed: by its client, with what the client says, or without a word;
+/// and by the server.
+#[test]
+fn events_of_closes() {
+    let server = start(|_| {});
+    let mut events = server.events();
+    let mut closed = || loop {
+        if let Event::Offline { close, .. } = block_on(events.next()).unwrap() {
+            let Close { by, code, reason } = close.unwrap();
+            return (by, code.map(|code| code.0), reason);
+        }
+    };
+    let frame =
+        |code: u16, reason: &'static str| CloseFrame { code: code.into(), reason: reason.into() };
+    for (sent, code, reason) in [
+        (Some(frame(1000, "bye")), Some(1000), "bye"),
+        (Some(frame(4000, "\u{e9}\n")), Some(4000), "\u{e9}\n"),
+        (Some(frame(1001, "")), Some(1001), ""),
+        (None, None, ""),
+    ] {
+        let mut alice = Client::join(&server, "alice", &[]);
+        alice.ws.close(sent).unwrap();
+        assert_eq!(closed(), (ClosedBy::Client, code, reason.into()));
+    }
+    drop(Client::join(&server, "alice", &[]));
+    assert_eq!(closed(), (ClosedBy::Network, None, "".into()));
+    let mut alice = Client::join(&server, "alice", &[]);
+    block_on(server.handle().kick_peer(alice.address(), "Enough")).unwrap();
+    assert_eq!(closed(), (ClosedBy::Server, Some(4409), "Kicked".into()));
+    assert_eq!(alice.closed(), 4409);
+}
+
+/// R-T5, R-L5: each upgrade that is refused or comes to nothing is told, on whichever thread it is: with
+/// the status and the body of the answer, or why there was none.
+#[test]
+fn events_of_failed_upgrades() {
+    let server = start_with(|builder| {
+        let builder = builder.configure(|config| {
+            config.allowed_origins = vec!["https://good.example".parse().unwrap()];
+            config.upgrade_timeout = Duration::from_millis(200);
+        });
+        builder.on_upgrade(|request| async move {
+            match request.uri.path() {
+                "/no" => UpgradeDecision::reject(StatusCode::IM_A_TEAPOT, "Not here"),
+                _ => UpgradeDecision::accept(),
+            }
+        })
+    });
+    let mut events = server.events();
+    let mut failed = || match block_on(events.next()).unwrap() {
+        Event::UpgradeFailed { address, status, reason, missed: 0 } => {
+            assert!(address.unwrap().is_loopback());
+            (status, reason)
+        }
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..4 {
+        let evil = [("origin", "https://evil.example")];
+        assert_eq!(Client::request(&server, &evil).map(drop), Err(403));
+        let (status, reason) = failed();
+        assert_eq!((status, &*reason), (Some(403), "Origin not allowed"));
+        assert_eq!(Client::request_path(&server, "/no", &[]).map(drop), Err(418));
+        assert_eq!(failed(), (Some(418), "Not here".into()));
+        let silent = socket(&server);
+        assert_eq!(failed(), (None, "The upgrade took too long".into()));
+        drop(silent);
+    }
 }
 
 /// Whoever does not read events loses the oldest, and is told so.

@@ -228,10 +228,16 @@ pub enum Event {
     },
     /// A peer is offline.
     Offline {
+        /// The connection that the peer had on this node.
+        conn: ConnId,
         /// The address of the peer.
         peer: Address,
         /// The reason, as far as this node knows it.
         reason: OfflineReason,
+        /// How its connection was closed. `None` for a peer of the application that the application has
+        /// removed. The engine knows this only of connections that it closes; a driver fills it in for
+        /// the others.
+        close: Option<Close>,
     },
     /// A peer has joined a room.
     Joined {
@@ -313,9 +319,65 @@ pub enum Event {
         /// What is wrong.
         fault: SessionError,
     },
+    /// A request to become a WebSocket connection was refused, or came to nothing. The engine never makes
+    /// this event; a driver does. Strangers decide how often it happens, so at most 100 of these events
+    /// come in a second.
+    UpgradeFailed {
+        /// The client's address (R-T6), if it is known.
+        address: Option<IpAddr>,
+        /// The HTTP status of the answer. `None` if the connection was dropped without one: the request
+        /// took too long (R-L5), or gave way to another one (R-L2).
+        status: Option<u16>,
+        /// The body of the answer, or why the connection was dropped.
+        reason: Box<str>,
+        /// How many others have failed since the last one of these events, and are not told.
+        missed: u64,
+    },
     /// This many events were lost because the application did not read them in time. The engine never
     /// makes this event; a driver does when its backlog is full.
     Lost(u64),
+}
+
+/// How a WebSocket connection was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Who has closed it.
+    pub by: ClosedBy,
+    /// The code of the close frame. `None` if the frame had none, or there was no frame.
+    pub code: Option<CloseCode>,
+    /// The text in the close frame, at most 123 bytes; empty if there was none. A client may write
+    /// anything there, also control characters and line ends.
+    pub reason: Box<str>,
+}
+
+/// Who has closed a WebSocket connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClosedBy {
+    /// The server, with a code of SPEC §7.
+    Server,
+    /// Its client, with a close frame.
+    Client,
+    /// Nobody who said so: the network, or a client that went without a close frame.
+    Network,
+    /// The server, without a word, because it heard nothing (R-T3).
+    Silence,
+}
+
+impl ClosedBy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Server, Self::Client, Self::Network, Self::Silence];
+
+    /// Its name in figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Network => "network",
+            Self::Silence => "silence",
+        }
+    }
 }
 
 /// A change with a peer of another node. Each is reported once, when this node learns of it.

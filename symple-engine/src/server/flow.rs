@@ -159,7 +159,7 @@ impl Server {
             _ if self.departed.contains_key(&conn) => {}
             // R-A10: nobody appears online who is gone.
             Session::AwaitingAuth(_) | Session::Authenticating(_) => {
-                self.end_session(conn, OfflineReason::Disconnected, true);
+                self.end_session(conn, OfflineReason::Disconnected, true, None);
             }
             Session::Online(_) => {
                 let left = self.config.rate.unwrap_or_default().of_a_departed();

@@ -14,8 +14,8 @@ use symple_proto::{CloseCode, Status, frame::push_error};
 use crate::Timestamp;
 
 use super::{
-    Action, Config, ConnId, EngineError, Event, Input, OfflineReason, RequestId, Stats, Text,
-    TransportFault,
+    Action, Close, ClosedBy, Config, ConnId, EngineError, Event, Input, OfflineReason, RequestId,
+    Stats, Text, TransportFault,
     batches::Batches,
     cluster::Cluster,
     expiry::Expiries,
@@ -352,7 +352,7 @@ impl Server {
         }
         self.out.gone = Some(conn);
         self.finish_queue(conn);
-        self.end_session(conn, OfflineReason::Disconnected, true);
+        self.end_session(conn, OfflineReason::Disconnected, true, None);
         self.out.gone = None;
         self.departed.remove(&conn);
         self.told_busy.remove(&conn);
@@ -426,8 +426,8 @@ impl Server {
             }
             (_, TransportFault::TooSlow) => {
                 self.stats.too_slow += 1;
-                self.end_session(conn, OfflineReason::TooSlow, true);
                 let (code, reason) = (CloseCode::TOO_SLOW, "Too slow");
+                self.end_session(conn, OfflineReason::TooSlow, true, Some((code, reason)));
                 self.out.push(Action::Close { conn, code, reason, discard: true });
             }
         }
@@ -489,13 +489,20 @@ impl Server {
         reason: &'static str,
         why: OfflineReason,
     ) {
-        self.end_session(conn, why, true);
+        self.end_session(conn, why, true, Some((code, reason)));
         self.out.push(Action::Close { conn, code, reason, discard: false });
     }
 
     /// Whatever the connection is at, nothing that it says counts any more. A peer goes offline,
-    /// and with `tell` those who share a room with it are told (R-P2).
-    pub(super) fn end_session(&mut self, conn: ConnId, why: OfflineReason, tell: bool) {
+    /// and with `tell` those who share a room with it are told (R-P2). `close` is the code and the text of
+    /// the close frame, if the connection is closed here.
+    pub(super) fn end_session(
+        &mut self,
+        conn: ConnId,
+        why: OfflineReason,
+        tell: bool,
+        close: Option<(CloseCode, &'static str)>,
+    ) {
         let Some(connection) = self.registry.get_mut(conn) else { return };
         self.stats.paused_now -= usize::from(core::mem::take(&mut connection.paused) != 0);
         match &mut connection.session {
@@ -521,7 +528,14 @@ impl Server {
                 self.go_offline(conn, tell);
                 if let Some(peer) = self.registry.set_offline(conn) {
                     self.hooks.hidden -= usize::from(peer.hidden);
-                    self.tell_host(|| Event::Offline { peer: peer.address(), reason: why });
+                    self.tell_host(|| {
+                        let close = close.map(|(code, reason)| Close {
+                            by: ClosedBy::Server,
+                            code: Some(code),
+                            reason: reason.into(),
+                        });
+                        Event::Offline { conn, peer: peer.address(), reason: why, close }
+                    });
                 }
                 self.tell_offline(gone, why);
             }

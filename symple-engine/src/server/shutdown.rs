@@ -73,7 +73,8 @@ impl Server {
         if all_at_once {
             // Everyone leaves at the same moment: nobody is left to be told.
             for conn in &closing {
-                self.end_session(*conn, OfflineReason::Shutdown, false);
+                let close = Some((CloseCode::GOING_AWAY, GOODBYE));
+                self.end_session(*conn, OfflineReason::Shutdown, false, close);
             }
         }
         closing.reverse();

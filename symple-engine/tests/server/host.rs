@@ -249,7 +249,8 @@ fn notices() {
     }
     // The types, for those who match on them.
     let peer: symple_proto::Address = format!("alice|{}", id(2)).parse().unwrap();
-    let offline = Event::Offline { peer, reason: OfflineReason::Disconnected };
+    let reason = OfflineReason::Disconnected;
+    let offline = Event::Offline { conn, peer, reason, close: None };
     let printed = format!("Event({offline:?})").replace(&"0".repeat(19), "…");
     assert_eq!(**notices.last().unwrap(), printed);
 }

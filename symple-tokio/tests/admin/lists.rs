@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::{RUNTIME, Service, client::Client};
+use crate::{
+    RUNTIME, Service,
+    client::{Client, exchange},
+};
 use symple_tokio::proto::{Fields, UserName};
 
 /// R-I1: a server without anybody, and what is there when somebody comes.
@@ -133,9 +136,17 @@ fn events() {
     assert_eq!(told[0].1["rooms"], json!(["alice", "a"]));
     assert_eq!((&told[1].1["room"], &told[2].1["room"]), (&json!("b"), &json!("a")));
     assert_eq!(told[3].1["reason"], "closed");
+    let close = json!({ "by": "server", "code": 1000, "reason": "Closed" });
+    assert_eq!(told[3].1["close"], close);
     assert!(told.iter().all(|(_, told)| told["peer"] == alice.address() && told["here"] == true));
     assert_eq!(some.next().unwrap().1, told[1].1);
     assert_eq!(some.next().unwrap(), (2, told[3].1.clone()));
+    let no_version = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert!(exchange(server, no_version).starts_with("HTTP/1.1 426 "));
+    let (_, failed) = all.next().unwrap();
+    assert_eq!((&failed["type"], &failed["status"]), (&json!("upgrade_failed"), &json!(426)));
+    assert_eq!((&failed["address"], &failed["missed"]), (&json!("127.0.0.1"), &json!(0)));
     // They end with the server.
     RUNTIME.block_on(server.shutdown(std::time::Duration::ZERO)).unwrap();
     assert_eq!(all.next(), None);

@@ -18,7 +18,7 @@ use futures_core::Stream;
 use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use symple_driver::Events;
-use symple_engine::server::{Event, OfflineReason, RemoteChange};
+use symple_engine::server::{Close, Event, OfflineReason, RemoteChange};
 use symple_proto::Address;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -29,8 +29,16 @@ use crate::admin::{State, error::ApiError};
 pub(in crate::admin) const MAX_FOLLOWERS: usize = 64;
 
 /// The names of events.
-const TYPES: [&str; 7] =
-    ["online", "offline", "joined", "left", "refused", "node_joined", "node_left"];
+const TYPES: [&str; 8] = [
+    "online",
+    "offline",
+    "joined",
+    "left",
+    "refused",
+    "upgrade_failed",
+    "node_joined",
+    "node_left",
+];
 
 /// Which events are told.
 #[derive(Debug, Deserialize)]
@@ -98,6 +106,7 @@ enum Told<'a> {
         #[serde(flatten)]
         of: Of<'a>,
         reason: &'static str,
+        close: Option<ToldClose<'a>>,
     },
     Joined {
         #[serde(flatten)]
@@ -115,6 +124,13 @@ enum Told<'a> {
         status: u16,
         message: &'a str,
     },
+    UpgradeFailed {
+        node: Option<&'a str>,
+        address: Option<String>,
+        status: Option<u16>,
+        message: &'a str,
+        missed: u64,
+    },
     NodeJoined {
         node: &'a str,
     },
@@ -125,6 +141,20 @@ enum Told<'a> {
     Lost {
         count: u64,
     },
+}
+
+/// How a connection was closed.
+#[derive(Debug, Serialize)]
+struct ToldClose<'a> {
+    by: &'static str,
+    code: Option<u16>,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a Close> for ToldClose<'a> {
+    fn from(Close { by, code, reason }: &'a Close) -> Self {
+        Self { by: by.name(), code: code.map(|code| code.0), reason }
+    }
 }
 
 /// The peer that an event is about.
@@ -164,8 +194,9 @@ fn told<'a>(event: &'a Event, own: Option<&'a str>) -> Option<(&'static str, Tol
     let here = |peer| Of::new(peer, own, true);
     Some(match event {
         Event::Online { peer, rooms, .. } => ("online", Told::Online { of: here(peer), rooms }),
-        Event::Offline { peer, reason: why } => {
-            ("offline", Told::Offline { of: here(peer), reason: reason(*why) })
+        Event::Offline { peer, reason: why, close, .. } => {
+            let (reason, close) = (reason(*why), close.as_ref().map(Into::into));
+            ("offline", Told::Offline { of: here(peer), reason, close })
         }
         Event::Joined { peer, room } => ("joined", Told::Joined { of: here(peer), room }),
         Event::Left { peer, room } => ("left", Told::Left { of: here(peer), room }),
@@ -176,7 +207,7 @@ fn told<'a>(event: &'a Event, own: Option<&'a str>) -> Option<(&'static str, Tol
                     ("online", Told::Online { of: of(peer), rooms })
                 }
                 RemoteChange::Offline { peer, reason: why } => {
-                    ("offline", Told::Offline { of: of(peer), reason: reason(*why) })
+                    ("offline", Told::Offline { of: of(peer), reason: reason(*why), close: None })
                 }
                 RemoteChange::Joined { peer, room } => {
                     ("joined", Told::Joined { of: of(peer), room })
@@ -189,6 +220,12 @@ fn told<'a>(event: &'a Event, own: Option<&'a str>) -> Option<(&'static str, Tol
             let address = address.map(|address| address.to_string());
             let status = status.0;
             ("refused", Told::Refused { node: own, address, status, message })
+        }
+        Event::UpgradeFailed { address, status, reason, missed } => {
+            let address = address.map(|address| address.to_string());
+            let (status, missed) = (*status, *missed);
+            let told = Told::UpgradeFailed { node: own, address, status, message: reason, missed };
+            ("upgrade_failed", told)
         }
         Event::NodeJoined { node } => ("node_joined", Told::NodeJoined { node }),
         Event::NodeLeft { node, dead } => ("node_left", Told::NodeLeft { node, dead: *dead }),

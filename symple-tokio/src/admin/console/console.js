@@ -543,7 +543,7 @@ async function* events(response) {
   }
 }
 
-const EVENTS = ["online", "offline", "joined", "left", "refused", "node_joined", "node_left"];
+const EVENTS = ["online", "offline", "joined", "left", "refused", "upgrade_failed", "node_joined", "node_left"];
 
 function live() {
   const log = lines("Events");
@@ -567,6 +567,7 @@ function live() {
       joined: () => [who(event), ` ${event.room}`],
       left: () => [who(event), ` ${event.room}`],
       refused: () => [`${event.status} ${event.message}`, event.address ? ` (${event.address})` : ""],
+      upgrade_failed: () => [`${event.status ?? "dropped"} ${event.message}`, event.address ? ` (${event.address})` : "", event.missed ? `, ${event.missed} more before` : ""],
       node_joined: () => [event.node],
       node_left: () => [event.node, event.dead ? " is silent and taken for dead" : ""],
       lost: () => [`${count(event.count, "event was", "events were")} lost: this page, or the network, is too slow`],
