@@ -125,7 +125,7 @@ pub(super) fn without_effect(source: &Source) -> Vec<String> {
         (
             !has_keys,
             "there is no key for tokens (jwt-secret, jwt-public-key, jwt-jwks)",
-            &["jwt-audience", "jwt-issuer", "jwt-user-claim", "jwt-leeway", "jwt-expiry"],
+            &["jwt-user-claim", "jwt-leeway", "jwt-expiry"],
         ),
         (!is_given("auth-url"), "there is no auth-url", &["auth-url-timeout"]),
         (

@@ -54,6 +54,14 @@ impl JwtSource {
             add("jwt-jwks", |path| JwtKeys::from_jwks(&file(path)?).map_err(said))?;
         }
         if keys.is_empty() && url.is_none() {
+            // Who says whose tokens count wants some to be asked for: without a key everyone is let in.
+            for (setting, names) in [("jwt-audience", &audience), ("jwt-issuer", &issuer)] {
+                if !names.is_empty() {
+                    return reader.read(setting, |_| {
+                        Err("needs a key for tokens: jwt-secret, jwt-public-key or jwt-jwks".into())
+                    });
+                }
+            }
             return Ok(None);
         }
         let jwt = Jwt::new(keys).configure(|settings: &mut JwtSettings| {

@@ -418,13 +418,18 @@ impl Settings {
             Some(secret) => url.secret(secret),
             None => url,
         };
-        let mut timeout = reader.seconds("auth-url-timeout")?;
-        if timeout.is_zero() {
-            // Requests that are never answered would take all turns.
-            timeout = reader.read("auth-url-timeout", |_| {
+        let (timeout, whole) = (reader.seconds("auth-url-timeout")?, reader.seconds("auth-timeout")?);
+        reader.read("auth-url-timeout", |_| {
+            if timeout.is_zero() {
+                // Requests that are never answered would take all turns.
                 Err("must be a number of seconds, more than 0".into())
-            })?;
-        }
+            } else if timeout >= whole && !whole.is_zero() && reader.text("auth-url").is_some() {
+                // Nobody would be told that the service does not answer.
+                Err("must be less than auth-timeout".into())
+            } else {
+                Ok(())
+            }
+        })?;
         let auth_url = endpoint("auth-url")?.map(|url| signed(url).timeout(timeout));
         let webhook_url = endpoint("webhook-url")?.map(signed);
         // Who has another way to find out who clients are needs no sessions.

@@ -101,7 +101,14 @@ fn settings_of_tokens() {
     is_refused("--auth-url", "ftp://a.example/", "must begin with https:// or http://");
     is_refused("--webhook-url", "a.example", "must begin with https:// or http://");
     is_refused("--jwt-expiry", "never", "must be one of required, optional");
+    is_refused("--jwt-issuer", "x", "needs a key for tokens: jwt-secret, jwt-public-key or jwt-jwks");
+    is_refused("--jwt-audience", "x", "needs a key for tokens");
     is_refused("--jwt-leeway", "-1", "must be a number of seconds, 0 or more");
+
+    let slow = ["check-config", "--auth-url", "http://127.0.0.1/", "--auth-url-timeout", "10"];
+    let (code, _, stderr) = run(&folder, &slow, &[]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("auth-url-timeout (flag): must be less than auth-timeout"), "{stderr}");
 
     let secret = format!("hidden {SECRET}");
     let arguments = [
@@ -116,7 +123,7 @@ fn settings_of_tokens() {
     assert_eq!(checked(&folder, &arguments, &[], "webhook-secret"), "… flag");
     assert_eq!(checked(&folder, &arguments, &[], "jwt-jwks"), "http://127.0.0.1/?… flag");
     for (arguments, expected) in [
-        (&["--jwt-issuer", "x"][..], "jwt-issuer (flag) has no effect: there is no key for tokens"),
+        (&["--jwt-leeway", "1"][..], "jwt-leeway (flag) has no effect: there is no key for tokens"),
         (&["--webhook-secret", "x"], "webhook-secret (flag) has no effect"),
         (&["--auth-url-timeout", "1"], "auth-url-timeout (flag) has no effect"),
         (&["--jwt-secret", SECRET, "--authentication"], "authentication (flag) has no effect"),

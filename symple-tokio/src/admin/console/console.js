@@ -528,11 +528,16 @@ function lines(label) {
 }
 
 /** The events of a stream of server-sent events. */
+// The server says something every 15 seconds: who has heard nothing for so long is not heard any more.
+const SILENCE = 60_000;
+
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
+    const silence = setTimeout(() => reader.cancel(), SILENCE);
     const { value, done } = await reader.read();
+    clearTimeout(silence);
     if (done) return;
     const blocks = (rest + value).split(/\r?\n\r?\n/);
     rest = blocks.pop();
