@@ -289,9 +289,16 @@ fn sums_are_those_of_the_load() {
         // Each leaves in a way of its own; what had been sent to it is read before.
         clients[0].send("close", r#"{"type":"close"}"#);
         clients[0].drain();
+        // What is on its way to who leaves is counted, though it never comes.
+        let has_heard = |client: &mut Client| {
+            client.send("join", r#"{"type":"join","room":"t"}"#);
+            client.until("join:ok");
+        };
+        has_heard(&mut clients[1]);
         let frame = CloseFrame { code: CloseCode::Library(4999), reason: "".into() };
         clients[1].socket.close(Some(frame)).unwrap();
         clients[1].drain();
+        has_heard(&mut clients[2]);
         clients[2].socket.close(None).unwrap();
         clients[2].drain();
         let kicked = node.server.handle();

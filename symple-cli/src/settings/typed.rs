@@ -418,7 +418,8 @@ impl Settings {
             Some(secret) => url.secret(secret),
             None => url,
         };
-        let (timeout, whole) = (reader.seconds("auth-url-timeout")?, reader.seconds("auth-timeout")?);
+        let (timeout, whole) =
+            (reader.seconds("auth-url-timeout")?, reader.seconds("auth-timeout")?);
         reader.read("auth-url-timeout", |_| {
             if timeout.is_zero() {
                 // Requests that are never answered would take all turns.

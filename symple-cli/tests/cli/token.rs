@@ -101,7 +101,11 @@ fn settings_of_tokens() {
     is_refused("--auth-url", "ftp://a.example/", "must begin with https:// or http://");
     is_refused("--webhook-url", "a.example", "must begin with https:// or http://");
     is_refused("--jwt-expiry", "never", "must be one of required, optional");
-    is_refused("--jwt-issuer", "x", "needs a key for tokens: jwt-secret, jwt-public-key or jwt-jwks");
+    is_refused(
+        "--jwt-issuer",
+        "x",
+        "needs a key for tokens: jwt-secret, jwt-public-key or jwt-jwks",
+    );
     is_refused("--jwt-audience", "x", "needs a key for tokens");
     is_refused("--jwt-leeway", "-1", "must be a number of seconds, 0 or more");
 

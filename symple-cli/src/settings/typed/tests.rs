@@ -7,12 +7,12 @@ use crate::{command_line::command, serve::check, settings::SETTINGS};
 fn read(setting: &str, value: &str) -> Result<Settings, String> {
     let own = format!("--{setting}={value}");
     // Some mean something only beside another one.
-    let more = match setting {
-        "jwt-leeway" => Some("--jwt-secret=a secret that has more than 32 bytes"),
-        "auth-url-timeout" => Some("--auth-url=http://127.0.0.1/"),
-        _ => None,
+    let more: &[_] = match setting {
+        "jwt-leeway" => &["--jwt-secret=a secret that has more than 32 bytes"],
+        "auth-url-timeout" => &["--auth-url=http://127.0.0.1/", "--auth-timeout=0"],
+        _ => &[],
     };
-    let arguments = ["symple", "check-config", &own].into_iter().chain(more);
+    let arguments = ["symple", "check-config", &own].into_iter().chain(more.iter().copied());
     let matches = command().try_get_matches_from(arguments).unwrap();
     let (_, flags) = matches.subcommand().unwrap();
     let source = Source::collect(flags, |_| None, &HashMap::new());
