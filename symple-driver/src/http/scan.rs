@@ -47,8 +47,15 @@ impl HeadScan {
                 b'\n' if after_cr => {}
                 b'\n' => return Scanned::Malformed,
                 _ if after_cr => return Scanned::Malformed,
-                b'\r' | b'\t' | b' '..=b'~' | 0x80.. => {
+                b'\r' => {
                     self.at += 1;
+                    continue;
+                }
+                // Nearly all are of this kind: as many as follow are taken at once.
+                _ if is_text(byte) => {
+                    let rest = &bytes[self.at as usize..bytes.len().min(limit as usize)];
+                    let end = rest.iter().position(|byte| !is_text(*byte)).unwrap_or(rest.len());
+                    self.at += u32::try_from(end).unwrap_or(u32::MAX);
                     continue;
                 }
                 _ => return Scanned::Malformed,
@@ -75,6 +82,11 @@ impl HeadScan {
     pub(super) fn is_head(&self, bytes: &[u8]) -> bool {
         bytes.get(self.start as usize..).is_some_and(|request| request.starts_with(b"HEAD "))
     }
+}
+
+/// Text, and no end of a line.
+fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 fn is_request_line(line: &[u8]) -> bool {
