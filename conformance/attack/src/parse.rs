@@ -467,8 +467,9 @@ pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
             let after = cost(&server, &mut client, &plain).await?;
             let (input, plain) =
                 (input * frame.len() as f64, before.min(after) * plain.len() as f64);
-            // Where it is charged for two frames it may cost as much as two.
-            let factor = if name.contains("auth again") { 2.0 * FACTOR } else { FACTOR };
+            // To authenticate again is charged for two frames, and each byte four times.
+            let units = if name.contains("auth again") { 2 + frame.len() * 3 / 8192 } else { 1 };
+            let factor = FACTOR * units as f64;
             outcome.noisy(
                 format!("{name}: at most {factor} times a plain message that is received"),
                 format!("{:.1} times ({input:.0} ns, {plain:.0})", input / plain),

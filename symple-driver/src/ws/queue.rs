@@ -380,6 +380,7 @@ impl OutQueue {
     }
 
     /// Makes room for a frame of so many bytes.
+    #[inline]
     fn prepare(&mut self, len: usize, buffers: &mut Buffers) {
         if !self.tail.has_room(len) {
             self.gather();
