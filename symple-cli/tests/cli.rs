@@ -96,6 +96,16 @@ impl Server {
         Self::of(child, |_| true)
     }
 
+    /// One in the place of another one that is gone.
+    fn start_at(folder: &Path, address: SocketAddr) -> Self {
+        let child = symple(folder)
+            .args(["serve", "--host", "127.0.0.1", "--port", &address.port().to_string()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self::of(child, |line| line.contains("://"))
+    }
+
     /// One whose greeting is the first line that is one.
     fn of(mut child: Child, is_greeting: impl Fn(&str) -> bool) -> Self {
         let mut log = BufReader::new(child.stderr.take().unwrap());

@@ -361,13 +361,7 @@ fn a_restart_in_the_middle() {
     drop(server);
     alice.until("trying again in");
     bob.until("trying again in");
-    let port = address.port().to_string();
-    let again = symple(&folder)
-        .args(["serve", "--host", "127.0.0.1", "--port", &port])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _again = Server::of(again, |line| line.contains("://"));
+    let _again = Server::start_at(&folder, address);
     bob.until("online as bob|");
     alice.says("we are back");
     // Whoever comes back later has not heard what was said before.

@@ -113,12 +113,6 @@ fn a_listener_is_told_of_its_connection() {
     while !seen.contains("trying again in") {
         seen = listener.news();
     }
-    let port = address.port().to_string();
-    let again = symple(&folder)
-        .args(["serve", "--host", "127.0.0.1", "--port", &port])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _again = Server::of(again, |line| line.contains("://"));
+    let _again = Server::start_at(&folder, address);
     while !listener.news().starts_with("symple: online as ear|") {}
 }

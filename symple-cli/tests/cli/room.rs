@@ -83,13 +83,7 @@ fn two_terminals_and_a_browser_through_a_restart() {
     alice.until("trying again in");
     bob.until("trying again in");
     browser.eval("heard.length = 0");
-    let port = address.port().to_string();
-    let again = symple(&folder)
-        .args(["serve", "--host", "127.0.0.1", "--port", &port])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _again = Server::of(again, |line| line.contains("://"));
+    let _again = Server::start_at(&folder, address);
     alice.until("online as alice|");
     bob.until("online as bob|");
     // The rooms are those of before, whoever came first.
