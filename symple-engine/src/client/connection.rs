@@ -46,13 +46,14 @@ impl Client {
         if matches!(self.state, State::Closed(_)) {
             return self.done(id);
         }
-        if let Err(error) = self.may_wait() {
-            return self.fail(id, error);
-        }
-        self.closes.push(id);
         if matches!(self.state, State::Closing { .. }) {
-            return;
+            if let Err(error) = self.may_wait() {
+                return self.fail(id, error);
+            }
+            return self.closes.push(id);
         }
+        // Whatever else waits ends with it, so there is always room for the one that ends the client.
+        self.closes.push(id);
         let conn = self.conn();
         self.leave_online(&OperationError::Closed(End::Requested));
         match conn {

@@ -148,3 +148,25 @@ fn every_frame_that_is_sent() {
     wire.tell("closed", closed);
     insta::assert_snapshot!(wire.log);
 }
+
+/// However many questions the server has left open, there is room for a goodbye.
+#[test]
+fn a_client_can_always_close() {
+    let mut wire = Wire::new(Config::new("alice".parse().unwrap()));
+    wire.operate("connect", Operation::Connect);
+    let conn = wire.conn.unwrap();
+    wire.tell("opened", Input::Opened { conn });
+    wire.receive(
+        "welcome",
+        r#"{"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","id":"7gf","name":"Alice","online":true},"rooms":["alice"]}"#,
+    );
+    for _ in 0..1100 {
+        wire.operate("flush", Operation::Flush);
+        // Nobody waits for it any more; the server may still answer.
+        wire.tell("cancel", Input::Cancel { id: OperationId(wire.operations) });
+    }
+    assert!(wire.log.contains("operation 1100: "), "the limit is reached");
+    wire.log.clear();
+    wire.operate("close", Operation::Close);
+    assert!(wire.log.contains("(close CloseCode(1000)"), "{}", wire.log);
+}
