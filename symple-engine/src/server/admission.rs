@@ -498,7 +498,7 @@ impl Server {
         if peer.touch_at <= now {
             self.touch_session(conn);
         }
-        self.charged(conn, text.len(), |server| server.frame(conn, &text));
+        self.charged(conn, |server| server.frame(conn, &text));
         Some(text.len())
     }
 

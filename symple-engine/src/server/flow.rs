@@ -9,8 +9,8 @@ use symple_proto::CloseCode;
 use crate::Timestamp;
 
 use super::{
-    Action, ConnId, EngineError, FrameKind, OfflineReason, RateLimit, Server, registry::Session,
-    timers::Timer,
+    Action, ConnId, EngineError, FrameKind, OfflineReason, RateLimit, Server, frames::Price,
+    registry::Session, timers::Timer,
 };
 
 /// Too many bytes wait for the decision about its authentication (R-A11).
@@ -71,27 +71,27 @@ impl RateLimit {
 }
 
 impl Server {
-    /// Does what a frame of so many bytes asks for, and charges its sender for it. The frame is
-    /// handled whatever it costs, so nothing is lost; reading stops where it was too much.
-    pub(super) fn charged(&mut self, conn: ConnId, bytes: usize, act: impl FnOnce(&mut Self)) {
-        let caused = self.causes(conn, act);
-        self.charge(conn, 1, bytes, caused);
+    /// Does what a frame asks for, and charges its sender for it. The frame is handled whatever it
+    /// costs, so nothing is lost; reading stops where it was too much.
+    pub(super) fn charged(&mut self, conn: ConnId, act: impl FnOnce(&mut Self) -> Price) {
+        let (price, caused) = self.causes(conn, act);
+        self.charge(conn, price.frames, price.bytes, caused);
     }
 
     /// Lets a client in, and charges it for what its arrival causes; the frame that it came with
     /// is free.
     pub(super) fn charged_arrival(&mut self, conn: ConnId, act: impl FnOnce(&mut Self)) {
-        let caused = self.causes(conn, act);
+        let ((), caused) = self.causes(conn, act);
         self.charge(conn, 0, 0, caused);
     }
 
-    /// Does what a connection asks for. Returns how much it has caused.
-    fn causes(&mut self, conn: ConnId, act: impl FnOnce(&mut Self)) -> u64 {
+    /// Does what a connection asks for. Returns what comes of it, and how much it has caused.
+    fn causes<T>(&mut self, conn: ConnId, act: impl FnOnce(&mut Self) -> T) -> (T, u64) {
         let before = self.caused();
         let outer = self.out.cause.replace(conn);
-        act(self);
+        let result = act(self);
         self.out.cause = outer;
-        self.caused() - before
+        (result, self.caused() - before)
     }
 
     /// How many deliveries have been caused so far, those included that will be made later or by

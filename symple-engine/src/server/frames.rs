@@ -21,6 +21,13 @@ const MAX_ECHO: usize = 64;
 const MEMBERS_COST: usize = 4;
 const RECORD_COST: usize = 2;
 
+/// What a frame is charged for beside what it causes (R-L3).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Price {
+    pub(super) frames: u32,
+    pub(super) bytes: usize,
+}
+
 impl Server {
     /// A text arrived.
     pub(super) fn text(&mut self, conn: ConnId, text: &str) -> Result<(), EngineError> {
@@ -44,7 +51,7 @@ impl Server {
                     if peer.touch_at <= self.now {
                         self.touch_session(conn);
                     }
-                    self.charged(conn, text.len(), |server| server.frame(conn, text));
+                    self.charged(conn, |server| server.frame(conn, text));
                 }
             }
         }
@@ -52,13 +59,16 @@ impl Server {
         Ok(())
     }
 
-    /// A frame of a peer.
-    pub(super) fn frame(&mut self, conn: ConnId, text: &str) {
+    /// A frame of a peer. Returns what it is charged for beside what it causes; nothing is charged before it has
+    /// been handled, for that may end the peer.
+    pub(super) fn frame(&mut self, conn: ConnId, text: &str) -> Price {
+        let mut price = Price { frames: 1, bytes: text.len() };
         let frame = match FrameView::parse(text, self.config.limits.depth) {
             Ok(frame) => frame,
             Err(error) => {
                 self.stats.received.add(FrameKind::Other, 1);
-                return self.bad_request(conn, &format!("Invalid frame: {error}"));
+                self.bad_request(conn, &format!("Invalid frame: {error}"));
+                return price;
             }
         };
         self.stats.received.add(FrameKind::of_client(&frame.frame_type()), 1);
@@ -69,11 +79,11 @@ impl Server {
                 self.bad_request(conn, &format!("Invalid {name} field: must be spelled {name}"));
             }
             Ok(FrameType::Routed(RoutedType::Presence)) if self.is_patch(conn, &frame) => {
-                self.patch_record(conn, &frame);
+                price.bytes += self.patch_record(conn, &frame) * RECORD_COST;
             }
             Ok(FrameType::Routed(kind)) => {
                 if kind == RoutedType::Presence {
-                    self.charge(conn, 0, text.len() * (RECORD_COST - 1), 0);
+                    price.bytes *= RECORD_COST;
                 }
                 self.routed(conn, &frame, kind);
             }
@@ -87,7 +97,8 @@ impl Server {
             Ok(FrameType::Auth) => {
                 // A peer is made of it, member by member, unless it is too large.
                 let bytes = text.len().min(self.config.limits.message_unauthenticated);
-                self.charge(conn, 1, bytes * (MEMBERS_COST - 1), 0);
+                price.frames += 1;
+                price.bytes += bytes * (MEMBERS_COST - 1);
                 self.authenticate(conn, &frame);
             }
             Ok(FrameType::Close) => {
@@ -103,6 +114,7 @@ impl Server {
             }
             Err(error) => self.bad_request(conn, &format!("{error}")),
         }
+        price
     }
 
     /// True if a presence changes members of the record of its peer (R-K7).
@@ -113,14 +125,16 @@ impl Server {
     }
 
     /// Lays the members of a patch over the record of a peer: others get all of it (R-K7). A `to` is
-    /// passed over, for the record is told to everyone.
-    fn patch_record(&mut self, conn: ConnId, frame: &FrameView<'_>) {
+    /// passed over, for the record is told to everyone. Returns how many bytes have been written for it: all
+    /// of the record, however small the patch is.
+    fn patch_record(&mut self, conn: ConnId, frame: &FrameView<'_>) -> usize {
         let patch = frame.object().get("patch").and_then(Json::as_object);
         let Some(patch) = patch.and_then(|patch| Fields::try_from(patch).ok()) else {
-            return self.bad_request(
+            self.bad_request(
                 conn,
                 "Invalid patch field: a key must not contain half a surrogate pair",
             );
+            return 0;
         };
         let record = self.registry.peer(conn).map(|peer| peer.record.text());
         let record = record.and_then(|record| Json::parse(record, self.config.limits.depth).ok());
@@ -133,11 +147,10 @@ impl Server {
         record.merge(patch);
         record.retain(|name| !gone.contains(name));
         let text = format!("{{\"type\":\"presence\",\"data\":{}}}", record.to_json());
-        // All of the record is told, however small the patch is (R-L3).
-        self.charge(conn, 0, text.len(), 0);
         if let Ok(frame) = FrameView::parse(&text, self.config.limits.depth) {
             self.routed(conn, &frame, RoutedType::Presence);
         }
+        text.len()
     }
 
     pub(super) fn bad_request(&mut self, conn: ConnId, message: &str) {

@@ -262,6 +262,50 @@ fn a_departed_client_leaves_once() {
     assert_eq!(delivered, 400 * 250 / 101 + 2);
 }
 
+/// R-A10, R-L3: what a departed client may still cause is used up by the frame with which it would authenticate
+/// again: it is gone, and is no stranger who comes in.
+#[test]
+fn a_departed_client_does_not_come_back() {
+    for auth in [r#"{"type":"auth","user":"alice"}"#, r#"{"type":"auth","user":"bob"}"#] {
+        for spare in 0..4 {
+            let mut node = Node::new(Config::default());
+            let alice = node.peer("alice", &[]);
+            node.input(Input::Departed { conn: alice }).unwrap();
+            // An error each: a frame, and a delivery.
+            for _ in 0..50_000 - spare {
+                node.text(alice, "x");
+            }
+            for _ in 0..3 {
+                node.text(alice, auth);
+            }
+            node.disconnect(alice);
+            let stats = node.server.stats();
+            assert_eq!((stats.peers, stats.connections), (0, 0), "{auth} {spare}");
+            // Whoever comes next finds room.
+            node.forget();
+            let next = node.auth(r#"{"type":"auth","user":"next"}"#);
+            assert!(node.received(next)[0].contains("welcome"), "{auth} {spare}");
+        }
+    }
+}
+
+/// R-L3: records cost what they are large, and those of the application cost nothing.
+#[test]
+fn bytes_are_added_before_they_are_counted() {
+    let mut node = Node::new(Config::default());
+    let alice = node.peer("alice", &[]);
+    node.pass(Duration::from_secs(60));
+    node.forget();
+    // Twice 5000 bytes are more than 8 KiB.
+    let text = format!(r#"{{"type":"presence","data":{{"x":"{}"}}}}"#, "x".repeat(5000));
+    for _ in 0..200 {
+        node.text(alice, &text);
+    }
+    assert!(!is_paused(&mut node, alice));
+    node.text(alice, &text);
+    assert!(is_paused(&mut node, alice));
+}
+
 /// R-A10: a client that leaves before it is let in never comes online.
 #[test]
 fn a_departed_stranger_stays_out() {
