@@ -12,6 +12,9 @@ use crate::{
 /// A key that JavaScript takes for more than a member.
 const PROTO: &str = "__proto__";
 
+/// How many bytes the `id` of a frame may have: members are told it.
+const MAX_ID: usize = 1024;
+
 /// The limits on the state of a room (R-K3). [`StateLimits::default`] has the values of the
 /// specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +117,11 @@ impl StateRequest {
             .as_object()
             .ok_or_else(|| StateError::field("Invalid set field: must be an object"))?;
         let set = read_changes(set, limits)?;
-        let id = id.map(|id: Json<'_>| id.text().into());
+        let id = id.map(|id: Json<'_>| id.text());
+        if id.is_some_and(|id| id.len() > MAX_ID) {
+            return Err(StateError::field("Invalid id field: must have at most 1024 bytes"));
+        }
+        let id = id.map(Into::into);
         Ok(Self { room: (*room).into(), set, id, echo })
     }
 }
@@ -247,6 +254,7 @@ mod tests {
     /// R-K3: nothing is set of a frame at fault, whatever else is in it.
     #[test]
     fn what_is_refused() {
+        let long = format!(r#"{{"room":"r","set":{{}},"id":"{}"}}"#, "x".repeat(1023));
         for (text, message) in [
             ("{}", "Missing room field"),
             (r#"{"room":5,"set":{}}"#, "Invalid room field: must be a string"),
@@ -256,6 +264,7 @@ mod tests {
                 "Invalid room field: must not contain half a surrogate pair",
             ),
             (r#"{"room":"r"}"#, "Missing set field"),
+            (&long, "Invalid id field: must have at most 1024 bytes"),
             (r#"{"room":"r","set":[]}"#, "Invalid set field: must be an object"),
             (
                 r#"{"room":"r","set":{"\ud800":1}}"#,

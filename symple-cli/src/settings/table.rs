@@ -234,7 +234,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ["SYMPLE_AUTH_URL_TIMEOUT"],
         "SECONDS",
         "5",
-        "How long its answer may take; less than auth-timeout, or clients are refused without a word of it"
+        "How long its answer may take; more than 0, and less than auth-timeout"
     ),
     setting!(
         WEBHOOKS,

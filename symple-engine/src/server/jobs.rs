@@ -152,8 +152,11 @@ impl Server {
                 return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT);
             }
             Job::States { rooms, peers } => {
+                let before = self.caused();
                 let bytes = self.next_of_states(rooms, peers)?;
-                return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT);
+                // Members who are looked at in vain count, too.
+                let caused = usize::try_from(self.caused() - before).unwrap_or(EFFORT);
+                return Some(EFFORT_FOR_A_PEER + bytes / BYTES_PER_EFFORT + caused);
             }
             Job::Bury { id, lives } => self.bury_next(id, *lives)?,
             Job::Resurrect { peers } => {

@@ -526,6 +526,8 @@ impl Server {
                 self.expiries.remove(conn);
                 let gone = self.before_offline(conn);
                 self.go_offline(conn, tell);
+                // Who is gone was not told so.
+                let close = close.filter(|_| self.out.gone != Some(conn));
                 if let Some(peer) = self.registry.set_offline(conn) {
                     self.hooks.hidden -= usize::from(peer.hidden);
                     self.tell_host(|| {

@@ -32,7 +32,7 @@ use super::{
 use registers::MAX_CLOCK;
 pub(super) use registers::{Registers, Stamp};
 pub(super) use telling::changes_text;
-use telling::{Untold, Written};
+use telling::{Untold, UntoldRoom, Written};
 use waiting::{ChangesOf, WaitingChange};
 
 /// The states that the node holds, by room.
@@ -176,8 +176,8 @@ impl Server {
             // Until they are told, they are told of no change: it will be in what they are told.
             for conn in core::mem::take(&mut state.tell) {
                 let untold = &mut self.states.untold.entry(conn).or_default().rooms;
-                if !untold.contains(&room) {
-                    untold.push_back(room.clone());
+                if !untold.iter().any(|untold| untold.room == room) {
+                    untold.push_back(UntoldRoom::seen(room.clone()));
                 }
                 peers.push_back(conn);
             }
@@ -278,9 +278,7 @@ impl Server {
             }
         };
         if !self.may_set_state(conn, &request.room) {
-            let id = request.id.as_deref();
-            let status = Status::FORBIDDEN;
-            return self.state_error(conn, status, "Not permitted", Some(&request.room), id);
+            return self.deny_change(conn, &request.room, request.id.as_deref());
         }
         if self.config.hooks.state {
             return self.ask_about_state(conn, &request.room, frame);
@@ -318,6 +316,10 @@ impl Server {
             _ => (Status::UNAVAILABLE, "Cluster busy".into()),
         };
         self.state_error(sender, status, &message, Some(room), change.id.as_deref());
+    }
+
+    fn deny_change(&mut self, sender: ConnId, room: &str, id: Option<&str>) {
+        self.state_error(sender, Status::FORBIDDEN, "Not permitted", Some(room), id);
     }
 
     /// Answers a `state` frame with an error that names its room and its id.

@@ -1010,7 +1010,7 @@ fn a_session_asks_for_no_extensions() {
 fn who_is_gone_is_not_answered() {
     let text = r#"{"type":"auth","user":"alice"}"#;
     for last in ["nonsense", r#"{"type":"close"}"#, r#"{"type":"message","to":"alice"}"#] {
-        let mut node = Node::new(HOOK());
+        let mut node = Node::new(config(|config| (config.hook, config.events) = (true, true)));
         let [alice, bob] = ["alice", "bob"].map(|user| {
             let conn = node.connect();
             node.text(conn, &text.replace("alice", user));
@@ -1026,9 +1026,12 @@ fn who_is_gone_is_not_answered() {
         node.text(alice, last);
         node.forget();
         node.disconnect(alice);
-        let seen = node.seen();
-        assert_eq!(seen.len(), 2, "{last}: a message, and that she is offline: {seen:?}");
-        for line in seen {
+        let (events, sent): (Vec<_>, Vec<_>) =
+            node.seen().into_iter().partition(|line| line.starts_with("Event("));
+        // Nor does the application hear that she was told something.
+        assert!(events.last().is_some_and(|line| line.contains("close: None")), "{events:?}");
+        assert_eq!(sent.len(), 2, "{last}: a message, and that she is offline: {sent:?}");
+        for line in sent {
             assert!(line.starts_with(&format!("send [{bob:?}]")), "{last}: {line}");
         }
     }

@@ -328,3 +328,27 @@ fn patches_of_records() {
     let relayed = r#"{"type":"presence","patch":{"a":1},"from":"bob|3…"}"#;
     assert_eq!(node.received(alice), [relayed]);
 }
+
+/// R-K1, R-L3: who makes members read the whole state pays for it, and they do not.
+#[test]
+fn strangers_pay_for_what_they_cause() {
+    let mut node = Node::new(config(|config| config.state.limits.value = 60_000));
+    let reader = node.stated("reader", &["r"]);
+    let stranger = node.stated("stranger", &["q"]);
+    node.set(reader, "r", &format!(r#"{{"big":"{}"}}"#, "x".repeat(50_000)));
+    node.pass(Duration::from_secs(60));
+    node.forget();
+    let paused = |conn: ConnId| format!("Pause {{ conn: {conn:?} }}");
+    let mut sent = 0;
+    let mut seen = Vec::new();
+    while !seen.contains(&paused(stranger)) {
+        node.set(stranger, "r", &format!(r#"{{"big":"{sent}{}"}}"#, "x".repeat(50_000)));
+        node.input(Input::Drained { conn: reader }).unwrap();
+        node.set(stranger, "r", r#"{"small":1}"#);
+        sent += 1;
+        seen.extend(node.seen());
+        node.forget();
+        assert!(!seen.contains(&paused(reader)), "it has asked for nothing");
+        assert!(sent < 200);
+    }
+}

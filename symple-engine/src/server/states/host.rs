@@ -62,14 +62,8 @@ impl Server {
         if core::mem::replace(&mut state.pinned, pinned) != pinned {
             self.follow_pin(room, pinned);
         }
-        if pinned {
-            let state = self.states.rooms.get(room);
-            let asks = state.is_some_and(|state| !state.known && state.fetch.is_none());
-            if asks && self.can_ask_for_states() {
-                self.fetch([room.into()].into());
-            } else if asks && let Some(state) = self.states.rooms.get_mut(room) {
-                state.known = true;
-            }
+        if pinned && !self.knows_state(room) && self.is_unasked(room) {
+            self.fetch([room.into()].into());
         }
         self.settle_state(room);
         Ok(0)

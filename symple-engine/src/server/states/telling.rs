@@ -28,9 +28,24 @@ const UNWATCHED: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     /// In order.
-    pub(super) rooms: VecDeque<Box<str>>,
+    pub(super) rooms: VecDeque<UntoldRoom>,
     /// They are sent when the client has read what it was sent before.
     awaits_drain: bool,
+}
+
+/// A state that a client is still to be sent.
+#[derive(Debug)]
+pub(super) struct UntoldRoom {
+    pub(super) room: Box<str>,
+    /// The client has not asked for it, and does not pay for it: somebody else has changed too much.
+    spared: bool,
+}
+
+impl UntoldRoom {
+    /// One that the client has come to see.
+    pub(super) fn seen(room: Box<str>) -> Self {
+        Self { room, spared: false }
+    }
 }
 
 /// The state that was written last, and of which room: many are told the same.
@@ -86,7 +101,7 @@ impl Server {
             return;
         }
         if let Some(untold) = self.states.untold.get_mut(&conn) {
-            untold.rooms.retain(|untold| **untold != *room);
+            untold.rooms.retain(|untold| *untold.room != *room);
         }
         if let Some(state) = self.states.rooms.get_mut(room) {
             state.members = state.members.saturating_sub(1);
@@ -142,7 +157,9 @@ impl Server {
         self.out.receivers().extend(told);
         if let Some(sender) = sender {
             if !self.registry.is_member(sender, index) {
-                self.spare_full(room, text.len());
+                let bytes = self.spare_full(room, text.len());
+                // Whom it makes read the whole state has not asked for that.
+                self.charge(sender, 0, bytes, 0);
             }
             self.tell_of_sender(sender);
         }
@@ -154,29 +171,33 @@ impl Server {
 
     /// Of the pending receivers of a change by one who is not in the room, those do not get it that have much of
     /// that kind to read: they get the whole state when they have read it. So nobody misses it, as one to
-    /// whom a frame is not delivered would.
-    fn spare_full(&mut self, room: &str, bytes: usize) {
+    /// whom a frame is not delivered would. Returns how many bytes all of them will be sent for it.
+    fn spare_full(&mut self, room: &str, bytes: usize) -> usize {
         let Self { out, states, .. } = self;
+        let size = states.rooms.get(room).map_or(0, |state| state.registers.bytes());
+        let mut later = 0;
         out.retain_pending(|conn| {
             let unread = states.of_strangers.entry(conn).or_default();
             let before = *unread;
-            if before > UNWATCHED && before + bytes > OF_STRANGERS {
-                let untold = states.untold.entry(conn).or_default();
-                untold.awaits_drain = true;
-                untold.rooms.push_back(room.into());
-                return false;
-            }
-            *unread += bytes;
+            let has_room = before + bytes <= OF_STRANGERS;
+            *unread = (before + bytes).min(OF_STRANGERS);
             if before <= UNWATCHED && *unread > UNWATCHED {
                 states.await_drain.push(conn);
             }
-            true
+            if !has_room {
+                let untold = states.untold.entry(conn).or_default();
+                untold.awaits_drain = true;
+                untold.rooms.push_back(UntoldRoom { room: room.into(), spared: true });
+                later += size;
+            }
+            has_room
         });
+        later
     }
 
     pub(super) fn is_state_untold(&self, conn: ConnId, room: &str) -> bool {
         let untold = self.states.untold.get(&conn);
-        untold.is_some_and(|untold| untold.rooms.iter().any(|untold| **untold == *room))
+        untold.is_some_and(|untold| untold.rooms.iter().any(|untold| *untold.room == *room))
     }
 
     /// Tells a client of a whole state (R-K2): now, or when it has read what it was sent before.
@@ -185,33 +206,37 @@ impl Server {
             return;
         }
         if let Some(untold) = self.states.untold.get_mut(&conn) {
-            untold.rooms.push_back(room.into());
-        } else if self.send_state(conn, room) > SMALL {
+            untold.rooms.push_back(UntoldRoom::seen(room.into()));
+        } else if self.send_state(conn, &UntoldRoom::seen(room.into())) > SMALL {
             self.await_reader(conn, VecDeque::new());
         }
     }
 
-    fn await_reader(&mut self, conn: ConnId, rooms: VecDeque<Box<str>>) {
+    fn await_reader(&mut self, conn: ConnId, rooms: VecDeque<UntoldRoom>) {
         self.states.untold.insert(conn, Untold { rooms, awaits_drain: true });
         self.out.push(Action::AwaitDrain { conn });
     }
 
-    fn send_state(&mut self, conn: ConnId, room: &str) -> usize {
+    fn send_state(&mut self, conn: ConnId, UntoldRoom { room, spared }: &UntoldRoom) -> usize {
         let Some(state) = self.states.rooms.get(room) else { return 0 };
         let bytes = state.registers.bytes();
         let text = match &self.states.written {
-            Some((of, text)) if **of == *room => text.clone(),
+            Some((of, text)) if *of == *room => text.clone(),
             _ => {
                 let text: Text = Self::write(64 + 2 * bytes, |text| {
                     push_state(room, state.registers.live(), text);
                 });
-                self.states.written = Some((room.into(), text.clone()));
+                self.states.written = Some((room.clone(), text.clone()));
                 text
             }
         };
+        // It is paid for by who wants to see it, whenever it is sent.
+        let outer = core::mem::replace(&mut self.out.cause, (!spared).then_some(conn));
         self.out.send_to(conn, text);
-        // It is paid for by who wants to see it.
-        self.charge(conn, 0, bytes, 0);
+        self.out.cause = outer;
+        if !spared {
+            self.charge(conn, 0, bytes, 0);
+        }
         bytes
     }
 

@@ -125,7 +125,12 @@ impl Server {
             return Some(0);
         };
         let act = |server: &mut Self| {
-            if let Err(refused) = server.change_state(room, &change) {
+            // Meanwhile it may have left the room.
+            if let Some(sender) = change.sender
+                && !server.may_set_state(sender, room)
+            {
+                server.deny_change(sender, room, change.id.as_deref());
+            } else if let Err(refused) = server.change_state(room, &change) {
                 server.refuse_change(room, &change, refused);
             }
         };

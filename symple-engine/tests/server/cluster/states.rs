@@ -380,3 +380,22 @@ fn strangers_fill_no_queue() {
         assert!(pair.a.received(reader)[0].contains(r#""set":{"b":1}"#));
     }
 }
+
+/// R-K1, R-M3: a set that waits for the state is made only if its sender may still make it.
+#[test]
+fn who_has_left_sets_nothing() {
+    let mut config = clustered();
+    config.room_send = RoomSend::Members;
+    let mut pair = Pair::new(&config);
+    let [alice, bob] = ["alice", "bob"].map(|user| pair.b.stated(user, &["r"]));
+    for conn in [alice, bob] {
+        pair.b.text(conn, r#"{"type":"state","room":"r","set":{"a":1},"id":"x"}"#);
+    }
+    pair.b.text(alice, r#"{"type":"leave","room":"r"}"#);
+    pair.b.forget();
+    pair.b.pass(Duration::from_millis(300));
+    let denied = r#"{"type":"error","status":403,"message":"Not permitted","room":"r","id":"x"}"#;
+    assert_eq!(pair.b.received(alice).last().map(String::as_str), Some(denied));
+    let told = pair.b.received(bob);
+    assert!(told.contains(&r#"{"type":"state:ok","room":"r","id":"x"}"#.into()), "{told:?}");
+}
