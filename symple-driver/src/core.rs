@@ -175,7 +175,7 @@ impl<R: Runtime> Core<R> {
             self.leaves_handshake(oldest);
             if table.is_handshake(oldest) {
                 table.stats.upgrades_dropped += 1;
-                let address = table.get(oldest).map_or(UNKNOWN_PEER.ip(), |conn| conn.address);
+                let address = table.address_of(oldest).unwrap_or(UNKNOWN_PEER.ip());
                 self.upgrade_failed(address, None, GAVE_WAY);
                 table.end(oldest);
                 break;

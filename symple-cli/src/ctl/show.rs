@@ -170,10 +170,11 @@ pub(super) fn done(answer: &Value) -> String {
 
 /// An event in a line.
 pub(super) fn event(event: &Value) -> String {
-    let mut line = format!("{:<11}", one_line(&cell(&event["type"]), CELL));
-    for name in
-        ["peer", "room", "rooms", "reason", "address", "status", "message", "dead", "count", "node"]
-    {
+    let mut line = format!("{:<14}", one_line(&cell(&event["type"]), CELL));
+    for name in [
+        "peer", "room", "rooms", "reason", "address", "status", "message", "dead", "count", "node",
+        "missed", "close",
+    ] {
         let value = &event[name];
         if value.is_null() {
             continue;

@@ -52,8 +52,9 @@ impl Drop for Held {
 ///
 /// What is asked for is done in the order in which it is asked, and waits while much is to be
 /// written that the server does not read; what is only looked at ([`roster`](Self::roster),
-/// [`status`](Self::status)) does not wait. A future that is dropped takes
-/// back what has not been sent yet.
+/// [`status`](Self::status)) does not wait, nor does what is refused: a loop around those gives the client no turn on
+/// a runtime of one thread, so wait for its events instead. A future that is dropped takes back what has not been
+/// sent yet, so a time limit around it ends the waiting for a server that does not read.
 pub struct Client<R> {
     pub(super) held: Arc<Held>,
     pub(super) runtime: PhantomData<fn() -> R>,
@@ -128,7 +129,8 @@ impl<R> Client<R> {
     }
 
     /// Sends a frame and waits for a frame with the same `id` from whom it is for: 30 s, or as
-    /// [set up](symple_engine::client::ClientLimits::request_timeout).
+    /// [set up](symple_engine::client::ClientLimits::request_timeout), from when there is room for it among what is
+    /// to be written.
     ///
     /// # Errors
     /// [`ClientError`]: as soon as the answer cannot come any more.

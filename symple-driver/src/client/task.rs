@@ -306,7 +306,7 @@ impl<R: Connect> Task<R> {
                         open.dirty = false;
                         return some && self.needs_room;
                     }
-                    Poll::Pending => return some,
+                    Poll::Pending => return some && self.needs_room,
                     Poll::Ready(Err(error)) => break error,
                 }
             };

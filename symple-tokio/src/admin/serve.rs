@@ -24,12 +24,16 @@ use tokio::{
     time::Sleep,
 };
 
+use symple_engine::server::party;
+
 use super::Admin;
 
 /// How many connections there may be. Past it new ones wait.
 const MAX_CONNECTIONS: usize = 256;
 /// How large the head of a request may be, in bytes, beyond what is read at once.
 const MAX_HEAD: usize = 64 * 1024;
+/// How many bits of an IPv6 address say whose it is (R-L2).
+const IPV6_PREFIX: u8 = 64;
 /// How many of them may be from one address that is not the machine's own.
 const MAX_PER_ADDRESS: usize = 32;
 /// How long nothing may be written to a client that does not read.
@@ -65,7 +69,8 @@ impl Admin {
             };
             let address = address.ip().to_canonical();
             addresses.retain(|_, held| Arc::strong_count(held) > 1);
-            let held = Arc::clone(addresses.entry(address).or_default());
+            // Whoever has an IPv6 address has a network of them.
+            let held = Arc::clone(addresses.entry(party(address, IPV6_PREFIX)).or_default());
             // Whoever is over it is dropped: others keep their places.
             if !address.is_loopback() && Arc::strong_count(&held) > MAX_PER_ADDRESS + 1 {
                 continue;

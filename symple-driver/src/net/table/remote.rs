@@ -1,6 +1,10 @@
 //! The connections of other threads, as the engine's thread knows them.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use symple_engine::server::{ConnId, TransportFault};
 
@@ -17,6 +21,8 @@ pub(crate) struct Remote {
     pub(super) id: ConnId,
     /// Where in the list of workers its thread stands.
     pub(super) worker: usize,
+    /// Whose it is.
+    address: IpAddr,
     /// It is not WebSocket yet.
     handshake: bool,
     /// Texts to it may be compressed (R-T10).
@@ -67,6 +73,14 @@ impl Held {
 }
 
 impl<S: Socket> ConnectionTable<S> {
+    /// The address that a connection comes from, on whatever thread it is.
+    pub(crate) fn address_of(&mut self, id: ConnId) -> Option<IpAddr> {
+        match self.remote(id) {
+            Some(remote) => Some(remote.address),
+            None => self.get(id).map(|conn| conn.address),
+        }
+    }
+
     /// The worker that a new connection goes to; none is this thread, which has the least.
     pub(crate) fn place(&self) -> Option<usize> {
         let remote: usize = self.workers.iter().map(|worker| worker.sockets).sum();
@@ -87,6 +101,7 @@ impl<S: Socket> ConnectionTable<S> {
         let remote = Remote {
             id,
             worker,
+            address: address.ip(),
             handshake: true,
             deflates: false,
             overflowed: false,

@@ -20,6 +20,7 @@ use http_body_util::BodyExt as _;
 use serde::Serialize;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use symple_driver::HandleError;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::admin::{Shared, error::ApiError};
 
@@ -233,17 +234,19 @@ pub(super) async fn once<F>(
 where
     F: Future<Output = Result<Response, ApiError>> + Send + 'static,
 {
-    // It may go on when its request is gone, so it has a place of its own.
-    let Ok(permit) = Arc::clone(&shared.carried_out).try_acquire_owned() else {
-        return Err(ApiError::busy("too many requests at once"));
+    // What is carried out may go on when its request is gone, so it has a place of its own.
+    let places = Arc::clone(&shared.carried_out);
+    let place = || {
+        let busy = |_| ApiError::busy("too many requests at once");
+        Arc::clone(&places).try_acquire_owned().map_err(busy)
     };
-    let effect = async move {
-        let _permit = permit;
+    let in_its_place = |permit| async move {
+        let _permit: OwnedSemaphorePermit = permit;
         effect.await
     };
     let Call { key, fingerprint } = call;
     let carried_out = match key {
-        None => tokio::spawn(effect),
+        None => tokio::spawn(in_its_place(place()?)),
         Some(key) => {
             let instance = shared.handle.instance();
             let claim = match shared.keys.begin(&key, fingerprint, instance, Instant::now()) {
@@ -251,7 +254,15 @@ where
                 Begin::Answered(response) => return Ok(response),
             };
             let underway = Underway { shared, key, fingerprint };
-            tokio::spawn(underway.carry_out(claim, effect))
+            let permit = match place() {
+                Ok(permit) => permit,
+                Err(busy) => {
+                    // Nothing was done: it may be asked for again.
+                    underway.end(Some(State::InDoubt { claim }));
+                    return Err(busy);
+                }
+            };
+            tokio::spawn(underway.carry_out(claim, in_its_place(permit)))
         }
     };
     carried_out.await.unwrap_or_else(|_| {

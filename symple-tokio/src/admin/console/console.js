@@ -527,10 +527,10 @@ function lines(label) {
   };
 }
 
-/** The events of a stream of server-sent events. */
 // The server says something every 15 seconds: who has heard nothing for so long is not heard any more.
 const SILENCE = 60_000;
 
+/** The events of a stream of server-sent events. */
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -568,7 +568,7 @@ function live() {
     if (paused) return void (kept += 1);
     const more = {
       online: () => [who(event), ` in ${event.rooms.join(", ")}`],
-      offline: () => [who(event), ` ${event.reason}`],
+      offline: () => [who(event), ` ${event.reason}`, event.close ? `, closed by the ${event.close.by}: ${event.close.code ?? "no code"} ${event.close.reason}` : ""],
       joined: () => [who(event), ` ${event.room}`],
       left: () => [who(event), ` ${event.room}`],
       refused: () => [`${event.status} ${event.message}`, event.address ? ` (${event.address})` : ""],
