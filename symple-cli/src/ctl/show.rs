@@ -239,6 +239,6 @@ mod tests {
         }
         let left =
             json!({ "type": "left", "peer": "a|0a", "room": "b\nc", "node": "n", "here": true });
-        assert_eq!(event(&left), "left         a|0a  b\\nc  node n\n");
+        assert_eq!(event(&left), "left            a|0a  b\\nc  node n\n");
     }
 }
