@@ -9,3 +9,4 @@ pub(crate) mod shard;
 pub(crate) mod source;
 pub(crate) mod table;
 pub mod tls;
+pub(crate) mod upstream;
