@@ -2,5 +2,6 @@
 
 pub(crate) mod decode;
 pub(crate) mod deflate;
+pub(crate) mod header;
 pub(crate) mod queue;
 mod tail;

@@ -12,7 +12,6 @@ use symple_engine::{
     server::{Close, ClosedBy, ConnId},
 };
 use symple_proto::CloseCode;
-use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
     http::{HeadScan, Upgrade},
@@ -22,6 +21,7 @@ use crate::{
     runtime::Socket,
     server::config::Config,
     ws::decode::Decoder,
+    ws::header::Opcode,
     ws::queue::{Buffers, OutQueue, TextFrame, TooMuch},
 };
 
@@ -384,7 +384,7 @@ impl<S: Socket> Connection<S> {
     /// Queues a control frame.
     pub(crate) fn push_control(
         &mut self,
-        control: Control,
+        control: Opcode,
         payload: &[u8],
         now: Timestamp,
         buffers: &mut Buffers,
@@ -393,7 +393,7 @@ impl<S: Socket> Connection<S> {
             self.last_write = now;
         }
         match control {
-            Control::Pong => self.out.push_pong(payload, buffers),
+            Opcode::Pong => self.out.push_pong(payload, buffers),
             control => self.out.push_control(control, payload, buffers),
         }
     }

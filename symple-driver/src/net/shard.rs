@@ -14,7 +14,6 @@ use symple_engine::{
     server::{ConnId, TransportFault},
 };
 use symple_proto::CloseCode;
-use tungstenite::protocol::frame::coding::Control;
 
 use crate::{
     core::request::Reply,
@@ -31,6 +30,7 @@ use crate::{
     server::log,
     ws::decode::{Allowed, Decoded, Fragments, Violation},
     ws::deflate::{InflateError, Inflater},
+    ws::header::Opcode,
 };
 
 mod reading;
@@ -41,6 +41,9 @@ const READ: usize = 64 * 1024;
 /// a large room is written to is queued behind what waits, and shares the write of every receiver
 /// whose turn has not come.
 const WRITES: usize = 16;
+/// Each turn in which nothing was ready doubles that, so many times at most: to look is a system call,
+/// and where nothing comes the one who waits for the last of a large room waits for it, too.
+const DOUBLINGS: u32 = 3;
 /// When a deadline has passed by so much, this thread stood still or had too much to do: what has
 /// arrived meanwhile is to be read before anybody is judged.
 const STALL: Duration = Duration::from_millis(100);
@@ -57,6 +60,8 @@ pub(crate) struct Shard<R: Runtime> {
     pub(crate) table: ConnectionTable<R::Socket>,
     ready: Arc<Ready>,
     woken: Vec<u32>,
+    /// How many turns in a row nothing was ready, as far as that counts.
+    lull: u32,
     scratch: Box<[u8]>,
     started: Instant,
     timer: R::Timer,
@@ -77,6 +82,7 @@ impl<R: Runtime> Shard<R> {
             table,
             ready,
             woken: Vec::new(),
+            lull: 0,
             scratch: vec![0; READ].into(),
             started: Instant::now(),
             timer: runtime.timer(),
@@ -195,6 +201,7 @@ impl<R: Runtime> Shard<R> {
     pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) {
         let mut woken = std::mem::take(&mut self.woken);
         self.ready.take(&mut woken);
+        self.lull = if woken.is_empty() { DOUBLINGS.min(self.lull + 1) } else { 0 };
         let (mut done, mut kept) = (0, 0);
         while !self.table.is_spent()
             && !up.is_full()
@@ -250,7 +257,7 @@ impl<R: Runtime> Shard<R> {
                     self.table.end(id);
                 }
                 Due::TooSlow => up.fault(&mut self.table, id, TransportFault::TooSlow),
-                Due::Ping => self.table.control(id, Control::Ping, b""),
+                Due::Ping => self.table.control(id, Opcode::Ping, b""),
                 Due::Unfinished => {
                     conn.oversized = true;
                     up.fault(&mut self.table, id, TransportFault::Unfinished);
@@ -263,7 +270,7 @@ impl<R: Runtime> Shard<R> {
     /// Writes some of what has been queued. True if there is more to be done.
     pub(crate) fn finish(&mut self, up: &impl Upstream<R::Socket>) -> bool {
         self.table.shed(up.kept(), |id| up.kept_of(id));
-        self.table.flush_some(WRITES);
+        self.table.flush_some(WRITES << self.lull);
         self.table.count_traffic();
         let table = &self.table;
         table.has_dirty()
@@ -325,7 +332,11 @@ impl<R: Runtime> Shard<R> {
         self.read(id, &mut scratch, up);
         self.scratch = scratch;
         self.table.count_held(id);
-        // Also what TLS has to say.
-        self.table.mark_dirty(id);
+        // Also what TLS has to say, and where there may be nothing more to do.
+        if let Some(conn) = self.table.get(id)
+            && (conn.io.says_goodbye() || !conn.out.is_empty() || !conn.is_open())
+        {
+            self.table.mark_dirty(id);
+        }
     }
 }

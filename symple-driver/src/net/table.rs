@@ -21,7 +21,6 @@ use symple_engine::{
     server::{ConnId, Text},
 };
 use symple_proto::CloseCode;
-use tungstenite::protocol::frame::coding::Control;
 
 use remote::Remote;
 
@@ -39,6 +38,7 @@ use crate::{
     server::stats::TransportStats,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
     ws::deflate::{Deflater, SharedDeflated},
+    ws::header::Opcode,
     ws::queue::{Buffers, TextFrame},
 };
 
@@ -361,6 +361,9 @@ impl<S: Socket> ConnectionTable<S> {
         known: Option<&SharedDeflated>,
     ) -> usize {
         let mut plain = TextFrame::new(text.as_bytes());
+        if to.len() > 1 {
+            plain.join(&mut self.buffers);
+        }
         let place = self.deflater.as_mut().and_then(|deflater| deflater.place(text, known));
         // Whether it is compressed is seen when the first receiver is found that can take it.
         let (payload, mut deflated) = (OnceCell::new(), None);
@@ -371,6 +374,7 @@ impl<S: Socket> ConnectionTable<S> {
         let mut taken = false;
         self.spent += to.len();
         let copied = self.buffers.waiting;
+        let mut unflushed = self.unflushed;
         for id in to {
             match self.entries.get_mut(id.slot as usize) {
                 Some(Some(Entry::Connection(conn))) if conn.id == *id => {
@@ -424,7 +428,7 @@ impl<S: Socket> ConnectionTable<S> {
                             }
                         }
                     }
-                    self.unflushed += conn.out.len() - before;
+                    unflushed += conn.out.len() - before;
                     if conn.out.len() > limit {
                         conn.over_limit_since = self.input;
                     }
@@ -457,6 +461,8 @@ impl<S: Socket> ConnectionTable<S> {
                 _ => {}
             }
         }
+        self.unflushed = unflushed;
+        plain.finish(&mut self.buffers);
         self.spent += self.buffers.waiting.saturating_sub(copied) / COPIED;
         for worker in &mut self.workers {
             worker.send(text, self.input, sender, place.as_ref());
@@ -474,7 +480,7 @@ impl<S: Socket> ConnectionTable<S> {
     }
 
     /// Sends a control frame to a connection.
-    pub(crate) fn control(&mut self, id: ConnId, control: Control, payload: &[u8]) {
+    pub(crate) fn control(&mut self, id: ConnId, control: Opcode, payload: &[u8]) {
         let Self { entries, buffers, now, .. } = self;
         if let Some(Some(Entry::Connection(conn))) = entries.get_mut(id.slot as usize)
             && conn.id == id
@@ -487,7 +493,7 @@ impl<S: Socket> ConnectionTable<S> {
     /// Answers a client's close frame, and ends behind the answer.
     pub(crate) fn answer_close(&mut self, id: ConnId, code: Option<CloseCode>) {
         let code = code.map(|code| code.0.to_be_bytes());
-        self.control(id, Control::Close, code.as_ref().map_or(&[], |code| code));
+        self.control(id, Opcode::Close, code.as_ref().map_or(&[], |code| code));
         self.enter(id, Phase::Ending { linger: false, discarded: 0 });
     }
 
@@ -518,7 +524,7 @@ impl<S: Socket> ConnectionTable<S> {
         let mut payload = Vec::with_capacity(2 + reason.len());
         payload.extend_from_slice(&code.0.to_be_bytes());
         payload.extend_from_slice(reason.as_bytes());
-        conn.push_control(Control::Close, &payload, *now, buffers);
+        conn.push_control(Opcode::Close, &payload, *now, buffers);
         conn.paused = false;
         // Where a frame could not be read, the one behind it cannot be found: neither can the
         // client's close frame.

@@ -1,17 +1,14 @@
 //! From bytes to messages: WebSocket frames as a server reads them (RFC 6455 §5).
 //!
-//! The header is tungstenite's business. What is done here is done here for the sake of memory: a
-//! connection that has sent nothing in part holds no buffer, and a message that arrived in one
-//! piece is never copied.
+//! It is done here for the sake of memory: a connection that has sent nothing in part holds no buffer,
+//! and a message that arrived in one piece is never copied.
 
 use std::ops::Range;
 
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
+use crate::ws::{
+    deflate::compressed_limit,
+    header::{Header, Malformed, Opcode},
 };
-
-use crate::ws::deflate::compressed_limit;
 
 /// How many fragments a message may have (R-L3).
 pub(crate) const MAX_FRAGMENTS: u32 = 1024;
@@ -130,27 +127,29 @@ impl Decoder {
     pub(crate) fn decode_within(&mut self, bytes: &mut [u8], allowed: Allowed) -> (usize, Decoded) {
         const FAULT: (usize, Decoded) = (0, Decoded::Fault(Violation::Protocol));
         let Allowed { limit, max_fragments, deflates } = allowed;
-        let mut cursor = std::io::Cursor::new(&*bytes);
-        let (header, length) = match FrameHeader::parse(&mut cursor) {
-            Ok(Some(found)) => found,
+        let header = match Header::parse(bytes) {
+            Ok(Some(header)) => header,
             Ok(None) => return (0, Decoded::Incomplete),
-            Err(_) => return FAULT,
+            Err(Malformed) => return FAULT,
         };
-        let FrameHeader { is_final, rsv1, rsv2, rsv3, opcode, mask } = header;
-        // Clients must mask, and no extension gives the last reserved bits a meaning (§5.1, §5.2).
-        let (Some(mask), false) = (mask, rsv2 || rsv3) else { return FAULT };
-        // The first of them stands where a message begins, if it was agreed on (RFC 7692 §6.1).
-        let may_deflate = deflates && matches!(opcode, OpCode::Data(Data::Text | Data::Binary));
-        if rsv1 && !may_deflate {
+        let Header { is_final, rsv1, opcode, mask, payload: length, len: start } = header;
+        // Clients must mask (§5.1).
+        let Some(mask) = mask else { return FAULT };
+        // The first reserved bit stands where a message begins, if it was agreed on (RFC 7692 §6.1).
+        if rsv1 && !(deflates && matches!(opcode, Opcode::Text | Opcode::Binary)) {
             return FAULT;
         }
         let in_fragments = self.fragments.is_some();
         let deflated = rsv1 || self.fragments.as_ref().is_some_and(|fragments| fragments.deflated);
         match opcode {
-            OpCode::Control(_) if !is_final || length > 125 => return FAULT,
-            OpCode::Data(Data::Continue) if !in_fragments => return FAULT,
-            OpCode::Data(Data::Text | Data::Binary) if in_fragments => return FAULT,
-            OpCode::Data(_) => {
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                if !is_final || length > 125 {
+                    return FAULT;
+                }
+            }
+            Opcode::Continue if !in_fragments => return FAULT,
+            Opcode::Text | Opcode::Binary if in_fragments => return FAULT,
+            Opcode::Continue | Opcode::Text | Opcode::Binary => {
                 let before = self.held() as u64;
                 let size = before.saturating_add(length);
                 let most = if deflated { compressed_limit(limit) } else { limit };
@@ -160,14 +159,11 @@ impl Decoder {
                     return (0, Decoded::Fault(Violation::TooBig { size, limit }));
                 }
             }
-            OpCode::Control(_) => {}
         }
-        // The limit has been checked, so this is no more than a usize holds.
-        let start = header.len(length);
-        // A length is written in as few bytes as it can be (§5.2).
-        if cursor.position() != start as u64 {
+        if !header.is_minimal() {
             return FAULT;
         }
+        // The limit has been checked, so this is no more than a usize holds.
         let Some(end) = usize::try_from(length).ok().and_then(|length| start.checked_add(length))
         else {
             return FAULT;
@@ -175,10 +171,10 @@ impl Decoder {
         let Some(payload) = bytes.get_mut(start..end) else { return (0, Decoded::Incomplete) };
         unmask(payload, mask);
         let decoded = match opcode {
-            OpCode::Control(Control::Ping) => Decoded::Ping(start..end),
-            OpCode::Control(Control::Close) => close(payload),
-            OpCode::Control(_) => Decoded::Pong,
-            OpCode::Data(Data::Continue) => match self.fragments.take() {
+            Opcode::Ping => Decoded::Ping(start..end),
+            Opcode::Close => close(payload),
+            Opcode::Pong => Decoded::Pong,
+            Opcode::Continue => match self.fragments.take() {
                 Some(mut fragments) if fragments.count < max_fragments => {
                     fragments.message.extend_from_slice(payload);
                     fragments.count += 1;
@@ -193,9 +189,9 @@ impl Decoder {
                 }
                 _ => Decoded::Fault(Violation::TooManyFragments),
             },
-            OpCode::Data(_) if is_final && deflated => Decoded::Deflated(start..end),
-            OpCode::Data(_) if is_final => Decoded::Message(start..end),
-            OpCode::Data(_) => {
+            _ if is_final && deflated => Decoded::Deflated(start..end),
+            _ if is_final => Decoded::Message(start..end),
+            Opcode::Text | Opcode::Binary => {
                 let message = payload.to_vec();
                 self.fragments = Some(Box::new(Fragments { message, count: 1, deflated }));
                 Decoded::Fragment
@@ -209,17 +205,15 @@ impl Decoder {
 /// and whether there is one. Nothing is unmasked.
 pub(crate) fn find_close(bytes: &[u8], mut at: usize) -> (usize, bool) {
     while let Some(rest) = bytes.get(at..) {
-        let mut cursor = std::io::Cursor::new(rest);
-        let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) else { break };
-        if cursor.position() != header.len(length) as u64 {
+        let Some(header) = Header::parse(rest).ok().flatten().filter(Header::is_minimal) else {
             break;
-        }
-        let whole = usize::try_from(length).ok().and_then(|n| n.checked_add(header.len(length)));
+        };
+        let whole = usize::try_from(header.payload).ok().and_then(|n| n.checked_add(header.len));
         let Some(end) = whole.and_then(|whole| at.checked_add(whole)) else { break };
         if end > bytes.len() {
             break;
         }
-        if header.opcode == OpCode::Control(Control::Close) {
+        if header.opcode == Opcode::Close {
             return (at, true);
         }
         at = end;

@@ -10,12 +10,11 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
 
-use crate::ws::tail::Tail;
+use crate::ws::{
+    header::{Header, Opcode, encode},
+    tail::Tail,
+};
 
 /// From this size on a frame is shared with other receivers instead of copied behind what waits
 /// already: copying less is cheaper than keeping it apart.
@@ -34,30 +33,40 @@ pub(crate) struct TextFrame<'a> {
     header: [u8; 10],
     header_len: usize,
     payload: &'a Bytes,
+    /// The frame in one piece, where it is small and many take it: what is copied once for all of
+    /// them is half of the copying for each.
+    whole: Vec<u8>,
     /// The frame as its receivers share it, once one does.
     shared: Option<Bytes>,
 }
 
 impl<'a> TextFrame<'a> {
     pub(crate) fn new(payload: &'a Bytes) -> Self {
-        Self::with(payload, Data::Text, false)
+        Self::with(payload, false)
     }
 
     /// A frame whose payload is compressed (RFC 7692 §6.1).
     pub(crate) fn deflated(payload: &'a Bytes) -> Self {
-        Self::with(payload, Data::Text, true)
+        Self::with(payload, true)
     }
 
-    /// A frame of any kind of data.
-    pub(crate) fn with(payload: &'a Bytes, data: Data, rsv1: bool) -> Self {
-        let mut header = [0; 10];
-        let mut rest = &mut header[..];
-        let opcode = OpCode::Data(data);
-        FrameHeader { opcode, rsv1, ..FrameHeader::default() }
-            .format(payload.len() as u64, &mut rest)
-            .expect("a header without a mask has at most 10 bytes");
-        let header_len = 10 - rest.len();
-        Self { header, header_len, payload, shared: None }
+    fn with(payload: &'a Bytes, rsv1: bool) -> Self {
+        let (header, header_len) = encode(Opcode::Text, rsv1, payload.len());
+        Self { header, header_len, payload, whole: Vec::new(), shared: None }
+    }
+
+    /// Makes one piece of it, if it is small: many receivers will take it.
+    pub(crate) fn join(&mut self, buffers: &mut Buffers) {
+        if self.len() < SHARE_BEHIND && self.whole.is_empty() {
+            self.whole = buffers.take();
+            self.whole.extend_from_slice(&self.header[..self.header_len]);
+            self.whole.extend_from_slice(self.payload);
+        }
+    }
+
+    /// Gives back what was taken for that.
+    pub(crate) fn finish(self, buffers: &mut Buffers) {
+        buffers.give(self.whole);
     }
 
     /// How many bytes it has.
@@ -67,7 +76,7 @@ impl<'a> TextFrame<'a> {
 
     /// The frame, counted once for all its receivers and as long as one of them has it.
     fn share(&mut self, total: &Arc<AtomicUsize>) -> Bytes {
-        let Self { header, header_len, payload, shared } = self;
+        let Self { header, header_len, payload, shared, .. } = self;
         let shared = shared.get_or_insert_with(|| {
             let bytes = [&header[..*header_len], payload].concat();
             total.fetch_add(bytes.len(), Ordering::Relaxed);
@@ -313,7 +322,18 @@ impl OutQueue {
     }
 
     /// Queues a text frame.
+    #[inline]
     pub(crate) fn push_text(&mut self, frame: &mut TextFrame<'_>, buffers: &mut Buffers) {
+        if !frame.whole.is_empty() && self.tail.fits_small(frame.whole.len()) {
+            // As nearly always where many take it.
+            self.prepare_small(buffers);
+            return self.extend(&frame.whole, buffers);
+        }
+        self.push_pieces(frame, buffers);
+    }
+
+    /// Queues a text frame of any size.
+    fn push_pieces(&mut self, frame: &mut TextFrame<'_>, buffers: &mut Buffers) {
         let size = frame.len();
         if size >= SHARE || size >= SHARE_BEHIND && self.len >= BEHIND {
             self.gather();
@@ -361,21 +381,18 @@ impl OutQueue {
             notes.next_pong = Some(payload.into());
             return;
         }
-        self.push_control(Control::Pong, payload, buffers);
+        self.push_control(Opcode::Pong, payload, buffers);
         let len = self.len;
         let notes = self.notes.get_or_insert_default();
         notes.pong = Some(notes.written + len as u64);
     }
 
     /// Queues a control frame of at most 125 bytes.
-    pub(crate) fn push_control(&mut self, code: Control, payload: &[u8], buffers: &mut Buffers) {
-        debug_assert!(payload.len() <= 125, "control frames are short");
-        self.prepare(2 + payload.len(), buffers);
-        let mut header = [0; 2];
-        FrameHeader { opcode: OpCode::Control(code), ..FrameHeader::default() }
-            .format(payload.len() as u64, &mut &mut header[..])
-            .expect("the header of a short frame without a mask has two bytes");
-        self.extend(&header, buffers);
+    pub(crate) fn push_control(&mut self, code: Opcode, payload: &[u8], buffers: &mut Buffers) {
+        debug_assert!(code.is_control() && payload.len() <= 125, "control frames are short");
+        let (header, len) = encode(code, false, payload.len());
+        self.prepare(len + payload.len(), buffers);
+        self.extend(&header[..len], buffers);
         self.extend(payload, buffers);
     }
 
@@ -386,6 +403,12 @@ impl OutQueue {
             self.gather();
             self.tail = Tail::large();
         }
+        self.prepare_small(buffers);
+    }
+
+    /// A tail that has no memory yet is given some that others have had.
+    #[inline]
+    fn prepare_small(&mut self, buffers: &mut Buffers) {
         if let Tail::Small(buffer) = &mut self.tail
             && buffer.capacity() == 0
         {
@@ -402,6 +425,7 @@ impl OutQueue {
         }
     }
 
+    #[inline]
     fn extend(&mut self, bytes: &[u8], buffers: &mut Buffers) {
         self.tail.extend(bytes);
         self.len += bytes.len();
@@ -409,6 +433,7 @@ impl OutQueue {
     }
 
     /// What is to be written next, in one piece: if there are no parts, all of it.
+    #[inline]
     pub(crate) fn front(&self) -> &[u8] {
         self.parts.front().map_or(&self.tail.as_slice()[self.written..], |part| &part.bytes)
     }
@@ -438,6 +463,17 @@ impl OutQueue {
     /// So many bytes have been written.
     pub(crate) fn advance(&mut self, count: usize, buffers: &mut Buffers) {
         if count == self.len {
+            if self.notes.is_none() && self.parts.is_empty() {
+                // As nearly always: what was gathered has been taken at once.
+                buffers.waiting -= self.len;
+                if let Tail::Small(buffer) = &mut self.tail {
+                    buffers.give(std::mem::take(buffer));
+                } else {
+                    self.tail = Tail::default();
+                }
+                (self.written, self.len, self.frame_left) = (0, 0, 0);
+                return;
+            }
             let next_pong = self.notes.take().and_then(|notes| notes.next_pong);
             self.clear(buffers);
             if let Some(payload) = next_pong {
@@ -480,10 +516,9 @@ impl OutQueue {
     fn front_frame_len(&self) -> usize {
         // A frame is never divided: every part begins with a header.
         let front = self.front();
-        let mut cursor = std::io::Cursor::new(front);
-        match FrameHeader::parse(&mut cursor) {
-            Ok(Some((header, length))) => {
-                header.len(length) + usize::try_from(length).unwrap_or(usize::MAX)
+        match Header::parse(front) {
+            Ok(Some(Header { payload, len, .. })) => {
+                usize::try_from(payload).map_or(usize::MAX, |payload| len.saturating_add(payload))
             }
             _ => front.len().max(1),
         }

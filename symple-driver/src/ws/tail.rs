@@ -66,7 +66,14 @@ impl Tail {
         }
     }
 
+    /// Whether a frame of so many bytes fits behind others that are few.
+    #[inline]
+    pub(crate) fn fits_small(&self, len: usize) -> bool {
+        matches!(self, Self::Small(bytes) if bytes.len() + len <= SMALL)
+    }
+
     /// Appends bytes for which there is room.
+    #[inline]
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         match self {
             Self::Small(buffer) => buffer.extend_from_slice(bytes),

@@ -1,5 +1,7 @@
 //! What comes from a connection: bytes, the head of a request, messages.
 
+use crate::runtime::Socket;
+
 use super::*;
 
 /// How often a connection is read from before others have their turn.
@@ -37,38 +39,35 @@ impl<R: Runtime> Shard<R> {
             if up.is_full() || !self.table.has_room() {
                 break;
             }
-            let left = AHEAD_IN_ALL.saturating_sub(self.table.held);
+            let (now, held) = (self.table.now, self.table.held);
             let Some(conn) = self.table.get(id) else { return };
             if conn.gone {
                 // All that it had sent has been handled.
                 return self.table.end(id);
             }
-            let limit = AHEAD.min(conn.message_limit as usize * AHEAD_MESSAGES);
-            let limit = limit.min((left + conn.held as usize) / AHEAD_SHARE);
             let ahead = !conn.wants_input();
-            if ahead && !conn.looks_ahead(limit) {
+            if ahead && !conn.looks_ahead(most_ahead(conn, held)) {
                 return;
             }
-            let work = if conn.io.is_handshaking() { TLS_HANDSHAKE } else { 0 };
+            let handshake = conn.io.is_handshaking();
             let read = conn.poll_read(scratch);
-            self.table.spend(work);
+            if handshake {
+                self.table.spend(TLS_HANDSHAKE);
+            }
             let Some(conn) = self.table.get(id) else { return };
             match read {
                 Poll::Pending => return,
                 Poll::Ready(Ok(count @ 1..)) => {
-                    let now = self.table.now;
-                    self.table.unreported.0 += count as u64;
-                    if let Some(conn) = self.table.get(id) {
-                        conn.last_read = now;
-                        conn.pinged = Timestamp::MAX;
-                        if let Phase::Ending { discarded, .. } = &mut conn.phase {
-                            // Nobody reads it; who goes on and on is not waited for.
-                            *discarded += count;
-                            if *discarded > LINGER {
-                                return self.table.end(id);
-                            }
+                    conn.last_read = now;
+                    conn.pinged = Timestamp::MAX;
+                    if let Phase::Ending { discarded, .. } = &mut conn.phase {
+                        // Nobody reads it; who goes on and on is not waited for.
+                        *discarded += count;
+                        if *discarded > LINGER {
+                            return self.table.end(id);
                         }
                     }
+                    self.table.unreported.0 += count as u64;
                     self.table.spend_input(count);
                     if ahead {
                         self.look_ahead(id, &scratch[..count], up);
@@ -266,7 +265,7 @@ impl<R: Runtime> Shard<R> {
             }
             Decoded::Ping(range) if open => {
                 self.frames += 1;
-                self.table.control(id, Control::Pong, &bytes[range]);
+                self.table.control(id, Opcode::Pong, &bytes[range]);
             }
             Decoded::Fault(violation) if open => {
                 if let Some(conn) = self.table.get(id) {
@@ -350,6 +349,13 @@ impl<R: Runtime> Shard<R> {
             Err(_) => up.fault(&mut self.table, id, TransportFault::InvalidUtf8),
         }
     }
+}
+
+/// How much input may be kept of a peer to which nobody listens for now, where so much is kept in all.
+fn most_ahead<S: Socket>(conn: &Connection<S>, held: usize) -> usize {
+    let left = AHEAD_IN_ALL.saturating_sub(held);
+    let most = AHEAD.min(conn.message_limit as usize * AHEAD_MESSAGES);
+    most.min((left + conn.held as usize) / AHEAD_SHARE)
 }
 
 /// What the engine calls it.
