@@ -160,7 +160,14 @@ impl runtime::Socket for Socket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        with!(self, io => Pin::new(io).poll_write(cx, buf))
+        with!(self, io => {
+            // It nearly always takes something, and need not be told then whom to wake.
+            match io.try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+            Pin::new(io).poll_write(cx, buf)
+        })
     }
 
     fn poll_write_vectored(
