@@ -7,6 +7,7 @@ use alloc::{
 };
 use core::{fmt, ops::Range, str::FromStr};
 
+use memchr::memchr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use thiserror::Error;
 
@@ -142,9 +143,10 @@ impl<'a> Recipient<'a> {
     /// Splits a string `to` (R-M0): the first part is the name, the second the id, the rest is
     /// ignored; with an id, the id decides.
     fn split(to: &str) -> Result<(Part, Range<usize>), RecipientError> {
-        let name = to.find('|').unwrap_or(to.len());
+        let end = |text: &str| memchr(b'|', text.as_bytes()).unwrap_or(text.len());
+        let name = end(to);
         let id = to.get(name + 1..).unwrap_or_default();
-        let id = name + 1..name + 1 + id.find('|').unwrap_or(id.len());
+        let id = name + 1..name + 1 + end(id);
         if !id.is_empty() {
             Ok((Part::Id, id))
         } else if name > 0 {

@@ -54,15 +54,16 @@ pub enum TypeError {
 
 impl<'a> FrameType<'a> {
     fn new(name: Cow<'a, str>) -> Self {
-        match &*name {
-            "message" => Self::Routed(RoutedType::Message),
-            "presence" => Self::Routed(RoutedType::Presence),
-            "command" => Self::Routed(RoutedType::Command),
-            "event" => Self::Routed(RoutedType::Event),
-            "auth" => Self::Auth,
-            "join" => Self::Join,
-            "leave" => Self::Leave,
-            "close" => Self::Close,
+        // As bytes they are told apart by their length and a comparison.
+        match name.as_bytes() {
+            b"message" => Self::Routed(RoutedType::Message),
+            b"presence" => Self::Routed(RoutedType::Presence),
+            b"command" => Self::Routed(RoutedType::Command),
+            b"event" => Self::Routed(RoutedType::Event),
+            b"auth" => Self::Auth,
+            b"join" => Self::Join,
+            b"leave" => Self::Leave,
+            b"close" => Self::Close,
             _ => Self::Unknown(name),
         }
     }
