@@ -273,6 +273,10 @@ impl Registry {
         let membership = u32::try_from(membership).expect("fewer memberships than 2^32");
         let position = self.rooms.add(room, Member { conn, membership });
         if let Some(peer) = self.peer_mut(conn) {
+            if peer.memberships.is_empty() {
+                // Most peers are in one room: no place is kept for more.
+                peer.memberships.reserve_exact(1);
+            }
             peer.memberships.push(Membership { room, position, reason });
         }
     }

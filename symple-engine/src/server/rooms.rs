@@ -158,6 +158,10 @@ impl Rooms {
     pub(super) fn add(&mut self, room: RoomIndex, member: Member) -> u32 {
         let room = &mut self.rooms[room.at()];
         let list = if member.conn.is_remote() { &mut room.remotes } else { &mut room.members };
+        if list.is_empty() {
+            // Most rooms are those of users, and have one member: no place is kept for more.
+            list.reserve_exact(1);
+        }
         list.push(member);
         if let Some(occupancy) = &mut self.occupancy
             && room.members.len() == 1
