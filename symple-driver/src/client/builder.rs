@@ -16,7 +16,10 @@ use rand::{
     Rng as _, SeedableRng as _,
     rngs::{StdRng, SysRng},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, pki_types::CertificateDer,
+};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use symple_engine::client::{Client as Machine, Config, TokenSource};
 use symple_proto::{Fields, NameError, RawJson, RoomName, Token, UserName};
 use thiserror::Error;
@@ -275,12 +278,22 @@ pub(crate) fn trust_the_system() -> Result<Arc<ClientConfig>, ClientStartError> 
 }
 
 fn read_system() -> Result<Arc<ClientConfig>, ClientStartError> {
-    let found = rustls_native_certs::load_native_certs();
-    let problem = found.errors.first().map(ToString::to_string);
-    trust(found.certs).map_err(|error| match problem {
-        Some(problem) => ClientStartError::Certificates(problem),
-        None => error,
-    })
+    let config = tls()?
+        .with_platform_verifier()
+        .map_err(|error| certificates(&error))?
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn tls() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, ClientStartError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| certificates(&error))
+}
+
+fn certificates(error: &rustls::Error) -> ClientStartError {
+    ClientStartError::Certificates(error.to_string())
 }
 
 /// A configuration of TLS that trusts these authorities and no others, for
@@ -296,13 +309,7 @@ pub fn trust(
     if added == 0 {
         return Err(ClientStartError::Certificates("there are none".into()));
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ClientStartError::Certificates(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(Arc::new(tls()?.with_root_certificates(roots).with_no_client_auth()))
 }
 
 #[cfg(test)]
