@@ -1,5 +1,6 @@
 //! The engine's thread: inputs go in, actions are carried out.
 
+mod asking;
 mod bus;
 mod hooks;
 pub(crate) mod request;
@@ -36,14 +37,15 @@ use crate::{
     runtime::{Runtime, Socket},
     server::config::Config,
     server::events::{EventSenders, GAVE_WAY},
-    server::hooks::{AuthRequest, Hooks, UpgradeDecision, changes::Changes},
-    server::log::{self, ConnectionLog, Refusals, log_cluster},
+    server::hooks::{AuthRequest, Hooks, changes::Changes},
+    server::log::{ConnectionLog, Refusals, log_cluster},
     server::proofs::{Proof, Proofs, Prover},
     server::stats::{CloseCounts, ClosedBy},
     server::status::Status,
     worker::mailbox::WorkerEvent,
 };
 
+pub(crate) use asking::{ask, ask_upgrade};
 use hooks::Answer;
 
 /// The slots that connections are named by.
@@ -530,53 +532,6 @@ impl fmt::Display for SessionFault<'_> {
         let user: String = self.user.chars().take(MAX_ECHO).collect();
         write!(f, "{} (user '{}')", self.fault, user.escape_debug())
     }
-}
-
-/// Sends an answer when it is dropped: the host's function has panicked, or its runtime is gone.
-struct Otherwise(Option<(Sender<CoreRequest>, CoreRequest)>);
-
-impl Drop for Otherwise {
-    fn drop(&mut self) {
-        if let Some((requests, answer)) = self.0.take() {
-            log::no_answer();
-            // Where there is no room this waits for the server's thread, which waits for nobody.
-            let _ = requests.send_blocking(answer);
-        }
-    }
-}
-
-/// Asks the host something, on its runtime. Whatever becomes of it, there is an answer.
-pub(crate) fn ask(
-    runtime: &impl Runtime,
-    requests: &Sender<CoreRequest>,
-    answer: impl Future<Output = CoreRequest> + Send + 'static,
-    otherwise: CoreRequest,
-) {
-    let requests = requests.clone();
-    runtime.spawn(async move {
-        let mut otherwise = Otherwise(Some((requests.clone(), otherwise)));
-        let answer = answer.await;
-        otherwise.0 = None;
-        let _ = requests.send(answer).await;
-    });
-}
-
-/// Asks the host's hook about an upgrade. False if there is none.
-pub(crate) fn ask_upgrade(
-    runtime: &impl Runtime,
-    requests: &Sender<CoreRequest>,
-    hooks: &Hooks,
-    id: ConnId,
-    upgrade: &Upgrade,
-) -> bool {
-    let (Some(hook), Some(request)) = (hooks.upgrade.clone(), upgrade.request.clone()) else {
-        return false;
-    };
-    let request = Arc::new(request);
-    let answer = async move { CoreRequest::UpgradeDecided(id, hook(request).await) };
-    let refuse = UpgradeDecision::reject(http::StatusCode::INTERNAL_SERVER_ERROR, "");
-    ask(runtime, requests, answer, CoreRequest::UpgradeDecided(id, refuse));
-    true
 }
 
 impl<R: Runtime> Upstream<R::Socket> for Core<R>

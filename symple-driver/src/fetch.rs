@@ -10,11 +10,8 @@ pub(crate) mod signature;
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::pin,
     sync::{Mutex, PoisonError},
-    task::Poll,
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -26,11 +23,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use symple_engine::client::ConnectFailure;
 
-use crate::{
-    client::transport::Connect,
-    redis::one_line,
-    runtime::{Runtime, Timer as _},
-};
+use crate::{client::transport::Connect, redis::one_line, runtime::within};
 use endpoint::HttpEndpoint;
 use io::Io;
 
@@ -195,27 +188,4 @@ impl<R: Connect> Fetcher<R> {
         }
         request.body(Full::new(body)).map_err(|error| FetchError::Nonsense(error.to_string()))
     }
-}
-
-/// Waits for a future, but no longer than this; zero is for ever.
-pub(crate) async fn within<T>(
-    runtime: &impl Runtime,
-    time: Duration,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    if time.is_zero() {
-        return Some(future.await);
-    }
-    let (deadline, mut timer, mut future) = (Instant::now() + time, runtime.timer(), pin!(future));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(ready) => Poll::Ready(Some(ready)),
-        Poll::Pending => timer.poll_until(cx, deadline).map(|()| None),
-    })
-    .await
-}
-
-/// Waits.
-pub(crate) async fn wait(runtime: &impl Runtime, time: Duration) {
-    let (deadline, mut timer) = (Instant::now() + time, runtime.timer());
-    poll_fn(|cx| timer.poll_until(cx, deadline)).await;
 }

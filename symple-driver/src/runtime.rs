@@ -1,11 +1,12 @@
 //! What a server needs of an async runtime, and all that it needs.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::{SocketAddr, TcpListener, TcpStream},
+    pin::pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 #[cfg(unix)]
@@ -147,4 +148,27 @@ pub trait Timer: Send + Unpin + 'static {
     /// Ready from `deadline` on; until then the task is woken when it has come. Another deadline
     /// replaces the one before.
     fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()>;
+}
+
+/// Waits for a future, but no longer than this; zero is for ever.
+pub(crate) async fn within<T>(
+    runtime: &impl Runtime,
+    time: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    if time.is_zero() {
+        return Some(future.await);
+    }
+    let (deadline, mut timer, mut future) = (Instant::now() + time, runtime.timer(), pin!(future));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(ready) => Poll::Ready(Some(ready)),
+        Poll::Pending => timer.poll_until(cx, deadline).map(|()| None),
+    })
+    .await
+}
+
+/// Waits.
+pub(crate) async fn wait(runtime: &impl Runtime, time: Duration) {
+    let (deadline, mut timer) = (Instant::now() + time, runtime.timer());
+    poll_fn(|cx| timer.poll_until(cx, deadline)).await;
 }

@@ -11,8 +11,9 @@ use symple_proto::{
 
 use crate::{
     client::transport::Connect,
-    fetch::{FetchError, Fetcher, endpoint::HttpEndpoint, within},
+    fetch::{FetchError, Fetcher, endpoint::HttpEndpoint},
     http::Request,
+    runtime::within,
     server::{
         hooks::{AuthDecision, AuthRequest},
         log::OncePerSecond,

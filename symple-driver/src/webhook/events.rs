@@ -20,8 +20,8 @@ use symple_proto::json::push_string;
 use super::queue::{Batch, Queue, QueueLimits};
 use crate::{
     client::transport::Connect,
-    fetch::{FetchError, Fetcher, wait},
-    runtime::Runtime,
+    fetch::{FetchError, Fetcher},
+    runtime::{Runtime, wait},
 };
 
 /// The most bytes of an answer that are read; what it says does not count.
