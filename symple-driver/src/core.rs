@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_channel::Sender;
@@ -352,7 +353,8 @@ impl<R: Runtime> Core<R> {
             Prover::Jwt(check) => {
                 let check = check.clone();
                 let answer = async move { CoreRequest::Proved(request, check.prove(&token).await) };
-                self.ask(answer, CoreRequest::Proved(request, Proof::Unavailable));
+                let limit = self.config.engine.auth_timeout;
+                self.ask(limit, answer, CoreRequest::Proved(request, Proof::Unavailable));
             }
         }
     }
@@ -377,15 +379,17 @@ impl<R: Runtime> Core<R> {
         let deny = CoreRequest::AuthDecided(request, Verdict::Deny { message: None });
         let question = question(from);
         let answer = async move { CoreRequest::AuthDecided(request, hook(question).await.0) };
-        self.ask(answer, deny);
+        self.ask(self.config.engine.auth_timeout, answer, deny);
     }
 
+    /// Asks the host something, on its runtime, and waits no longer for it than the limit.
     fn ask(
         &self,
+        limit: Duration,
         answer: impl Future<Output = CoreRequest> + Send + 'static,
         otherwise: CoreRequest,
     ) {
-        ask(&self.runtime, &self.requests, answer, otherwise);
+        ask(&self.runtime, &self.requests, limit, answer, otherwise);
     }
 
     /// Tells the engine of a new WebSocket connection.
@@ -547,7 +551,8 @@ where
     }
 
     fn ask_upgrade(&self, id: ConnId, upgrade: &Upgrade) -> bool {
-        ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, upgrade)
+        let limit = self.config.upgrade_timeout;
+        ask_upgrade(&self.runtime, &self.requests, &self.hooks, limit, id, upgrade)
     }
 
     fn connected(&mut self, table: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {

@@ -159,10 +159,16 @@ pub(crate) async fn within<T>(
     if time.is_zero() {
         return Some(future.await);
     }
-    let (deadline, mut timer, mut future) = (Instant::now() + time, runtime.timer(), pin!(future));
+    // What is ready at once costs no look at the clock, and no timer.
+    let (mut armed, mut future) = (None, pin!(future));
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(ready) => Poll::Ready(Some(ready)),
-        Poll::Pending => timer.poll_until(cx, deadline).map(|()| None),
+        Poll::Pending => {
+            let (deadline, timer) =
+                armed.get_or_insert_with(|| (Instant::now().checked_add(time), runtime.timer()));
+            // A time that no clock reaches is for ever.
+            deadline.map_or(Poll::Pending, |deadline| timer.poll_until(cx, deadline).map(|()| None))
+        }
     })
     .await
 }

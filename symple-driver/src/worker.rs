@@ -162,7 +162,8 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
     }
 
     fn ask_upgrade(&self, id: ConnId, upgrade: &Upgrade) -> bool {
-        ask_upgrade(&self.runtime, &self.requests, &self.hooks, id, upgrade)
+        let limit = self.config.upgrade_timeout;
+        ask_upgrade(&self.runtime, &self.requests, &self.hooks, limit, id, upgrade)
     }
 
     fn connected(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId, upgrade: Upgrade) {

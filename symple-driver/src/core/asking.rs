@@ -1,6 +1,6 @@
 //! Asking the host's functions, on its runtime.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_channel::Sender;
 use symple_engine::server::ConnId;
@@ -8,7 +8,7 @@ use symple_engine::server::ConnId;
 use crate::{
     core::request::CoreRequest,
     http::Upgrade,
-    runtime::Runtime,
+    runtime::{Runtime, within},
     server::hooks::{Hooks, UpgradeDecision},
     server::log,
 };
@@ -27,26 +27,35 @@ impl Drop for Otherwise {
 }
 
 /// Asks the host something, on its runtime. Whatever becomes of it, there is an answer.
-pub(crate) fn ask(
-    runtime: &impl Runtime,
+///
+/// What has not answered within the limit, of which zero is for ever, is dropped (R-H5): whoever asks
+/// has a deadline of its own, and does without.
+pub(crate) fn ask<R: Runtime>(
+    runtime: &R,
     requests: &Sender<CoreRequest>,
+    limit: Duration,
     answer: impl Future<Output = CoreRequest> + Send + 'static,
     otherwise: CoreRequest,
 ) {
-    let requests = requests.clone();
+    let (requests, timers) = (requests.clone(), runtime.clone());
     runtime.spawn(async move {
         let mut otherwise = Otherwise(Some((requests.clone(), otherwise)));
-        let answer = answer.await;
+        let answer = within(&timers, limit, answer).await;
         otherwise.0 = None;
-        let _ = requests.send(answer).await;
+        match answer {
+            Some(answer) => drop(requests.send(answer).await),
+            None => log::late_answer(),
+        }
     });
 }
 
-/// Asks the host's hook about an upgrade. False if there is none.
+/// Asks the host's hook about an upgrade, and waits no longer for it than the limit. False if there is
+/// none.
 pub(crate) fn ask_upgrade(
     runtime: &impl Runtime,
     requests: &Sender<CoreRequest>,
     hooks: &Hooks,
+    limit: Duration,
     id: ConnId,
     upgrade: &Upgrade,
 ) -> bool {
@@ -56,6 +65,6 @@ pub(crate) fn ask_upgrade(
     let request = Arc::new(request);
     let answer = async move { CoreRequest::UpgradeDecided(id, hook(request).await) };
     let refuse = UpgradeDecision::reject(http::StatusCode::INTERNAL_SERVER_ERROR, "");
-    ask(runtime, requests, answer, CoreRequest::UpgradeDecided(id, refuse));
+    ask(runtime, requests, limit, answer, CoreRequest::UpgradeDecided(id, refuse));
     true
 }

@@ -62,7 +62,7 @@ impl<R: Runtime> Core<R> {
                 let deny = CoreRequest::JoinDecided(request, deny);
                 let answer =
                     async move { CoreRequest::JoinDecided(request, hook(question).await.0) };
-                self.ask(answer, deny);
+                self.ask(self.config.engine.hooks.timeout, answer, deny);
             }
             QuestionAbout::Frame { kind } => {
                 let question = FrameRequest::new(peer, kind, frame);
@@ -92,7 +92,7 @@ impl<R: Runtime> Core<R> {
                 let refuse = CoreRequest::FrameDecided(request, frames::failed());
                 let answer =
                     async move { CoreRequest::FrameDecided(request, hook(question).await.0) };
-                self.ask(answer, refuse);
+                self.ask(self.config.engine.hooks.timeout, answer, refuse);
             }
         }
     }

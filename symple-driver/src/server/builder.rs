@@ -178,7 +178,9 @@ impl<R: Runtime> ServerBuilder<R> {
     }
 
     /// Asks the host about every client that wants to come in (R-A5). The function runs on the
-    /// host's runtime; it allows only by saying so.
+    /// host's runtime; it allows only by saying so. Its future is dropped if it takes longer than
+    /// [`auth_timeout`](symple_engine::server::Config::auth_timeout), 10 s; for that the host's
+    /// runtime needs timers.
     pub fn authenticate<F, D>(
         mut self,
         hook: impl Fn(AuthRequest) -> F + Send + Sync + 'static,
@@ -258,7 +260,8 @@ impl<R: Runtime> ServerBuilder<R> {
     }
 
     /// Asks the host about every request to be upgraded to WebSocket. The function runs on the
-    /// host's runtime.
+    /// host's runtime. Its future is dropped if it takes longer than
+    /// [`upgrade_timeout`](Config::upgrade_timeout), 10 s.
     pub fn on_upgrade<F>(mut self, hook: impl Fn(Arc<Request>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = UpgradeDecision> + Send + 'static,
@@ -269,7 +272,8 @@ impl<R: Runtime> ServerBuilder<R> {
 
     /// Asks the host before a client joins a room (R-H1). The function runs on the host's runtime;
     /// it allows only by saying so, and denies if it takes longer than
-    /// [`HookConfig::timeout`](symple_engine::server::HookConfig::timeout), 5 s.
+    /// [`HookConfig::timeout`](symple_engine::server::HookConfig::timeout), 5 s: then its future is
+    /// dropped.
     ///
     /// With this hook the `rooms` that clients write in their `auth` frames are ignored.
     pub fn on_join<F, D>(mut self, hook: impl Fn(JoinRequest) -> F + Send + Sync + 'static) -> Self
@@ -297,7 +301,8 @@ impl<R: Runtime> ServerBuilder<R> {
     /// As [`on_frame`](Self::on_frame), with a function that may wait: it runs on the host's
     /// runtime. Meanwhile the client's later frames wait in order, and no one else's. It refuses if
     /// it takes longer than
-    /// [`HookConfig::timeout`](symple_engine::server::HookConfig::timeout), 5 s. A frame of a client
+    /// [`HookConfig::timeout`](symple_engine::server::HookConfig::timeout), 5 s: then its future is
+    /// dropped. A frame of a client
     /// that is gone before the answer comes is not relayed.
     pub fn on_frame_async<F, D>(
         mut self,

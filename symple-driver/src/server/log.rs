@@ -76,6 +76,14 @@ pub(crate) fn no_answer() {
     }
 }
 
+/// A hook has not answered in time, and has been dropped.
+pub(crate) fn late_answer() {
+    static LINES: OncePerSecond = OncePerSecond::new();
+    if let Some(more) = LINES.is_due() {
+        tracing::warn!(more, "a hook has not answered in time: it is dropped");
+    }
+}
+
 /// A client's address as the log shows it, if there is one: two stand for what is none.
 struct Shown(IpAddr);
 

@@ -14,6 +14,7 @@ mod deflate;
 mod handle;
 mod hooks;
 mod hostile;
+mod hung;
 mod limits;
 mod listeners;
 mod messaging;
