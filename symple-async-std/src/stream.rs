@@ -12,6 +12,7 @@ use std::{
 use std::os::unix::net::UnixStream;
 
 use async_io::Async;
+use futures_rustls::{TlsStream, server};
 use futures_util::{AsyncRead, AsyncWrite};
 use symple_driver::{Stream, runtime};
 
@@ -20,6 +21,9 @@ use symple_driver::{Stream, runtime};
 ///
 /// A `TcpStream` of async-std's, or a `TcpStream` or `UnixStream` of async-io's ([`Async`]), becomes a
 /// socket of the server's. Any other stream is polled where the server runs.
+///
+/// Nagle's algorithm is off on every socket of the server's. It is turned off below TLS, too, where the
+/// stream is futures-rustls's over one of these; below anything else that is for the application to do.
 pub fn stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Stream {
     let mut stream = Some(stream);
     let any: &mut dyn Any = &mut stream;
@@ -38,7 +42,25 @@ pub fn stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> 
         let cloned = socket.as_fd().try_clone_to_owned();
         return cloned.map_or_else(|_| broken(), |socket| TcpStream::from(socket).into());
     }
+    tune(any);
     Stream::new(Foreign(stream))
+}
+
+/// Sets what sockets of the server's have on the one below TLS.
+fn tune(stream: &dyn Any) {
+    macro_rules! below {
+        ($socket:ty) => {
+            // One that refuses that is broken, and is found to be so when it is read.
+            if let Some(Some(tls)) = stream.downcast_ref::<Option<server::TlsStream<$socket>>>() {
+                let _ = runtime::tune(tls.get_ref().0);
+            } else if let Some(Some(tls)) = stream.downcast_ref::<Option<TlsStream<$socket>>>() {
+                let _ = runtime::tune(tls.get_ref().0);
+            }
+        };
+    }
+    below!(Async<TcpStream>);
+    #[cfg(unix)]
+    below!(async_std::net::TcpStream);
 }
 
 /// A stream of which nothing comes but an end.

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use async_std::{net::TcpStream, task};
+use async_std::{
+    net::{TcpListener, TcpStream},
+    task,
+};
 use async_tungstenite::{WebSocketStream, client_async};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -103,4 +106,49 @@ async fn everything_on_async_std() {
     ended.unwrap();
     drop(server);
     greeter.await;
+}
+
+/// TLS of the application's own that is handed over as a stream: what is written does not wait for
+/// more (Nagle).
+#[async_std::test]
+async fn a_stream_of_tls() {
+    use futures_rustls::{TlsAcceptor, TlsConnector};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivatePkcs8KeyDer};
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let of_server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let of_client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = ServerBuilder::new().start_unbound().unwrap();
+    let handle = server.handle();
+    let accepted = task::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let clone = socket.clone();
+        let stream = TlsAcceptor::from(Arc::new(of_server)).accept(socket).await.unwrap();
+        assert!(!clone.nodelay().unwrap(), "the system's default is another one");
+        handle.accept(symple_async_std::stream(stream)).await.unwrap();
+        clone
+    });
+    let socket = TcpStream::connect(address).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(of_client));
+    let stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+    let (mut alice, _) = client_async("wss://localhost/", stream).await.unwrap();
+    let auth = json!({ "type": "auth", "user": "alice" });
+    alice.send(Message::text(auth.to_string())).await.unwrap();
+    assert!(alice.next().await.unwrap().is_ok_and(|welcome| welcome.is_text()));
+    assert!(accepted.await.nodelay().unwrap());
 }

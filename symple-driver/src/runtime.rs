@@ -12,6 +12,10 @@ use std::{
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use socket2::SockRef;
+
+use crate::net::source;
+
 /// A socket of the operating system that listens.
 #[derive(Debug)]
 pub enum StdListener {
@@ -141,6 +145,19 @@ pub trait Socket: Send + Unpin + 'static {
     /// # Errors
     /// The connection is broken.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Sets what every TCP socket of a server has, on one that a stream of the application's is on top of:
+/// what is written does not wait for more (Nagle), and the system holds only so much that is unsent.
+/// Sockets that become the server's own need no such call.
+///
+/// # Errors
+/// The socket is broken, or it is none of TCP.
+pub fn tune<S>(socket: &S) -> io::Result<()>
+where
+    for<'a> SockRef<'a>: From<&'a S>,
+{
+    source::tune(&SockRef::from(socket))
 }
 
 /// A timer.

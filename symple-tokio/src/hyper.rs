@@ -41,6 +41,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade};
 use symple_driver::{Handle, MountedRequest, Stream};
 use tokio::net::TcpStream;
+use tokio_rustls::{TlsStream, server};
 
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -86,7 +87,7 @@ impl Client {
 /// service of hyper's returns. To be called within tokio.
 ///
 /// Plain sockets become sockets of the server's; anything else, such as TLS, is polled where the
-/// server runs.
+/// server runs. What [`stream`](crate::stream) says of Nagle's algorithm holds here, too.
 pub async fn respond<B>(
     handle: &Handle,
     mut request: Request<B>,
@@ -123,9 +124,10 @@ pub async fn respond<B>(
     response
 }
 
-/// The stream of an upgraded connection: the socket itself, where it is a plain one.
+/// The stream of an upgraded connection: the socket itself where it is a plain one, and else that of TLS
+/// where it is known.
 fn stream(mut upgraded: Upgraded) -> Stream {
-    macro_rules! plain {
+    macro_rules! known {
         ($socket:ty) => {
             // As hyper-util's server wraps it, which is axum's, and as hyper's own leaves it.
             upgraded = match upgrade::downcast::<TokioIo<$socket>>(upgraded) {
@@ -142,8 +144,10 @@ fn stream(mut upgraded: Upgraded) -> Stream {
             };
         };
     }
-    plain!(TcpStream);
+    known!(TcpStream);
+    known!(server::TlsStream<TcpStream>);
+    known!(TlsStream<TcpStream>);
     #[cfg(unix)]
-    plain!(UnixStream);
+    known!(UnixStream);
     crate::stream(TokioIo::new(upgraded))
 }

@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net,
 };
+use tokio_rustls::{TlsStream, server};
 
 /// Makes a stream for a server of whatever tokio reads and writes: TLS, a pipe, what an HTTP server
 /// has upgraded.
@@ -19,6 +20,9 @@ use tokio::{
 /// A `TcpStream` or `UnixStream` of tokio's is taken out of the application's reactor and becomes a
 /// socket of the server's. Any other stream is polled where the server runs, and woken by the
 /// application's runtime, which must go on as long as the stream does.
+///
+/// Nagle's algorithm is off on every socket of the server's. It is turned off below TLS, too, where the
+/// stream is tokio-rustls's over a `TcpStream`; below anything else that is for the application to do.
 pub fn stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Stream {
     let mut stream = Some(stream);
     let any: &mut dyn Any = &mut stream;
@@ -30,7 +34,22 @@ pub fn stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> 
     if let Some(socket) = any.downcast_mut::<Option<net::UnixStream>>().and_then(Option::take) {
         return socket.into_std().map_or_else(|_| broken(), Stream::from);
     }
+    tune(any);
     Stream::new(Foreign(stream))
+}
+
+/// Sets what sockets of the server's have on the one below TLS.
+fn tune(stream: &dyn Any) {
+    type Tcp = net::TcpStream;
+    let socket = if let Some(Some(tls)) = stream.downcast_ref::<Option<server::TlsStream<Tcp>>>() {
+        tls.get_ref().0
+    } else if let Some(Some(tls)) = stream.downcast_ref::<Option<TlsStream<Tcp>>>() {
+        tls.get_ref().0
+    } else {
+        return;
+    };
+    // One that refuses that is broken, and is found to be so when it is read.
+    let _ = runtime::tune(socket);
 }
 
 /// A stream of which nothing comes but an end.

@@ -16,8 +16,8 @@ mod inside_axum;
 use std::{
     convert::Infallible,
     io::{Read as _, Write as _},
-    net::SocketAddr,
-    sync::Arc,
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -101,8 +101,8 @@ enum With {
     Tls,
 }
 
-/// An application on plain hyper.
-fn on_hyper(runtime: &Runtime, handle: &Handle, with: With) -> (SocketAddr, rustls::RootCertStore) {
+/// TLS for `localhost`, and what its clients trust.
+fn tls() -> (tokio_rustls::TlsAcceptor, rustls::RootCertStore) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -114,13 +114,44 @@ fn on_hyper(runtime: &Runtime, handle: &Handle, with: With) -> (SocketAddr, rust
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
-    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    (Arc::new(tls).into(), roots)
+}
+
+/// A client's end of TLS.
+fn encrypt(
+    socket: TcpStream,
+    roots: rustls::RootCertStore,
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    rustls::StreamOwned::new(session, socket)
+}
+
+/// The server's ends of connections, once more: what is set on one is set on the other.
+type Sockets = Arc<Mutex<Vec<TcpStream>>>;
+
+/// An application on plain hyper, which does nothing about Nagle's algorithm.
+fn on_hyper(
+    runtime: &Runtime,
+    handle: &Handle,
+    with: With,
+) -> (SocketAddr, rustls::RootCertStore, Sockets) {
+    let (tls, roots) = tls();
+    let sockets = Sockets::default();
+    let accepted = Arc::clone(&sockets);
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let handle = handle.clone();
     runtime.spawn(async move {
         loop {
             let (socket, address) = listener.accept().await.unwrap();
+            accepted.lock().unwrap().push(clone_of(&socket));
             let (handle, tls) = (handle.clone(), tls.clone());
             let is_tls = matches!(with, With::Tls);
             let service = service_fn(move |request| {
@@ -148,7 +179,11 @@ fn on_hyper(runtime: &Runtime, handle: &Handle, with: With) -> (SocketAddr, rust
             });
         }
     });
-    (address, roots)
+    (address, roots, sockets)
+}
+
+fn clone_of(socket: &tokio::net::TcpStream) -> TcpStream {
+    socket2::SockRef::from(socket).try_clone().unwrap().into()
 }
 
 /// R-T8: plain hyper, also with TLS of the application's own.
@@ -165,26 +200,22 @@ fn inside_hyper() {
             .unwrap()
     });
     let handle = server.handle();
-    let (plain, _) = on_hyper(&runtime, &handle, With::Upgrades);
-    let (encrypted, roots) = on_hyper(&runtime, &handle, With::Tls);
+    let (plain, _, plain_sockets) = on_hyper(&runtime, &handle, With::Upgrades);
+    let (encrypted, roots, encrypted_sockets) = on_hyper(&runtime, &handle, With::Tls);
     let mut alice = connect(plain, "/").unwrap();
     let welcome = alice.auth(&json!({ "type": "auth", "user": "alice" }));
     assert_eq!(welcome["rooms"], json!(["alice", "plain", "all"]));
 
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = "localhost".try_into().unwrap();
-    let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = rustls::StreamOwned::new(session, socket_to(encrypted));
+    let stream = encrypt(socket_to(encrypted), roots);
     let (mut bob, _) = Client::over(stream, "wss://localhost/", &[]).unwrap();
     let welcome = bob.auth(&json!({ "type": "auth", "user": "bob" }));
     assert_eq!(welcome["rooms"], json!(["bob", "encrypted", "all"]));
     alice.recv_type("presence");
     bob.recv_type("presence");
+    for sockets in [plain_sockets, encrypted_sockets] {
+        // Whether it is encrypted or not, what is written does not wait for more.
+        assert!(sockets.lock().unwrap()[0].nodelay().unwrap());
+    }
     let pad = "x".repeat(900_000);
     alice.send(&json!({ "type": "message", "to": "all", "data": pad }));
     bob.send(&json!({ "type": "message", "to": "all", "data": pad }));
@@ -195,9 +226,33 @@ fn inside_hyper() {
     assert_eq!(alice.recv()["data"]["online"], false);
 
     // Where the application has forgotten upgrades nothing comes of one, and nothing stays of it.
-    let (without, _) = on_hyper(&runtime, &handle, With::NoUpgrades);
+    let (without, ..) = on_hyper(&runtime, &handle, With::NoUpgrades);
     assert_eq!(ask(without, "GET", "/").0, 426);
     assert_eq!(connect(without, "/").unwrap().closed(), 1006);
     until("it is gone", || runtime.block_on(handle.stats()).unwrap().transport.sockets <= 1);
+    alice.hears_nothing();
+}
+
+/// TLS of the application's own that is handed over as a stream.
+#[test]
+fn a_stream_of_tls() {
+    let runtime = Runtime::new().unwrap();
+    let (tls, roots) = tls();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = runtime.block_on(async { ServerBuilder::new().start_unbound() }).unwrap();
+    let handle = server.handle();
+    let accepted = runtime.spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let clone = clone_of(&socket);
+        let stream = tls.accept(socket).await.unwrap();
+        assert!(!clone.nodelay().unwrap(), "the system's default is another one");
+        handle.accept(symple_tokio::stream(stream)).await.unwrap();
+        clone
+    });
+    let stream = encrypt(socket_to(address), roots);
+    let (mut alice, _) = Client::over(stream, "wss://localhost/", &[]).unwrap();
+    alice.auth(&json!({ "type": "auth", "user": "alice" }));
+    assert!(runtime.block_on(accepted).unwrap().nodelay().unwrap());
     alice.hears_nothing();
 }

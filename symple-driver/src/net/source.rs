@@ -30,6 +30,9 @@ const UNSENT: u32 = 256 * 1024;
 /// What is written is written for a reason: it does not wait for more (Nagle). And of what a client
 /// does not read the system would hold as much again as the server does (R-L4); once it has too
 /// little memory for that it drops what is sent to others.
+///
+/// # Errors
+/// The socket is broken, or it is none of TCP.
 pub(crate) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(any(target_os = "android", target_os = "linux"))]
