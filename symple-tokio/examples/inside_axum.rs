@@ -31,7 +31,7 @@ async fn authenticate(request: AuthRequest) -> AuthDecision {
     }
 }
 
-/// How many are online.
+/// How many are online, on all nodes.
 async fn count(State(handle): State<Handle>) -> Result<String, StatusCode> {
     let peers = handle.peers().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(peers.len().to_string())

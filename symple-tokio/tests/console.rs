@@ -53,7 +53,7 @@ impl Node {
     }
 
     fn users(&self) -> Vec<String> {
-        let peers = self.runtime.block_on(self.server.handle().peers()).unwrap();
+        let peers = self.runtime.block_on(self.server.handle().local_peers()).unwrap();
         let mut users: Vec<_> = peers.iter().map(|peer| peer.address.user.to_string()).collect();
         users.sort();
         users

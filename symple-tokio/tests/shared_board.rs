@@ -95,7 +95,7 @@ fn two_browsers_edit_a_board() {
 
     // Alice's node closes her connection, and Bob goes on; she writes before she is back.
     let handle = a.handle();
-    let mut closed = runtime.block_on(handle.peers()).unwrap();
+    let mut closed = runtime.block_on(handle.local_peers()).unwrap();
     let id = closed.remove(0).address.to_string();
     alice.eval("connect = (() => { const back = connect; return () => { window.back = back } })()");
     runtime.block_on(handle.kick_peer(&*id, "for a test")).unwrap();

@@ -58,8 +58,8 @@ impl Call {
 pub(crate) enum CoreRequest {
     /// The host asks the engine for something.
     Call(Call, Reply<Result<usize, EngineError>>),
-    Peers(Reply<Vec<PeerInfo>>),
-    AllPeers(Reply<Vec<ClusterPeer>>),
+    LocalPeers(Reply<Vec<PeerInfo>>),
+    Peers(Reply<Vec<ClusterPeer>>),
     PeerRooms(String, Reply<Result<Vec<Box<str>>, EngineError>>),
     UserRooms(String, Reply<Vec<Box<str>>>),
     Rooms(Reply<Vec<RoomInfo>>),

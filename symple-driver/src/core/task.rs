@@ -289,7 +289,9 @@ impl<R: Runtime> EngineTask<R> {
                 let _ = reply.try_send(core.input(table, Input::Host(call.as_host_call())));
             }
             CoreRequest::Peers(reply) => drop(reply.try_send(core.engine.peers().collect())),
-            CoreRequest::AllPeers(reply) => drop(reply.try_send(core.engine.all_peers().collect())),
+            CoreRequest::LocalPeers(reply) => {
+                let _ = reply.try_send(core.engine.local_peers().collect());
+            }
             CoreRequest::PeerRooms(peer, reply) => {
                 let rooms = core.engine.peer_rooms(&peer).ok_or(EngineError::UnknownPeer);
                 let _ = reply.try_send(rooms);

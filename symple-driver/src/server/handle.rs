@@ -261,21 +261,22 @@ impl Handle {
         self.call(Call::PinState { room: room.into(), pinned }).await.map(drop)
     }
 
-    /// The peers of this node that are online. [`cluster_peers`](Self::cluster_peers) has those of all
-    /// nodes.
+    /// The peers that are online, on all nodes of the cluster. [`local_peers`](Self::local_peers) has
+    /// those of this node. Where there may be very many of them, [`list_peers`](Self::list_peers) has
+    /// them in pages.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
-    pub async fn peers(&self) -> Result<Vec<PeerInfo>, HandleError> {
+    pub async fn peers(&self) -> Result<Vec<ClusterPeer>, HandleError> {
         self.ask(CoreRequest::Peers).await
     }
 
-    /// The peers of all nodes that are online.
+    /// The peers of this node that are online.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
-    pub async fn cluster_peers(&self) -> Result<Vec<ClusterPeer>, HandleError> {
-        self.ask(CoreRequest::AllPeers).await
+    pub async fn local_peers(&self) -> Result<Vec<PeerInfo>, HandleError> {
+        self.ask(CoreRequest::LocalPeers).await
     }
 
     /// A page of the peers of all nodes that are online: at most `limit` of them, and not many more

@@ -260,7 +260,7 @@ fn everyone() {
     let mut other = Client::join(&server, "alice", &["t"]);
     assert_eq!(block_on(handle.user_rooms("alice")), Ok(rooms(&["alice", "r", "t"])));
     assert_eq!(block_on(handle.user_rooms("nobody")), Ok(Vec::new()));
-    assert_eq!(block_on(handle.cluster_peers()).unwrap().len(), 3);
+    assert_eq!(block_on(handle.peers()).unwrap().len(), 3);
     block_on(handle.stop_accepting()).unwrap();
     assert!(TcpStream::connect(server.local_address()).is_err());
     bob.hears_nothing();

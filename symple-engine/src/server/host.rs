@@ -18,7 +18,7 @@ use super::{
 };
 use crate::Timestamp;
 
-/// A peer, as the host sees it.
+/// A peer of this node, as the host sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {
@@ -66,7 +66,7 @@ pub struct RoomInfo {
 
 impl Server {
     /// The peers of this node that are online, in no order that means anything.
-    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
+    pub fn local_peers(&self) -> impl Iterator<Item = PeerInfo> {
         self.registry.peers().map(|(conn, peer)| PeerInfo {
             address: peer.address(),
             record: peer.record.text().into(),
@@ -78,7 +78,7 @@ impl Server {
     }
 
     /// The peers of all nodes that are online, in no order that means anything.
-    pub fn all_peers(&self) -> impl Iterator<Item = ClusterPeer> {
+    pub fn peers(&self) -> impl Iterator<Item = ClusterPeer> {
         let here = self.registry.peers().map(|(_, peer)| (peer, None));
         let elsewhere =
             self.registry.remotes().map(|(_, remote)| (&remote.peer, Some(remote.node)));

@@ -670,7 +670,7 @@ impl World {
     pub(crate) fn check(&self, dynamic_rooms: bool) {
         let peers: BTreeMap<String, BTreeSet<String>> = self
             .server()
-            .peers()
+            .local_peers()
             .map(|peer| {
                 let rooms = peer.rooms.iter().map(ToString::to_string).collect();
                 (peer.address.id.to_string(), rooms)

@@ -140,7 +140,7 @@ fn welcome() {
             r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","data":{"n":1.0},"group":"staff","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","a","b"]}"#,
         ]
     );
-    let id = node.server.peers().next().unwrap().address.id;
+    let id = node.server.local_peers().next().unwrap().address.id;
     assert_eq!(id.len(), 20);
 }
 
@@ -160,7 +160,7 @@ fn ids_are_made_of_random_bits() {
         node.peer("alice", &[]);
     }
     let ids: std::collections::BTreeSet<_> =
-        node.server.peers().map(|peer| peer.address.id.to_string()).collect();
+        node.server.local_peers().map(|peer| peer.address.id.to_string()).collect();
     assert_eq!(ids.len(), 500);
     assert!(ids.iter().all(|id| id.len() == 20));
     let digits: std::collections::BTreeSet<_> = ids.iter().flat_map(|id| id.chars()).collect();
@@ -524,7 +524,7 @@ fn a_late_result_is_dropped() {
     node.input(Input::Connected { conn, address: ADDRESS }).unwrap();
     node.verdict(allow(&[]));
     node.nothing();
-    assert_eq!(node.server.peers().count(), 0);
+    assert_eq!(node.server.local_peers().count(), 0);
 }
 
 /// R-A10: nor does it matter that the connection was told to go.
@@ -661,12 +661,12 @@ fn a_pipelined_second_auth_never_makes_two_peers() {
     node.verdict(allow(&[]));
     let seen = node.seen();
     assert!(seen.last().unwrap().starts_with("authorize"), "{seen:?}");
-    assert_eq!(node.server.peers().count(), 1);
+    assert_eq!(node.server.local_peers().count(), 1);
     node.verdict(Verdict::Deny { message: None });
     let seen = node.seen();
     assert!(seen[0].contains("error"), "{seen:?}");
     assert!(seen[1].contains("join:ok"), "{seen:?}");
-    assert_eq!(node.server.peers().count(), 1);
+    assert_eq!(node.server.local_peers().count(), 1);
 }
 
 /// R-A9: the same user gets a new welcome with the same id; what its session gives now counts.
@@ -684,7 +684,7 @@ fn authenticate_again() {
         node.one(),
         r#"send [#0.7] {"type":"welcome","protocol":"symple/4","status":200,"peer":{"user":"alice","name":"Alice","id":"2…","online":true,"host":"192.0.2.1"},"rooms":["alice","b","c","mine"]}"#
     );
-    let mut rooms = node.server.peers().next().unwrap().rooms;
+    let mut rooms = node.server.local_peers().next().unwrap().rooms;
     rooms.sort();
     assert_eq!(rooms.iter().map(|room| &**room).collect::<Vec<_>>(), ["alice", "b", "c", "mine"]);
 }
@@ -695,7 +695,7 @@ fn a_failed_re_authentication_changes_nothing() {
     let mut node = Node::new(SESSIONS());
     let conn = node.auth(r#"{"type":"auth","user":"alice","token":"t"}"#);
     node.session(SessionLookup::Found(r#"{"user":"alice","rooms":["a"]}"#));
-    let before: Vec<_> = node.server.peers().collect();
+    let before: Vec<_> = node.server.local_peers().collect();
     for (frame, session, expected) in [
         (r#"{"type":"auth"}"#, None, "Missing user field"),
         (r#"{"type":"auth","user":"alice"}"#, None, "Authentication failed: Missing token"),
@@ -728,7 +728,7 @@ fn a_failed_re_authentication_changes_nothing() {
         }
         let seen = node.one();
         assert!(seen.contains(expected), "{seen}");
-        assert_eq!(node.server.peers().collect::<Vec<_>>(), before);
+        assert_eq!(node.server.local_peers().collect::<Vec<_>>(), before);
     }
 }
 
@@ -806,7 +806,7 @@ fn authenticate_again_in_the_own_room() {
     let mut node = Node::new(Config::default());
     let alice = node.peer("alice", &["r"]);
     node.text(alice, r#"{"type":"leave","room":"alice"}"#);
-    let peer = node.server.peers().next().unwrap().address.id;
+    let peer = node.server.local_peers().next().unwrap().address.id;
     node.host(HostCall::Join { peer: &peer, room: "alice" }).unwrap();
     node.forget();
     node.text(alice, r#"{"type":"auth","user":"alice"}"#);

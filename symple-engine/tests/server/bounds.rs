@@ -382,7 +382,7 @@ fn what_is_addressed_says_by_whom() {
     let alice = node.peer("alice", &["shared", "own"]);
     let bob = node.peer("bob", &["shared"]);
     let carol = node.peer("carol", &["other"]);
-    let bobs = node.server.peers().find(|peer| peer.conn == bob).unwrap().address.to_string();
+    let bobs = node.server.local_peers().find(|peer| peer.conn == bob).unwrap().address.to_string();
     for (to, members, addressed) in [
         (format!("{bobs:?}"), vec![], vec![bob]),
         (r#""bob""#.into(), vec![], vec![bob]),
@@ -597,7 +597,7 @@ fn to_itself_from_no_room() {
     let mut node = Node::new(Config::default());
     let alice = node.peer("alice", &[]);
     node.text(alice, r#"{"type":"leave","room":"alice"}"#);
-    let address = node.server.peers().next().unwrap().address.to_string();
+    let address = node.server.local_peers().next().unwrap().address.to_string();
     node.forget();
     node.text(alice, &format!(r#"{{"type":"message","to":"{address}"}}"#));
     assert_eq!(node.received(alice).len(), 1);

@@ -168,7 +168,7 @@ impl Node {
 
     /// The id of a peer of this node.
     pub(crate) fn id(&self, conn: ConnId) -> String {
-        let peer = self.server.peers().find(|peer| peer.conn == conn).unwrap();
+        let peer = self.server.local_peers().find(|peer| peer.conn == conn).unwrap();
         peer.address.id.to_string()
     }
 

@@ -510,7 +510,7 @@ fn a_read_only_peer() {
             }
             node.text(bob, r#"{"type":"message","to":"r"}"#);
             assert_eq!(node.received(alice).len(), 1);
-            let info = node.server.peers().find(|peer| peer.conn == alice).unwrap();
+            let info = node.server.local_peers().find(|peer| peer.conn == alice).unwrap();
             assert_eq!(info.read_only, limits);
             node.text(alice, r#"{"type":"leave","room":"r"}"#);
             assert_eq!(node.received(alice)[1], r#"{"type":"leave:ok","room":"r"}"#);
@@ -593,7 +593,7 @@ fn a_hidden_peer() {
         node.host(HostCall::Send { peer: &id, text: r#"{"type":"event"}"# }).unwrap();
         assert_eq!(node.received(spy).len(), 1, "the host reaches it");
         node.forget();
-        assert!(node.server.peers().find(|peer| peer.conn == spy).unwrap().hidden);
+        assert!(node.server.local_peers().find(|peer| peer.conn == spy).unwrap().hidden);
         node.text(bob, r#"{"type":"leave","room":"r"}"#);
         assert_eq!(node.received(bob).len(), 2, "its leave:ok, and carol is offline");
         node.text(bob, r#"{"type":"join","room":"r"}"#);

@@ -151,7 +151,7 @@ fn what_is_there() {
     let mut node = Node::new(Config::default());
     node.peer("alice", &["r"]);
     node.peer("bob", &["r"]);
-    let peers: Vec<_> = node.server.peers().map(|peer| peer.address.user.to_string()).collect();
+    let peers: Vec<_> = node.server.local_peers().map(|peer| peer.address.user.to_string()).collect();
     assert_eq!(peers, ["alice", "bob"]);
     let rooms: Vec<_> = node.server.rooms().map(|room| (room.name, room.members)).collect();
     assert_eq!(rooms, [("alice".into(), 1), ("r".into(), 2), ("bob".into(), 1)]);
@@ -214,7 +214,7 @@ fn a_peer_that_cannot_be() {
         rooms: &[],
     };
     assert_eq!(node.host(large), Err(EngineError::RecordTooLarge(16 * 1024)));
-    assert_eq!(node.server.peers().count(), 1);
+    assert_eq!(node.server.local_peers().count(), 1);
 }
 
 /// R-A1: a name that is none costs the host's peer its name, not its rooms.

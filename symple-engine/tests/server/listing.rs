@@ -96,7 +96,7 @@ fn peers_come_and_go_while_they_are_listed() {
             conns.push(conn);
         }
         for filter in [PeerFilter::default(), by(|filter| filter.room = Some("all".into()))] {
-            let stay = node.server.peers().filter(|peer| peer.conn.slot % 3 != 0);
+            let stay = node.server.local_peers().filter(|peer| peer.conn.slot % 3 != 0);
             let mut stay: BTreeSet<_> = stay.map(|peer| peer.address.id.to_string()).collect();
             let mut seen = BTreeSet::new();
             let (mut from, mut turn) = (ListCursor::default(), 0);

@@ -509,7 +509,7 @@ impl World {
     fn check_tables(&self) {
         let seen: BTreeMap<_, _> = self
             .server
-            .peers()
+            .local_peers()
             .map(|peer| {
                 let rooms: BTreeSet<_> = peer.rooms.iter().map(ToString::to_string).collect();
                 (peer.address.to_string(), rooms)

@@ -126,7 +126,7 @@ fn presence_without_data() {
     let alice = node.peer("alice", &["r"]);
     let bob = node.peer("bob", &["r"]);
     node.forget();
-    let before = node.server.peers().next().unwrap().record;
+    let before = node.server.local_peers().next().unwrap().record;
     for (sent, relayed) in [
         (r#"{"type":"presence"}"#, r#"{"type":"presence","from":"alice|2…"}"#),
         (
@@ -142,7 +142,7 @@ fn presence_without_data() {
         assert_eq!(node.received(bob), [relayed]);
         node.forget();
     }
-    assert_eq!(node.server.peers().next().unwrap().record, before);
+    assert_eq!(node.server.local_peers().next().unwrap().record, before);
 }
 
 /// R-P4, R-F3, R-L6: records that are none, or too much.
@@ -151,7 +151,7 @@ fn records_are_checked() {
     let mut node = Node::new(Config::default());
     let alice = node.peer("alice", &["r"]);
     node.peer("bob", &["r"]);
-    let before = node.server.peers().next().unwrap().record;
+    let before = node.server.local_peers().next().unwrap().record;
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(16 * 1024));
     for (data, status, message) in [
         ("5", 400, "Invalid data field: must be an object"),
@@ -168,7 +168,7 @@ fn records_are_checked() {
             format!(r#"send [#0.7] {{"type":"error","status":{status},"message":"{message}"}}"#)
         );
     }
-    assert_eq!(node.server.peers().next().unwrap().record, before);
+    assert_eq!(node.server.local_peers().next().unwrap().record, before);
 }
 
 /// R-A1, R-P4: a name that is no string is shown all the same, or the user is.

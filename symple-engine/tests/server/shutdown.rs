@@ -74,7 +74,7 @@ fn bit_by_bit() {
     node.pass(Duration::from_secs(5));
     let closed = node.seen().iter().filter(|line| line.starts_with("close")).count();
     assert_eq!(closed, 49);
-    assert_eq!(node.server.peers().count(), 0);
+    assert_eq!(node.server.local_peers().count(), 0);
 }
 
 /// A second call closes what is left.

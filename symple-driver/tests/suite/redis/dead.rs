@@ -41,8 +41,9 @@ fn the_peers_of_a_dead_node() {
     let mut clients: Vec<_> =
         (0..10).map(|n| Client::join(&dying, &format!("user-{n}"), &["r"])).collect();
     for server in &others {
-        let peers = || block_on(server.handle().cluster_peers()).unwrap().len();
+        let peers = || block_on(server.handle().peers()).unwrap().len();
         until("the peers are known", || peers() == 10);
+        assert!(block_on(server.handle().local_peers()).unwrap().is_empty());
     }
     let polite = clients.pop().unwrap();
     let address = polite.address();
@@ -50,7 +51,7 @@ fn the_peers_of_a_dead_node() {
     let (node, change) = told.recv_timeout(PATIENCE).unwrap();
     assert_eq!((node, change.peer.to_string()), (0, address));
     for server in &others {
-        let peers = || block_on(server.handle().cluster_peers()).unwrap().len();
+        let peers = || block_on(server.handle().peers()).unwrap().len();
         until("it is gone", || peers() == 9);
     }
     let mut expected: Vec<_> = clients.iter().map(Client::address).collect();
@@ -64,7 +65,7 @@ fn the_peers_of_a_dead_node() {
     expected.sort_unstable();
     assert_eq!(gone, expected);
     for server in others {
-        until("they are gone", || block_on(server.handle().cluster_peers()).unwrap().is_empty());
+        until("they are gone", || block_on(server.handle().peers()).unwrap().is_empty());
         block_on(server.shutdown(Duration::ZERO)).unwrap();
     }
     drop(tell);
