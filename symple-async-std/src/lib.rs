@@ -9,7 +9,7 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use symple_async_std::{AuthDecision, Event, ServerBuilder};
+//! use symple_async_std::{AuthDecision, Event, ServerBuilder, proto::frame};
 //!
 //! # struct Account { user: String, rooms: Vec<String> }
 //! # async fn account_of(_: &str) -> Result<Option<Account>, std::io::Error> { Ok(None) }
@@ -34,8 +34,7 @@
 //!     async_std::task::spawn(async move {
 //!         while let Some(event) = events.next().await {
 //!             if let Event::Online { peer, .. } = event {
-//!                 let hello = format!(r#"{{"type":"event","name":"hello","to":"{peer}"}}"#);
-//!                 let _ = handle.emit(hello).await;
+//!                 let _ = handle.emit(frame::Event::to(&peer).name("hello")).await;
 //!             }
 //!         }
 //!     });

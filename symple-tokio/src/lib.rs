@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use symple_tokio::{AuthDecision, Event, ServerBuilder};
+//! use symple_tokio::{AuthDecision, Event, ServerBuilder, proto::frame};
 //!
 //! # struct Account { user: String, rooms: Vec<String> }
 //! # async fn account_of(_: &str) -> Result<Option<Account>, std::io::Error> { Ok(None) }
@@ -26,8 +26,7 @@
 //!     tokio::spawn(async move {
 //!         while let Some(event) = events.next().await {
 //!             if let Event::Online { peer, .. } = event {
-//!                 let hello = format!(r#"{{"type":"event","name":"hello","to":"{peer}"}}"#);
-//!                 let _ = handle.emit(hello).await;
+//!                 let _ = handle.emit(frame::Event::to(&peer).name("hello")).await;
 //!             }
 //!         }
 //!     });

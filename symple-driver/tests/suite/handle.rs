@@ -12,8 +12,8 @@ use super::{
     start, start_with,
 };
 use crate::adapter::{
-    Close, ClosedBy, EngineError, Event, HandleError, OfflineReason, UpgradeDecision, VirtualPeer,
-    block_on,
+    Close, ClosedBy, ClusterPeer, EngineError, Event, HandleError, OfflineReason, UpgradeDecision,
+    VirtualPeer, block_on,
     proto::{Address, CloseCode, Fields, UserName, frame::Message},
 };
 
@@ -260,7 +260,14 @@ fn everyone() {
     let mut other = Client::join(&server, "alice", &["t"]);
     assert_eq!(block_on(handle.user_rooms("alice")), Ok(rooms(&["alice", "r", "t"])));
     assert_eq!(block_on(handle.user_rooms("nobody")), Ok(Vec::new()));
-    assert_eq!(block_on(handle.peers()).unwrap().len(), 3);
+    let peers = block_on(handle.peers()).unwrap();
+    assert_eq!(peers.len(), 3);
+    for fields in peers.iter().map(ClusterPeer::fields) {
+        // Records are types: nobody has to read JSON.
+        assert!(matches!(&*fields.get_str("user").unwrap(), "alice" | "bob"), "{fields:?}");
+    }
+    let local = block_on(handle.local_peers()).unwrap();
+    assert!(local.iter().all(|peer| peer.fields().to_json() == *peer.record));
     block_on(handle.stop_accepting()).unwrap();
     assert!(TcpStream::connect(server.local_address()).is_err());
     bob.hears_nothing();

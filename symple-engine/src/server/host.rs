@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, collections::BTreeSet, string::String, vec::Vec};
 
 use symple_proto::{
-    Address, Emission, Fields, FrameView, PeerId, PeerMembers, Recipient, RoomName, UserName,
-    check_room, cluster::Call,
+    Address, Emission, Fields, FrameView, Json, PeerId, PeerMembers, Recipient, RoomName, UserName,
+    check_room, cluster::Call, json::MAX_DEPTH,
 };
 
 use super::{
@@ -52,6 +52,28 @@ pub struct ClusterPeer {
     pub read_only: bool,
     /// Nobody is told of it (R-H4).
     pub hidden: bool,
+}
+
+impl PeerInfo {
+    /// The [`record`](Self::record) as members: `name`, and whatever else it has.
+    #[must_use]
+    pub fn fields(&self) -> Fields {
+        fields(&self.record)
+    }
+}
+
+impl ClusterPeer {
+    /// The [`record`](Self::record) as members: `name`, and whatever else it has.
+    #[must_use]
+    pub fn fields(&self) -> Fields {
+        fields(&self.record)
+    }
+}
+
+/// The members of a record. The server has written it, so it can be read.
+fn fields(record: &str) -> Fields {
+    let object = Json::parse(record, MAX_DEPTH).ok().and_then(Json::as_object);
+    object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
 }
 
 /// A room, as the host sees it.

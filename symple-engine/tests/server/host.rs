@@ -151,7 +151,8 @@ fn what_is_there() {
     let mut node = Node::new(Config::default());
     node.peer("alice", &["r"]);
     node.peer("bob", &["r"]);
-    let peers: Vec<_> = node.server.local_peers().map(|peer| peer.address.user.to_string()).collect();
+    let peers: Vec<_> =
+        node.server.local_peers().map(|peer| peer.address.user.to_string()).collect();
     assert_eq!(peers, ["alice", "bob"]);
     let rooms: Vec<_> = node.server.rooms().map(|room| (room.name, room.members)).collect();
     assert_eq!(rooms, [("alice".into(), 1), ("r".into(), 2), ("bob".into(), 1)]);
