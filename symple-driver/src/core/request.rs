@@ -101,6 +101,8 @@ pub(crate) enum CoreRequest {
     Tls(Arc<ServerConfig>, Reply<bool>),
     /// Accept no more connections.
     StopAccepting(Reply<()>),
+    /// Accept what the application brings again.
+    StartAccepting(Reply<()>),
     Shutdown(Duration),
     /// Look whether the server is to end, or somebody has given up.
     Wake,

@@ -401,6 +401,13 @@ impl<R: Runtime> EngineTask<R> {
                 self.doors.clear();
                 let _ = reply.try_send(());
             }
+            CoreRequest::StartAccepting(reply) => {
+                // Without an answer the caller learns that the server ends.
+                if !core.status.draining.load(Ordering::Relaxed) {
+                    core.status.closed.store(false, Ordering::Relaxed);
+                    let _ = reply.try_send(());
+                }
+            }
             CoreRequest::Shutdown(drain) => {
                 core.status.draining.store(true, Ordering::Relaxed);
                 table.end_handshakes();

@@ -131,12 +131,22 @@ impl Handle {
 
     /// Accepts no more connections: its sockets listen no more when this returns, and what the
     /// application brings is refused with 503. Those that there are go on, and so do those whose
-    /// upgrade was [accepted](Self::upgrade) before.
+    /// upgrade was [accepted](Self::upgrade) before. [`start_accepting`](Self::start_accepting) takes again
+    /// what the application brings.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn stop_accepting(&self) -> Result<(), HandleError> {
         self.ask(CoreRequest::StopAccepting).await
+    }
+
+    /// Takes what the application brings again, after [`stop_accepting`](Self::stop_accepting). The
+    /// server's own sockets stay closed: they listen no more.
+    ///
+    /// # Errors
+    /// [`HandleError::Ended`]: also of a server that shuts down.
+    pub async fn start_accepting(&self) -> Result<(), HandleError> {
+        self.ask(CoreRequest::StartAccepting).await
     }
 
     /// Delivers a frame to one session, named by its id or its full address, unchanged.

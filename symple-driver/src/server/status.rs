@@ -14,7 +14,7 @@ use crate::{http::Policy, server::config::Config, server::hooks::Hooks, server::
 pub(crate) struct Status {
     /// Nobody may come in any more.
     pub(crate) draining: AtomicBool,
-    /// No more connections are accepted.
+    /// No more connections are accepted, until the application says otherwise of those that it brings.
     pub(crate) closed: AtomicBool,
     /// Everything that must be reachable is.
     pub(crate) ready: AtomicBool,

@@ -270,6 +270,9 @@ fn everyone() {
     assert!(local.iter().all(|peer| peer.fields().to_json() == *peer.record));
     block_on(handle.stop_accepting()).unwrap();
     assert!(TcpStream::connect(server.local_address()).is_err());
+    // What it listened on is closed for good.
+    block_on(handle.start_accepting()).unwrap();
+    assert!(TcpStream::connect(server.local_address()).is_err());
     bob.hears_nothing();
     assert_eq!(block_on(handle.close_all("Enough")), Ok(3));
     for client in [&mut alice, &mut bob, &mut other] {

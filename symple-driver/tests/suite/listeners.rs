@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     client::{Client, exchange, get, socket, socket_to},
+    redis::process::missing::is_installed,
     start, start_with,
     tls::{Certificate, folder},
 };
@@ -410,4 +411,37 @@ mod unix {
         block_on(server.shutdown(Duration::ZERO)).unwrap();
         assert!(path.exists());
     }
+}
+
+/// The system lets as many connections wait as was asked for, on TCP and on Unix sockets, and 4096
+/// where nothing was; or as many as it allows at all.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_backlog_of_the_system() {
+    use std::process::Command;
+
+    if !is_installed("ss", "--version") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let server = start_with(|builder| {
+        builder
+            .listen(Endpoint::tcp("127.0.0.1:0").backlog(17))
+            .listen(Endpoint::unix(&path).backlog(18))
+    });
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let most: u32 = most.trim().parse().unwrap();
+    // For a socket that listens, Send-Q is the backlog.
+    let backlog = |of: &str, kind: &str, column: usize| -> u32 {
+        let output = Command::new("ss").args(["-H", "-l", "-n", kind]).output().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        let line = output.lines().find(|line| line.split_whitespace().any(|word| word == of));
+        let line = line.unwrap_or_else(|| panic!("{of} does not listen: {output}"));
+        line.split_whitespace().nth(column).unwrap().parse().unwrap()
+    };
+    let addresses = server.local_addresses();
+    assert_eq!(backlog(&addresses[0].to_string(), "-t", 2), 4096.min(most));
+    assert_eq!(backlog(&addresses[1].to_string(), "-t", 2), 17);
+    assert_eq!(backlog(path.to_str().unwrap(), "-x", 3), 18);
 }

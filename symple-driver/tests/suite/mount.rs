@@ -520,6 +520,23 @@ fn stop_accepting() {
     alice.hears_nothing();
 }
 
+/// A server that starts to accept again takes what the application brings, in every way; one that
+/// shuts down does not start again.
+#[test]
+fn start_accepting() {
+    let server = start(|_| {});
+    let handle = server.handle();
+    block_on(handle.stop_accepting()).unwrap();
+    assert!(upgrade(&handle, "/", &[]).is_err());
+    block_on(handle.start_accepting()).unwrap();
+    for way in [answers, hands_request_over, hands_over] {
+        join(&handle, way, "alice").hears_nothing();
+    }
+    block_on(handle.shutdown(Duration::from_secs(60))).unwrap();
+    assert_eq!(block_on(handle.start_accepting()), Err(HandleError::Ended));
+    assert!(upgrade(&handle, "/", &[]).is_err());
+}
+
 /// Garbage, and half a request, on a stream that is handed over as it is.
 #[test]
 fn hostile_streams() {

@@ -5,7 +5,7 @@ mod emission;
 #[allow(dead_code, reason = "others use more of it")]
 mod fake;
 mod outage;
-mod process;
+pub(super) mod process;
 mod sessions;
 mod starting;
 mod watched;
