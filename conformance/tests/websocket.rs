@@ -24,10 +24,6 @@ use symple_driver::echo::Echo;
 /// The version whose cases are counted.
 const KOSOKU: &str = "kosoku==0.1.0";
 
-/// What the suite says of a case that it cannot run, and how that is counted.
-const SUITE_ERROR: &str = "Strings must be encoded before hashing";
-const BROKEN: &str = "BROKEN IN THE SUITE";
-
 /// What is run where not all is: of group 9, messages up to 1 MiB, fragments from 1 KiB on, and many
 /// messages that are short; of 12 and 13, a thousand messages of 16 and of 256 bytes. A pattern stands for
 /// all that begins with what is before its `*`, whatever is behind.
@@ -117,17 +113,7 @@ fn run(program: &Path, window_bits: u8, cases: &[&str]) -> BTreeMap<String, (Str
         .as_object()
         .unwrap()
         .iter()
-        .map(|(id, case)| {
-            let mut behavior = field(case, "behavior");
-            if behavior == "ERROR" {
-                // The suite's own fault: it was written for Python 2, and stops before it connects.
-                let report = fs::read_to_string(folder.path().join(field(case, "reportfile")));
-                if report.is_ok_and(|report| report.contains(SUITE_ERROR)) {
-                    behavior = BROKEN.to_owned();
-                }
-            }
-            (id.clone(), (behavior, field(case, "behaviorClose")))
-        })
+        .map(|(id, case)| (id.clone(), (field(case, "behavior"), field(case, "behaviorClose"))))
         .collect()
 }
 
@@ -143,6 +129,23 @@ fn table(results: &BTreeMap<String, (String, String)>) -> String {
         let list: Vec<_> = outcomes.iter().map(|(name, n)| format!("{n} {name}")).collect();
         let cases: usize = outcomes.values().sum();
         writeln!(out, "| {group} | {cases} | {} |", list.join(", ")).unwrap();
+    }
+    out
+}
+
+/// What came of each case, those in a row together that have the same outcome.
+fn each(results: &BTreeMap<String, (String, String)>) -> String {
+    let numbers = |id: &str| id.split('.').map(|n| n.parse().unwrap()).collect::<Vec<u32>>();
+    let mut cases: Vec<_> =
+        results.iter().map(|(id, (outcome, _))| (numbers(id), id, outcome)).collect();
+    cases.sort();
+    let mut out = "| cases | outcome |\n|---|---|\n".to_owned();
+    for row in cases
+        .chunk_by(|(a, _, of_a), (b, _, of_b)| of_a == of_b && a[..a.len() - 1] == b[..b.len() - 1])
+    {
+        let (first, last) = (row[0].1, row[row.len() - 1].1);
+        let name = if first == last { first.clone() } else { format!("{first} to {last}") };
+        writeln!(out, "| {name} | {} |", row[0].2).unwrap();
     }
     out
 }
@@ -164,9 +167,6 @@ fn autobahn() {
     let mut failed = Vec::new();
     for (window, results) in [(15, &large), (9, &small)] {
         for (id, (behavior, close)) in results {
-            if behavior == BROKEN {
-                continue;
-            }
             if MAY_BE_REGISTERED.contains(&id.as_str()) && behavior == "FAILED" {
                 continue;
             }
@@ -200,13 +200,15 @@ fn autobahn() {
          - FAILED, in group 7: {}. A client closes there with a code from 1016 to 2999. The suite wants \
          1002; but IANA may register\n  these some day, so the server answers with the same code \
          (SPEC §7).\n\
-         - BROKEN IN THE SUITE: the case stops in the suite itself, which was written for Python 2 \
-         (`{SUITE_ERROR}`).\n\n\
+         \n\
          ## With the default window (15 bits)\n\n{}\n\
-         ## Group 13 with the smallest window (9 bits)\n\n{}",
+         ## Group 13 with the smallest window (9 bits)\n\n{}\n\
+         ## Each case\n\nWith the default window:\n\n{}\nWith the smallest window:\n\n{}",
         MAY_BE_REGISTERED.join(", "),
         table(&large),
-        table(&small)
+        table(&small),
+        each(&large),
+        each(&small)
     );
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("websocket.md");
     fs::write(page, &text).unwrap();

@@ -233,8 +233,23 @@ impl Deflater {
 
     /// Compresses a text into the payload of a message; `None` if that is not shorter.
     pub(crate) fn deflate(&mut self, text: &[u8]) -> Option<Bytes> {
-        self.state.reset();
         // What would be no shorter than the text is of no use.
+        let mut out = self.compress(text, false)?;
+        (out.len() < text.len()).then(|| {
+            out.shrink_to_fit();
+            Bytes::from(out)
+        })
+    }
+
+    /// As [`deflate`](Self::deflate), also into what is longer than the text: for peers that expect
+    /// every message compressed once that was agreed on.
+    pub(crate) fn deflate_always(&mut self, text: &[u8]) -> Option<Bytes> {
+        self.compress(text, true).map(Bytes::from)
+    }
+
+    /// The payload of a message; `None` if it `grows` beyond the text and may not.
+    fn compress(&mut self, text: &[u8], grows: bool) -> Option<Vec<u8>> {
+        self.state.reset();
         let mut out = Vec::with_capacity(text.len() + TAIL.len());
         let mut rest = text;
         loop {
@@ -242,19 +257,19 @@ impl Deflater {
             self.state.compress_vec(rest, &mut out, FlushCompress::Sync).ok()?;
             let read = usize::try_from(self.state.total_in() - before).ok()?;
             rest = rest.get(read..)?;
-            if out.len() == out.capacity() {
+            if out.len() < out.capacity() {
+                if rest.is_empty() {
+                    break;
+                }
+            } else if grows {
+                out.reserve(64);
+            } else {
                 return None;
-            }
-            if rest.is_empty() {
-                break;
             }
         }
         let length = out.strip_suffix(&TAIL)?.len();
         out.truncate(length);
-        (length < text.len()).then(|| {
-            out.shrink_to_fit();
-            Bytes::from(out)
-        })
+        Some(out)
     }
 }
 
@@ -288,6 +303,21 @@ mod tests {
         ] {
             assert_eq!(inflater.inflate(message, 100), Ok(text.as_bytes()), "{message:02x?}");
         }
+    }
+
+    /// What does not get shorter, compressed nevertheless.
+    #[test]
+    fn always() {
+        let mut deflater = deflater();
+        let mut inflater = Inflater::default();
+        let noise: Vec<u8> =
+            (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for length in [0, 1, 2, 10, 60, 64, 100, 1000, 65_535, 65_536, 100_000] {
+            let text = &noise[..length];
+            let message = deflater.deflate_always(text).unwrap().to_vec();
+            assert_eq!(inflater.inflate(&message, 100_000), Ok(text), "{length}");
+        }
+        assert_eq!(deflater.deflate(&noise[..10]), None);
     }
 
     /// RFC 7692 §7.2.2: what is no deflate data, or refers to a message before, or is cut.
