@@ -489,6 +489,8 @@ mod tests {
             session_ttl: -1,
             redis: false,
             auth_hook: None,
+            join_hook: None,
+            frame_hook: None,
             settings: BTreeMap::new(),
         };
         let header = Header {

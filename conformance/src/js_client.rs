@@ -118,6 +118,8 @@ pub(crate) fn groups(kind: &Kind) -> [(&'static str, Header); 3] {
         session_ttl: -1,
         redis: false,
         auth_hook: None,
+        join_hook: None,
+        frame_hook: None,
         settings: BTreeMap::new(),
     };
     let locked = ScenarioConfig { dynamic_rooms: false, ..plain.clone() };

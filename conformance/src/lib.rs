@@ -33,6 +33,6 @@ pub use runner::{RunOptions, run_all};
 pub use rust_client::{FAULTS_FOR_OUR_CLIENT, rust_client};
 pub use target::{Target, Verdict};
 pub use transcript::{
-    Event, Frame, Header, HookAnswer, RecordedFrom, RedisContents, ScenarioConfig, Transcript,
-    TranscriptError,
+    Event, Frame, FrameAnswer, FrameChoice, Header, HookAnswer, RecordedFrom, RedisContents,
+    ScenarioConfig, Transcript, TranscriptError,
 };

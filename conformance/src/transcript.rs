@@ -1,6 +1,9 @@
 //! Transcripts: what was said between clients and a server (see `transcripts/README.md`).
 
+mod hooks;
 mod write;
+
+pub use hooks::{FrameAnswer, FrameChoice, HookAnswer};
 
 use std::{
     collections::BTreeMap,
@@ -89,53 +92,25 @@ pub struct ScenarioConfig {
     pub redis: bool,
     /// What the hook says, by token; `*` is every other token, and none.
     pub auth_hook: Option<BTreeMap<String, HookAnswer>>,
+    /// What the hook about joins says, by credential; `*` is every other one, and none. The Node server
+    /// has no such hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_hook: Option<BTreeMap<String, HookAnswer>>,
+    /// What the hook about frames says, by `subtype`; `*` is every other one, and none. What is not
+    /// there passes. The Node server has no such hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_hook: Option<BTreeMap<String, FrameAnswer>>,
     /// Settings that the Node server does not have, by the names of the flags of `symple serve`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Value>,
 }
 
-/// What a hook says of a token.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HookAnswer {
-    /// It waits so many milliseconds first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay_ms: Option<u64>,
-    /// It throws an error with this message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throws: Option<String>,
-    /// It returns this; `null` where the value is.
-    #[serde(default, with = "present", skip_serializing_if = "Option::is_none")]
-    pub returns: Option<Value>,
-    /// Or an object of these members: `allowed`, `rooms`, `message`.
-    #[serde(flatten)]
-    pub object: Map<String, Value>,
-}
-
-/// A member that may be `null`, which is not the same as no member.
-mod present {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::Value;
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
-        Value::deserialize(d).map(Some)
-    }
-
-    pub(super) fn serialize<S: Serializer>(value: &Option<Value>, s: S) -> Result<S::Ok, S::Error> {
-        value.serialize(s)
-    }
-}
-
-impl HookAnswer {
-    /// What it returns.
+impl ScenarioConfig {
+    /// True if the server has a hook, which only one within this program can have that is not the Node
+    /// server's.
     #[must_use]
-    pub fn value(&self) -> Value {
-        self.returns.clone().unwrap_or_else(|| Value::Object(self.object.clone()))
-    }
-
-    /// The answer for a token.
-    #[must_use]
-    pub fn find<'a>(hook: &'a BTreeMap<String, Self>, token: &str) -> Option<&'a Self> {
-        hook.get(token).or_else(|| hook.get("*"))
+    pub fn has_own_hooks(&self) -> bool {
+        self.join_hook.is_some() || self.frame_hook.is_some()
     }
 }
 

@@ -6,11 +6,12 @@ mod sockets;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use symple_driver::{AuthDecision, Config};
+use symple_driver::{AuthDecision, Config, FrameDecision, JoinDecision};
 use symple_engine::server::{PresenceMode, PublicMembers, RateLimit, RoomSend};
+use symple_proto::Status;
 use thiserror::Error;
 
-use crate::transcript::{Frame, Header, HookAnswer, ScenarioConfig};
+use crate::transcript::{Frame, FrameAnswer, FrameChoice, Header, HookAnswer, ScenarioConfig};
 
 pub(crate) use engine::EngineWorld;
 pub(crate) use host::{Host, Kind};
@@ -144,6 +145,8 @@ pub(crate) fn server_config(config: &ScenarioConfig) -> Result<Config, String> {
     let engine = &mut server.engine;
     engine.authentication = config.authentication;
     engine.hook = config.auth_hook.is_some();
+    engine.hooks.join = config.join_hook.is_some();
+    engine.hooks.frame = config.frame_hook.is_some();
     engine.dynamic_rooms = config.dynamic_rooms;
     for (name, value) in &config.settings {
         let invalid = || format!("setting '{name}': {value} is not understood");
@@ -205,12 +208,49 @@ pub(crate) fn decide(answer: &HookAnswer) -> AuthDecision {
     }
     let rooms = value["rooms"].as_array().into_iter().flatten().filter_map(|room| room.as_str());
     // On the Node server a hook cannot say who it is.
-    AuthDecision::allow_claimed().rooms(rooms)
+    let mut decision = AuthDecision::allow_claimed().rooms(rooms);
+    if value["readonly"] == true {
+        decision = decision.read_only();
+    }
+    if value["hidden"] == true {
+        decision = decision.hidden();
+    }
+    decision
 }
 
-/// How long the slowest answer of a scenario's hook takes.
+/// What our hook about joins says where the described one would return this, or throw.
+pub(crate) fn decide_join(answer: Option<&HookAnswer>) -> JoinDecision {
+    let Some(answer) = answer.filter(|answer| answer.throws.is_none()) else {
+        return JoinDecision::deny("");
+    };
+    let value = answer.value();
+    if value["allowed"] == true {
+        JoinDecision::allow()
+    } else {
+        JoinDecision::deny(value["message"].as_str().unwrap_or_default())
+    }
+}
+
+/// What our hook about frames says where the described one would decide this.
+pub(crate) fn decide_frame(answer: Option<&FrameAnswer>) -> Result<FrameDecision, &'static str> {
+    let Some(answer) = answer else { return Ok(FrameDecision::pass()) };
+    Ok(match &answer.decision {
+        FrameChoice::Pass => FrameDecision::pass(),
+        FrameChoice::Drop => FrameDecision::discard(),
+        FrameChoice::Replace(frame) => FrameDecision::replace(frame.as_str()),
+        FrameChoice::Answer(frame) => FrameDecision::answer(frame.as_str()),
+        FrameChoice::Refuse { status, message } => {
+            FrameDecision::refuse_with(Status(*status), message.as_str())
+        }
+        FrameChoice::Fail => return Err("the scenario wants it to fail"),
+    })
+}
+
+/// How long the slowest answer of a scenario's hooks takes.
 pub(crate) fn slowest_answer(header: &Header) -> Duration {
-    let hook = header.config.auth_hook.as_ref();
-    let delays = hook.into_iter().flat_map(BTreeMap::values).filter_map(|answer| answer.delay_ms);
-    Duration::from_millis(delays.max().unwrap_or(0))
+    let ScenarioConfig { auth_hook, join_hook, frame_hook, .. } = &header.config;
+    let hooks = [auth_hook, join_hook].into_iter().flatten();
+    let answers = hooks.flat_map(BTreeMap::values).map(|answer| answer.delay_ms);
+    let frames = frame_hook.iter().flat_map(BTreeMap::values).map(|answer| answer.delay_ms);
+    Duration::from_millis(answers.chain(frames).flatten().max().unwrap_or(0))
 }

@@ -302,3 +302,24 @@ fn deviations_are_documented() {
         assert!(readme.contains(&format!("| {} |", deviation.id)), "{}", deviation.id);
     }
 }
+
+/// Hooks about joins and frames: our server has them, on a runtime or bare; a command and the Node
+/// server have not.
+#[test]
+fn hooks_of_our_own() {
+    let (code, said) = run(&["replay", "--target", "engine", "--only", "frame-hook-"]);
+    assert_eq!((code, last_line(&said)), (Some(0), "3 passed, 0 failed"), "{said}");
+    let (_, said) = run(&["replay", "--target", "cmd:false PORT", "--only", "join-hook-"]);
+    assert!(said.contains("skipped  join-hook-denied: needs a hook"), "{said}");
+    let folder = tempdir().unwrap();
+    let path = arrival(folder.path(), "alice");
+    let hooked = fs::read_to_string(&path).unwrap().replacen(
+        r#""authHook":null"#,
+        r#""authHook":null,"frameHook":{"*":{"decision":"maybe"}}"#,
+        1,
+    );
+    fs::write(&path, hooked).unwrap();
+    let (code, said) = run(&["replay", "--target", "engine", path.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("unknown variant `maybe`"), "{said}");
+}

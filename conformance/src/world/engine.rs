@@ -9,14 +9,15 @@ use std::{
 use symple_engine::{
     Timestamp,
     server::{
-        Action, Config, ConnId, HostCall, Input, RequestId, Server, SessionLookup, TransportFault,
-        Verdict,
+        Action, Config, ConnId, FrameVerdict, HostCall, Input, JoinVerdict, Question,
+        QuestionAbout, RequestId, Server, SessionLookup, TransportFault, Verdict,
     },
 };
+use symple_proto::Status;
 
-use crate::transcript::{Frame, Header, HookAnswer};
+use crate::transcript::{Frame, FrameAnswer, Header, HookAnswer, ScenarioConfig};
 
-use super::{Done, Seen, StartError, decide, server_config};
+use super::{Done, Seen, StartError, decide, decide_frame, decide_join, server_config};
 
 /// A client.
 struct Client {
@@ -27,10 +28,17 @@ struct Client {
     waiting: VecDeque<Frame>,
 }
 
+/// What a hook says.
+enum Answer {
+    Auth(Verdict),
+    Join(JoinVerdict),
+    Frame(FrameVerdict),
+}
+
 /// An engine, and what is around it.
 pub(crate) struct EngineWorld {
     config: Config,
-    hook: Option<BTreeMap<String, HookAnswer>>,
+    hooks: ScenarioConfig,
     sessions: BTreeMap<String, String>,
     server: Option<Server>,
     now: Timestamp,
@@ -38,7 +46,7 @@ pub(crate) struct EngineWorld {
     clients: BTreeMap<String, Client>,
     seen: VecDeque<Seen>,
     /// Hooks that will answer.
-    answers: Vec<(Timestamp, RequestId, Verdict)>,
+    answers: Vec<(Timestamp, RequestId, Answer)>,
     boots: u64,
     shutting_down: bool,
 }
@@ -53,7 +61,7 @@ impl EngineWorld {
             header.redis.stored().map(|(token, text)| (token.to_owned(), text)).collect();
         let mut world = Self {
             config,
-            hook: header.config.auth_hook.clone(),
+            hooks: header.config.clone(),
             sessions,
             server: None,
             now: Timestamp::ZERO,
@@ -131,15 +139,16 @@ impl EngineWorld {
                 Action::Authenticate { request, auth, .. } => {
                     let auth: serde_json::Value = serde_json::from_str(&auth).unwrap_or_default();
                     let token = auth["token"].as_str().unwrap_or_default();
-                    let answer = self.hook.as_ref().and_then(|hook| HookAnswer::find(hook, token));
+                    let hook = self.hooks.auth_hook.as_ref();
+                    let answer = hook.and_then(|hook| HookAnswer::find(hook, token));
                     let verdict = match answer {
                         Some(answer) => decide(answer).into(),
                         None => Verdict::Deny { message: None },
                     };
-                    let delay = answer.and_then(|answer| answer.delay_ms).unwrap_or(0);
-                    let at = self.now + Duration::from_millis(delay);
-                    self.answers.push((at, request, verdict));
+                    let delay = answer.and_then(|answer| answer.delay_ms);
+                    self.answer(delay, request, Answer::Auth(verdict));
                 }
+                Action::Ask { request, question } => self.ask(request, &question),
                 // Sessions here neither end nor live longer, and there is one node.
                 Action::CheckSession { .. }
                 | Action::TouchSession { .. }
@@ -148,8 +157,7 @@ impl EngineWorld {
                 | Action::Publish { .. }
                 | Action::Claim { .. }
                 | Action::Event(_)
-                // No transcript has hooks about joins and frames, or is told of changes.
-                | Action::Ask { .. }
+                // No transcript has an application that is told of changes.
                 | Action::Tell(_) => {}
             }
         }
@@ -170,6 +178,37 @@ impl EngineWorld {
         if self.shutting_down && self.server.as_ref().is_some_and(Server::is_shut_down) {
             self.server = None;
             self.seen.push_back(Seen::Exit(0));
+        }
+    }
+
+    /// A hook will answer, after so many milliseconds.
+    fn answer(&mut self, delay: Option<u64>, request: RequestId, answer: Answer) {
+        let at = self.now + Duration::from_millis(delay.unwrap_or(0));
+        self.answers.push((at, request, answer));
+    }
+
+    /// Asks a hook about what a peer does.
+    fn ask(&mut self, request: RequestId, question: &Question) {
+        match &question.about {
+            QuestionAbout::Join { .. } => {
+                let frame: serde_json::Value =
+                    serde_json::from_str(&question.frame).unwrap_or_default();
+                let credential = frame["credential"].as_str().unwrap_or_default();
+                let hook = self.hooks.join_hook.as_ref();
+                let answer = hook.and_then(|hook| HookAnswer::find(hook, credential));
+                let delay = answer.and_then(|answer| answer.delay_ms);
+                self.answer(delay, request, Answer::Join(decide_join(answer).into()));
+            }
+            QuestionAbout::Frame { .. } | QuestionAbout::State { .. } => {
+                let hook = self.hooks.frame_hook.as_ref();
+                let answer = hook.and_then(|hook| FrameAnswer::find(hook, &question.frame));
+                let delay = answer.and_then(|answer| answer.delay_ms);
+                let verdict = decide_frame(answer).map_or_else(
+                    |_| FrameVerdict::Refuse { status: Status::FORBIDDEN, message: None },
+                    Into::into,
+                );
+                self.answer(delay, request, Answer::Frame(verdict));
+            }
         }
     }
 
@@ -293,8 +332,13 @@ impl EngineWorld {
         let Some(at) = self.next_time().filter(|at| *at <= until) else { return false };
         self.now = self.now.max(at);
         if let Some(due) = self.answers.iter().position(|(at, ..)| *at <= self.now) {
-            let (_, request, verdict) = self.answers.remove(due);
-            let _ = self.input(Input::AuthDecided { request, verdict });
+            let (_, request, answer) = self.answers.remove(due);
+            // A verdict that cannot be used is an error; the engine has denied then.
+            let _ = self.input(match answer {
+                Answer::Auth(verdict) => Input::AuthDecided { request, verdict },
+                Answer::Join(verdict) => Input::JoinDecided { request, verdict },
+                Answer::Frame(verdict) => Input::FrameDecided { request, verdict },
+            });
         } else {
             let _ = self.input(Input::Timeout);
         }

@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::json;
 use symple_async_std::AsyncStd;
-use symple_driver::{AuthDecision, Config, RedisConfig, Server, ServerBuilder, runtime::Runtime};
+use symple_driver::{
+    AuthDecision, Config, FrameRequest, JoinRequest, RedisConfig, Server, ServerBuilder,
+    runtime::Runtime,
+};
 use symple_tokio::Tokio;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -26,10 +29,10 @@ use tokio::{
 use crate::{
     port::free_port,
     redis::Redis,
-    transcript::{Header, HookAnswer},
+    transcript::{FrameAnswer, Header, HookAnswer},
 };
 
-use super::{Done, Seen, StartError, decide, server_config};
+use super::{Done, Seen, StartError, decide, decide_frame, decide_join, server_config};
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -118,6 +121,7 @@ impl Host {
         let special = config.authentication
             || config.redis
             || config.auth_hook.is_some()
+            || config.has_own_hooks()
             || !config.dynamic_rooms
             || !config.settings.is_empty();
         if special {
@@ -157,13 +161,38 @@ impl Host {
                 }
             });
         }
+        if let Some(hook) = self.header.config.join_hook.clone() {
+            let hook = Arc::new(hook);
+            builder = builder.on_join(move |request: JoinRequest| {
+                let hook = Arc::clone(&hook);
+                async move {
+                    let credential = request.credential().unwrap_or_default();
+                    let answer = HookAnswer::find(&hook, &credential);
+                    let delay = answer.and_then(|answer| answer.delay_ms);
+                    sleep(Duration::from_millis(delay.unwrap_or(0))).await;
+                    decide_join(answer)
+                }
+            });
+        }
+        if let Some(hook) = self.header.config.frame_hook.clone() {
+            let hook = Arc::new(hook);
+            builder = builder.on_frame_async(move |request: FrameRequest| {
+                let hook = Arc::clone(&hook);
+                async move {
+                    let answer = FrameAnswer::find(&hook, &request.text);
+                    let delay = answer.and_then(|answer| answer.delay_ms);
+                    sleep(Duration::from_millis(delay.unwrap_or(0))).await;
+                    decide_frame(answer)
+                }
+            });
+        }
         let started = builder.start().map(Running::Ours);
         started.map_err(|error| StartError::Refused(error.to_string()))
     }
 
     fn start_command(&self, command: &str) -> Result<Running, StartError> {
         let config = &self.header.config;
-        if config.auth_hook.is_some() {
+        if config.auth_hook.is_some() || config.has_own_hooks() {
             return Err(StartError::Unsupported("needs a hook, which a command has not".into()));
         }
         let port = self.address.port().to_string();
@@ -194,6 +223,10 @@ impl Host {
 
     fn start_node(&self, folder: &std::path::Path) -> Result<Running, StartError> {
         let config = &self.header.config;
+        if config.has_own_hooks() {
+            let reason = "needs hooks about joins or frames, which the Node server has not";
+            return Err(StartError::Unsupported(reason.into()));
+        }
         let settings = json!({
             "port": self.address.port(),
             "authentication": config.authentication,

@@ -87,6 +87,12 @@ impl FrameDecision {
     }
 }
 
+impl From<FrameDecision> for FrameVerdict {
+    fn from(decision: FrameDecision) -> Self {
+        decision.0
+    }
+}
+
 /// What a hook about frames may return: a decision, or a result that is one. An error refuses; it
 /// is logged, and the client is not told of it (R-H5).
 pub trait IntoFrameDecision {

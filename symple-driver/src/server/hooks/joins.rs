@@ -60,6 +60,12 @@ impl JoinDecision {
     }
 }
 
+impl From<JoinDecision> for JoinVerdict {
+    fn from(decision: JoinDecision) -> Self {
+        decision.0
+    }
+}
+
 /// What a hook about joins may return: a decision, or a result that is one. An error denies; it is
 /// logged, and the client is not told of it (R-H5).
 pub trait IntoJoinDecision {
