@@ -2,7 +2,8 @@
 //!
 //! Nodes crash, shut down, are stopped and go on, lose their bus or messages on it; the bus
 //! restarts, and others speak on it in the names of nodes; all the while clients come and go,
-//! authenticate again, join and leave, and send, and hosts do what hosts may. What may never happen
+//! authenticate again, join and leave, and send, and hosts do what hosts may, and answer what they are
+//! asked, or do not. What may never happen
 //! is checked as it happens; and when the trouble is over and ten seconds have passed, every roster
 //! must be right, and every message must arrive.
 //!
@@ -10,6 +11,7 @@
 //! `SEEDS=n` as many as wanted, from `FROM=n` on.
 
 mod acts;
+mod asked;
 mod checks;
 mod told;
 
@@ -86,6 +88,10 @@ struct Client {
     /// It sees the states of rooms: the fold of what it was told, and of what it has set.
     sees_states: bool,
     states: BTreeMap<String, BTreeMap<String, Value>>,
+    /// It is a peer of the host's own.
+    of_host: bool,
+    /// The rooms that it was told it may not join.
+    refused: BTreeSet<String>,
     /// What it has set, by id, until that is confirmed.
     setting: BTreeMap<u64, (String, String, Value)>,
 }
@@ -94,6 +100,10 @@ struct Client {
 struct Sent {
     rooms: BTreeSet<String>,
     to: Vec<String>,
+    sender: String,
+    at: Timestamp,
+    /// A host is to be asked about it.
+    asked: bool,
 }
 
 enum Command {
@@ -129,6 +139,8 @@ struct Node {
     taken: u64,
     /// Claims that are not answered before the node is connected again.
     unanswered: Vec<RequestId>,
+    /// What its host will answer.
+    asked: Vec<asked::Asked>,
 }
 
 struct World {
@@ -142,6 +154,7 @@ struct World {
     /// Someone has spoken in a node's name: for a while nodes may believe anything.
     forged: bool,
     told: told::Told,
+    answers: asked::Answers,
     /// What has been claimed, and by which node.
     claims: BTreeMap<String, String>,
     /// One in so many messages from the bus is lost; none if 0.
@@ -152,6 +165,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
+        let mut answers = asked::Answers::new(seed);
         // Nodes ask for all peers at once, or for one after the other.
         let window = dice.pick(&[1, 256 * 1024]);
         let config = config(|config| {
@@ -159,7 +173,7 @@ impl World {
             cluster.pull_window = window;
             config.cluster = Some(cluster);
             config.rate = None;
-            config.hooks.changes = true;
+            config.hooks = answers.hooks();
             config.room_send = dice.pick(&[RoomSend::Auto, RoomSend::Members]);
             config.dynamic_rooms = !dice.one_in(3);
             config.hook = dice.one_in(3);
@@ -175,6 +189,7 @@ impl World {
             emissions: 0,
             forged: false,
             told: told::Told::default(),
+            answers,
             claims: BTreeMap::new(),
             loss: 0,
             seed,
@@ -211,6 +226,7 @@ impl World {
             seq: 0,
             taken: 0,
             unanswered: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -231,7 +247,7 @@ impl World {
 
     fn carry_out(&mut self, at: usize) {
         let (mut questions, mut closed, mut drained) = (Vec::new(), Vec::new(), Vec::new());
-        let mut claims = Vec::new();
+        let (mut claims, mut asked) = (Vec::new(), Vec::new());
         loop {
             let node = &mut self.nodes[at];
             let Some(action) = node.server.poll_action() else { break };
@@ -266,6 +282,10 @@ impl World {
                     claims.push((request, key, holder));
                     continue;
                 }
+                Action::Ask { request, question } => {
+                    asked.push((request, *question));
+                    continue;
+                }
                 Action::Tell(change) => {
                     self.told.add(*change, self.seed);
                     continue;
@@ -285,6 +305,9 @@ impl World {
                 let at = node.outbox.back().map_or(at, |(last, _)| at.max(*last));
                 node.outbox.push_back((at, command));
             }
+        }
+        for (request, question) in asked {
+            self.ask(at, request, question);
         }
         for (request, key, holder) in claims {
             if self.nodes[at].cut {
@@ -391,6 +414,7 @@ impl World {
         if bytes > 0 {
             self.input(at, Input::BusTaken { bytes });
         }
+        self.answer_hooks(at);
         // Timers and the bus: which comes first is chance.
         let timer_first = self.dice.one_in(2);
         for timer in [timer_first, !timer_first] {
@@ -458,8 +482,14 @@ impl World {
         if let Some(to) = to {
             frame["to"] = to;
         }
-        let rooms = self.nodes[at].clients[&conn].rooms.clone();
-        self.sent.push(Sent { rooms, to: names });
+        let client = &self.nodes[at].clients[&conn];
+        self.sent.push(Sent {
+            rooms: client.rooms.clone(),
+            to: names,
+            sender: client.address.clone(),
+            at: self.now,
+            asked: self.config.hooks.frame && !client.of_host,
+        });
         self.input(at, Input::Text { conn, text: &frame.to_string() });
         number
     }
@@ -509,16 +539,22 @@ pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// R-H3, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2, R-K5: whatever happens to nodes
+/// R-H1, R-H2, R-H3, R-H5, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2, R-K5: whatever happens to nodes
 /// and to the bus.
 #[test]
 fn simulation() {
     let (range, mut deaths) = (seeds(300), 0);
+    let (mut asked, mut denied, mut late) = (0, 0, 0);
     let many = range.end - range.start > 100;
     for seed in range {
         let mut world = World::new(seed);
         world.run();
         deaths += world.told.deaths;
+        asked += world.answers.asked;
+        denied += world.answers.denied;
+        late += world.answers.late;
     }
     assert!(!many || deaths > 100, "peers of dead nodes: {deaths}");
+    let enough = asked > 500 && denied > 100 && late > 30;
+    assert!(!many || enough, "{asked} questions, {denied} denied, {late} answered late");
 }

@@ -23,7 +23,8 @@ impl World {
         // Some are so large that few go into a part of a snapshot.
         let size = if self.dice.one_in(3) { 12_000 } else { 1 };
         let (padding, of_host) = ("x".repeat(size), self.dice.one_in(8));
-        self.nodes[at].clients.insert(conn, Client::default());
+        let client = Client { of_host, ..Client::default() };
+        self.nodes[at].clients.insert(conn, client);
         if of_host {
             let rooms: Vec<_> = rooms.into_iter().map(String::from).collect();
             let user = UserName::new(user).unwrap();
