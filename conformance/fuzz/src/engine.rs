@@ -15,6 +15,7 @@
 //! | `p` | few connections: in all, for each address, and that are not authenticated |
 //! | `t` | sessions have a TTL, and are looked after |
 //! | `e` | events |
+//! | `i` | hooks about joins, frames and states |
 //! | `k`, `n` | a node with a bus; two nodes on one |
 //!
 //! In every other line the first byte says what happens, and those behind it to whom and how. A
@@ -36,6 +37,7 @@
 //! | `zC` | C is slow from now on, or is no more |
 //! | `sNK…` | the session that was asked for: `m` missing, `u` unavailable, `f` found: the rest; or a usual one |
 //! | `vNKUR` | what the hook says: `d` no, `n` yes to user U, else to whom it claims to be; rooms R |
+//! | `iNQK…` | what the application says to question Q: `d` no, `w` the answer to another question, `x` drops, `a` answers, `r` replaces by the rest; or yes |
 //! | `eNK` | the session of an authenticated client is still there, or not |
 //! | `wN` | 10^N milliseconds pass |
 //! | `T` | a timeout that nobody asked for |
@@ -51,12 +53,12 @@ use std::{
 
 use serde_json::{Value, json};
 use symple_engine::server::{
-    AllowedUser, ClusterConfig, Config, ConnId, HostCall, Input, PresenceMode, RateLimit, RoomSend,
-    SessionLookup, TransportFault, Verdict, Whom,
+    AllowedUser, ClusterConfig, Config, ConnId, FrameVerdict, HostCall, Input, JoinVerdict,
+    PresenceMode, RateLimit, RoomSend, SessionLookup, TransportFault, Verdict, Whom,
 };
-use symple_proto::{Fields, FrameType, FrameView, RoutedType, UserName};
+use symple_proto::{Fields, FrameType, FrameView, RoutedType, Status, UserName};
 
-use super::world::{Client, PRIVATE, TOKEN, World};
+use super::world::{Asked, Client, PRIVATE, TOKEN, World};
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "r0"];
 const ROOMS: [&str; 6] = ["r0", "r1", "r2", "alice", "bob", "\u{e9} \"|\0"];
@@ -172,6 +174,9 @@ fn setup(letters: &[u8]) -> (Config, usize) {
                 config.sessions.check_interval = Duration::from_secs(5);
             }
             b'e' => config.events = true,
+            b'i' => {
+                (config.hooks.join, config.hooks.frame, config.hooks.state) = (true, true, true);
+            }
             b'k' => config.cluster = Some(cluster.clone()),
             b'n' => {
                 config.cluster = Some(cluster.clone());
@@ -213,6 +218,7 @@ impl Run {
             b'+' => self.connect(bytes.below(nodes), bytes.below(6)),
             b's' => self.session(bytes),
             b'v' => self.hook(bytes),
+            b'i' => self.answer(bytes),
             b'e' => {
                 let at = bytes.below(nodes);
                 if let Some((conn, token)) = self.world.nodes[at].checks.pop() {
@@ -368,14 +374,23 @@ impl Run {
 
     /// A client sends what it likes.
     fn text(&mut self, at: usize, conn: ConnId, text: &str) {
-        self.world.spoilt |= text.contains(TOKEN) || text.contains(PRIVATE);
-        if let Ok(frame) = FrameView::parse(text, 128)
-            && frame.frame_type() == Ok(FrameType::Routed(RoutedType::Presence))
+        let address = self.client(at, conn).map_or_else(String::new, |c| c.address.clone());
+        self.note_what_is_sent(at, &address, text);
+        if is_presence(text)
             && let Some(client) = self.world.nodes[at].clients.get_mut(&conn)
         {
             client.talkative = true;
         }
         self.world.must(at, Input::Text { conn, text });
+    }
+
+    /// Notes what must be known of a frame that may be relayed for this peer.
+    fn note_what_is_sent(&mut self, at: usize, peer: &str, text: &str) {
+        self.world.spoilt |= text.contains(TOKEN) || text.contains(PRIVATE);
+        let clients = self.world.nodes[at].clients.values_mut();
+        for client in clients.filter(|client| client.address == peer && is_presence(text)) {
+            client.talkative = true;
+        }
     }
 
     fn recipient(&self, bytes: &mut Bytes<'_>) -> Option<Value> {
@@ -443,6 +458,48 @@ impl Run {
             },
         };
         self.world.must(at, Input::AuthDecided { request, verdict });
+    }
+
+    /// The application answers what it was asked about a peer, perhaps too late.
+    fn answer(&mut self, mut bytes: Bytes<'_>) {
+        let at = bytes.below(self.world.nodes.len());
+        let asked = &mut self.world.nodes[at].asked;
+        if asked.is_empty() {
+            return;
+        }
+        let Asked { request, peer, join } = asked.remove(bytes.below(asked.len()));
+        let kind = bytes.next();
+        let replacement = match std::str::from_utf8(bytes.rest()) {
+            Ok(text) if kind == b'r' => self.with_ids(text),
+            _ => String::new(),
+        };
+        if kind == b'r' {
+            self.note_what_is_sent(at, &peer, &replacement);
+        }
+        let frame = match kind {
+            b'd' => FrameVerdict::Refuse { status: Status::FORBIDDEN, message: None },
+            b'x' => FrameVerdict::Drop,
+            b'a' => FrameVerdict::Answer(r#"{"type":"event","name":"answer"}"#.into()),
+            b'r' => FrameVerdict::Replace(replacement.into()),
+            _ => FrameVerdict::Pass,
+        };
+        let refused = matches!(kind, b'd' | b'w');
+        let verdict =
+            if refused { JoinVerdict::Deny { message: None } } else { JoinVerdict::Allow };
+        let input = if join.is_some() == (kind != b'w') {
+            Input::JoinDecided { request, verdict }
+        } else {
+            Input::FrameDecided { request, verdict: frame }
+        };
+        let is_in = |run: &Self| {
+            let mut clients = run.world.nodes[at].clients.values();
+            let client = clients.find(|client| client.address == peer);
+            client.zip(join.as_ref()).is_some_and(|(client, room)| client.rooms.contains(room))
+        };
+        let was_in = is_in(self);
+        // What an application puts in the place of a frame may make no sense.
+        let _ = self.world.input(at, input);
+        assert!(was_in || !refused || !is_in(self), "R-H1: {peer} was denied {join:?}");
     }
 
     /// What the application does. What it names may not be there.
@@ -514,6 +571,10 @@ impl Run {
                 let session = SessionLookup::Found(r#"{"user":"bob","rooms":["r1"]}"#);
                 self.world.must(at, Input::SessionLoaded { request, session });
             }
+            // Each answer may be followed by the next question.
+            while !self.world.nodes[at].asked.is_empty() {
+                self.answer(Bytes(&[b'0' + u8::try_from(at).unwrap_or_default()]));
+            }
             for request in hooks {
                 let verdict = Verdict::Deny { message: Some("no".into()) };
                 self.world.must(at, Input::AuthDecided { request, verdict });
@@ -536,4 +597,10 @@ impl Run {
             assert_eq!(node.server.is_shut_down(), self.end);
         }
     }
+}
+
+/// True for presence that a client sends.
+fn is_presence(text: &str) -> bool {
+    FrameView::parse(text, 128)
+        .is_ok_and(|frame| frame.frame_type() == Ok(FrameType::Routed(RoutedType::Presence)))
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use symple_engine::{
     Timestamp,
-    server::{Action, Config, ConnId, EngineError, Input, RequestId, Server},
+    server::{Action, Config, ConnId, EngineError, Input, QuestionAbout, RequestId, Server},
 };
 use symple_proto::Token;
 
@@ -75,7 +75,20 @@ pub struct Node {
     pub hooks: Vec<RequestId>,
     /// As above.
     pub checks: Vec<(ConnId, Token)>,
+    /// What its application has been asked about peers.
+    pub asked: Vec<Asked>,
     next_slot: u32,
+}
+
+/// A question about what a peer does.
+#[derive(Debug)]
+pub struct Asked {
+    /// What the answer is to.
+    pub request: RequestId,
+    /// The address of the peer.
+    pub peer: String,
+    /// The room that it wants to join; none if it is about a frame.
+    pub join: Option<String>,
 }
 
 /// Everything.
@@ -261,6 +274,16 @@ impl World {
                 }
                 Action::LoadSession { request, .. } => self.nodes[at].sessions.push(request),
                 Action::Authenticate { request, .. } => self.nodes[at].hooks.push(request),
+                Action::Ask { request, question } => {
+                    let join = match question.about {
+                        QuestionAbout::Join { room, .. } => Some(room.into()),
+                        _ => None,
+                    };
+                    let peer = question.peer.to_string();
+                    let asked = &mut self.nodes[at].asked;
+                    assert!(asked.len() < 1000, "nobody asks so much");
+                    asked.push(Asked { request, peer, join });
+                }
                 Action::CheckSession { conn, token } => self.nodes[at].checks.push((conn, token)),
                 Action::Subscribe { channel } => {
                     let new = self.nodes[at].wanted.insert(channel.to_string());
@@ -506,6 +529,7 @@ impl Node {
             sessions: Vec::new(),
             hooks: Vec::new(),
             checks: Vec::new(),
+            asked: Vec::new(),
             next_slot: 0,
         }
     }

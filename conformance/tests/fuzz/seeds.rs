@@ -100,6 +100,8 @@ pub(crate) fn engine() -> Seeds {
         "1\n+00\na0070\n+00\na1170\n+00\na2270\n+00\na3370\nl10\nl11\nl12\nl20\nl21\nl22\nm0031\nr3\nr3\nr3\nr3",
         "n1\n+00\na0070\n+10\na1170\n+00\na2270\n+10\na3370\nl00\nm1000\nm0003\nh2010\nr3\nr2\nr3\nr3",
         "k1\n+00\na0070\n+00\na1070\n+00\na2070\nx005\nx101\n+00\na3070\nx302\nx0\nx204\n+00\nx403\nQ0\nw1",
+        "i\n+00\na0070\n+00\na1070\nj00\nj00\nm003\ni00p\nj10\ni00d\nj11\ni00w\nm003\ni00r{\"type\":\"presence\",\"data\":{\"n\":1}}\nm003\ni00r{\nm003\ni00x\nm003\nw4\ni00p\nm003\n-0\ni00p",
+        "in\n+00\na0070\n+10\na1070\nj00\ni00p\nj10\ni10p\nm003\nm003\nm0032\ni00a\ni00p\ni00r{\"type\":\"command\",\"to\":\"bob|$1\"}\nj02\nm003\nw4\ni00p\nh0012\nm103\n-1",
         "c\n+00\na0070\n+00\na1070\nj05\nm013\n-1",
         "l\n+00\na0070\nt0{\"type\":\"presence\",\"to\":\"alice|$0\",\"data\":{\"name\":\"x\"}}\nt0{\"type\":\"message\",\"FROM\":1}\nt0[[[[[\nt0null",
     ]);
@@ -138,6 +140,7 @@ fn program(transcript: &Transcript, nodes: usize) -> String {
     for (set, letter) in [
         (config.authentication, 'a'),
         (config.auth_hook.is_some(), 'h'),
+        (config.has_own_hooks(), 'i'),
         (!config.dynamic_rooms, 's'),
         (config.settings.contains_key("presence"), 'c'),
         (config.settings.contains_key("room-send"), 'm'),
@@ -166,6 +169,11 @@ fn program(transcript: &Transcript, nodes: usize) -> String {
                 }
                 lines.push(format!("t{}{text}", digit(number(conn))));
                 let frame: Value = serde_json::from_str(&text).unwrap_or_default();
+                if config.has_own_hooks() && frame["type"] != "auth" {
+                    let answers = ["p", "d", "x", "a", "w"];
+                    let answer = answers[lines.len() % answers.len()];
+                    lines.push(format!("i{}0{answer}", number(conn) % nodes));
+                }
                 if frame["type"] == "auth" {
                     let at = number(conn) % nodes;
                     if config.authentication {
