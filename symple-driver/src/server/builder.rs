@@ -288,7 +288,8 @@ impl<R: Runtime> ServerBuilder<R> {
     /// Asks the host about each routed frame of a client before it is relayed (R-H2).
     ///
     /// The function runs on the server's own thread, so all clients wait for it: it is for
-    /// decisions that need nothing but what is in memory. One that panics refuses the frame.
+    /// decisions that need nothing but what is in memory. One that takes 100 ms or longer is logged, at
+    /// most once a second. One that panics refuses the frame.
     /// [`on_frame_async`](Self::on_frame_async) is for all others; the one that is set last counts.
     pub fn on_frame<D: IntoFrameDecision + 'static>(
         mut self,

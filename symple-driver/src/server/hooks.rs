@@ -6,6 +6,8 @@ pub(crate) mod complaints;
 pub(crate) mod frames;
 pub(crate) mod joins;
 pub(crate) mod states;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

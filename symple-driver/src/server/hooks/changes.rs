@@ -14,7 +14,7 @@ use symple_proto::Address;
 use crate::webhook::events::EventSink;
 
 /// How many changes may wait for the application's functions.
-const BACKLOG: usize = 65_536;
+pub(super) const BACKLOG: usize = 65_536;
 
 /// A peer is online (R-H3).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,11 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{Hook, complaints::Complaint};
+use crate::server::log::OncePerSecond;
 use symple_engine::server::{FrameVerdict, Text};
 use symple_proto::{Address, ClientFrame, FrameError, FrameView, RoutedType, Status};
 
@@ -159,11 +161,33 @@ impl<Q> FrameHook<Q> {
     }
 }
 
+/// A plain function that takes as long keeps all clients waiting, and the log says so.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// Asks a plain function, on the thread that calls this. One that panics refuses.
 pub(crate) fn ask_now<Q>(
     hook: &(dyn Fn(&Q) -> FrameDecision + Send + Sync),
     request: &Q,
 ) -> FrameVerdict {
+    let begun = Instant::now();
+    let verdict = ask_safely(hook, request);
+    let took = begun.elapsed();
+    if took >= SLOW {
+        // Clients choose how often it is asked.
+        static LINES: OncePerSecond = OncePerSecond::new();
+        if let Some(more) = LINES.is_due() {
+            let took = took.as_secs_f64();
+            tracing::warn!(
+                took,
+                more,
+                "the hook about frames takes long, and all clients wait for it"
+            );
+        }
+    }
+    verdict
+}
+
+fn ask_safely<Q>(hook: &(dyn Fn(&Q) -> FrameDecision + Send + Sync), request: &Q) -> FrameVerdict {
     // State that the function leaves half changed belongs to the application.
     catch_unwind(AssertUnwindSafe(|| hook(request))).map_or_else(
         |_| {
