@@ -3,8 +3,8 @@
 use std::{future::Future, pin::Pin};
 
 use crate::{
-    control, deflate, drop, forgery, garbage, gone, http, log, newcomers, parse, report::Outcome,
-    routing, run::Fault, scene::Stage, slow, stall, stopped, total, units,
+    control, deflate, drop, forgery, garbage, gone, hooks, http, log, newcomers, parse,
+    report::Outcome, routing, run::Fault, scene::Stage, slow, stall, stopped, total, units,
 };
 
 type Outcomes = Pin<Box<dyn Future<Output = Result<Outcome, Fault>> + Send>>;
@@ -64,5 +64,8 @@ pub const ATTACKS: &[Attack] = &[
     attack!("deflate-limits", deflate::limits, "compressed texts at the limit and a byte over it"),
     attack!("deflate-storm", deflate::storm, "small compressed messages without end"),
     attack!("deflate-garbage", deflate::garbage, "what is no compressed message"),
+    attack!("hooks-stuck", hooks::stuck, "a hook that never answers, asked without end"),
+    attack!("hooks-panic", hooks::panics, "a hook that panics, asked without end"),
+    attack!("hooks-slow", hooks::slow, "a hook that is slow, asked without end"),
     attack!("outbound-total", total::total, "many slow readers at once"),
 ];

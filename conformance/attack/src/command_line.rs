@@ -49,6 +49,13 @@ fn command() -> Command {
                 .help("The program symple [default: beside this program]"),
         )
         .arg(
+            Arg::new("hooked")
+                .long("hooked")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .help("The server with hooks [default: examples/hooked beside the server]"),
+        )
+        .arg(
             Arg::new("only")
                 .long("only")
                 .value_name("PATTERN")
@@ -109,7 +116,15 @@ fn run(flags: &ArgMatches) -> Result<bool, Problem> {
                        it is (--server PATH)";
         return Err(Problem(problem.replace("{}", &program.display().to_string())));
     }
-    let options = Options { program, quick: flags.get_flag("quick") };
+    // As cargo builds it beside the server.
+    let hooked = program.with_file_name("examples").join("hooked");
+    let hooked = flags.get_one::<PathBuf>("hooked").cloned().unwrap_or(hooked);
+    if attacks.iter().any(|attack| attack.name.starts_with("hooks-")) && !hooked.is_file() {
+        let problem = "there is no program {}: build it (cargo build -p symple-attack --example hooked), \
+                       say where it is (--hooked PATH), or leave it out (--except hooks-)";
+        return Err(Problem(problem.replace("{}", &hooked.display().to_string())));
+    }
+    let options = Options { program, hooked, quick: flags.get_flag("quick") };
     let outcomes = attack(&options, &attacks, |outcome| println!("{}", outcome.table()))?;
     let held = outcomes.iter().filter(|outcome| outcome.held()).count();
     for outcome in &outcomes {

@@ -17,6 +17,7 @@ mod drop;
 mod forgery;
 mod garbage;
 mod gone;
+mod hooks;
 mod http;
 mod log;
 mod newcomers;

@@ -36,6 +36,8 @@ impl<E: std::error::Error> From<E> for Fault {
 pub struct Options {
     /// The server.
     pub program: PathBuf,
+    /// The example `hooked`: a server with hooks that do what they should not.
+    pub hooked: PathBuf,
     /// Smaller crowds and shorter attacks: whether all is well in general.
     pub quick: bool,
 }
@@ -52,6 +54,7 @@ pub fn run(
     raise_descriptor_limit();
     let stage = Stage {
         program: Arc::new(absolute(&options.program)),
+        hooked: Arc::new(absolute(&options.hooked)),
         launcher: Launcher::new(),
         quick: options.quick,
     };

@@ -56,6 +56,8 @@ impl Launcher {
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     pub(crate) program: Arc<PathBuf>,
+    /// A server with hooks that do what they should not.
+    pub(crate) hooked: Arc<PathBuf>,
     pub(crate) launcher: Launcher,
     /// Crowds are smaller, and attacks are shorter.
     pub(crate) quick: bool,
@@ -87,6 +89,13 @@ impl Stage {
         let program = Arc::clone(&self.program);
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
         self.launcher.run(move || Server::start(&program, &flags, variables, log)).await?
+    }
+
+    /// The server with hooks, with two bystanders.
+    pub(crate) async fn scene_of_hooks(&self) -> Result<Scene, Fault> {
+        let program = Arc::clone(&self.hooked);
+        let start = move || Server::start(&program, &[], &[], Log::File);
+        self.scene_on(self.launcher.run(start).await??).await
     }
 
     /// A server with two bystanders.

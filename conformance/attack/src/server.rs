@@ -57,7 +57,9 @@ impl Server {
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let ours = text.starts_with("SYMPLE") || text.starts_with("REDIS");
-            if ours || ["PORT", "RUST_LOG", "DEBUG"].contains(&&*text) {
+            // With backtraces a panic takes milliseconds, and whoever panics next waits for it.
+            let of_rust = text.starts_with("RUST_");
+            if ours || of_rust || ["PORT", "DEBUG"].contains(&&*text) {
                 command.env_remove(&name);
             }
         }
