@@ -256,3 +256,94 @@ fn a_stream_of_tls() {
     assert!(runtime.block_on(accepted).unwrap().nodelay().unwrap());
     alice.hears_nothing();
 }
+
+/// The variable that makes a server of this program, and says how its connections come.
+#[cfg(target_os = "linux")]
+const SERVES: &str = "SYMPLE_TEST_SERVES";
+
+/// A server in a process of its own, for the test below; without the variable it is nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_for_another_process() {
+    let Ok(way) = std::env::var(SERVES) else { return };
+    let runtime = Runtime::new().unwrap();
+    let (address, _server) = runtime.block_on(async {
+        if way == "mounted" {
+            let server = ServerBuilder::new().start_unbound().unwrap();
+            let route = axum::routing::get(symple_tokio::axum::symple(server.handle()));
+            let app = axum::Router::<()>::new().route("/", route);
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let app = app.into_make_service_with_connect_info::<SocketAddr>();
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            (address, server)
+        } else {
+            let server = ServerBuilder::new().bind("127.0.0.1:0").start().unwrap();
+            (server.local_address(), server)
+        }
+    });
+    writeln!(std::io::stdout(), "\nLISTENS {address}").unwrap();
+    // It ends with whoever has started it.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// The bytes of memory that a connection takes which is idle (PSS), of a process that serves so.
+#[cfg(target_os = "linux")]
+fn idle_bytes(way: &str, count: usize) -> f64 {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+
+    let arguments = ["--exact", "a_server_for_another_process", "--nocapture"];
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(arguments)
+        .env(SERVES, way)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.starts_with("LISTENS ")).unwrap();
+    let address: SocketAddr = line["LISTENS ".len()..].parse().unwrap();
+    let pss = || {
+        let file = format!("/proc/{}/smaps_rollup", child.id());
+        let text = std::fs::read_to_string(file).unwrap();
+        let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+    };
+    let join = |n: usize| {
+        let mut client = connect(address, "/").unwrap();
+        client.auth(&json!({ "type": "auth", "user": format!("user-{n}") }));
+        client
+    };
+    // What is there once, however many come.
+    let mut clients: Vec<_> = (0..50).map(join).collect();
+    let before = pss();
+    clients.extend((0..count).map(|n| join(50 + n)));
+    clients.iter_mut().for_each(Client::hears_nothing);
+    let each = (pss() - before) / count as f64;
+    drop(clients);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    each
+}
+
+/// An idle connection that axum has handed over takes as much memory as one that the server has
+/// accepted itself: nothing of the HTTP server stays with it.
+#[cfg(target_os = "linux")]
+#[test]
+fn idle_mounted_connections_are_as_small_as_others() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    const COUNT: usize = 1000;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(8192, |maximum| maximum.min(8192));
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).unwrap();
+    }
+    let (own, mounted) = (idle_bytes("own", COUNT), idle_bytes("mounted", COUNT));
+    let _ = writeln!(std::io::stderr(), "idle bytes: {own:.0} own, {mounted:.0} mounted");
+    // The aim is a tenth. Pages are counted, and an allocator keeps some.
+    assert!(mounted <= own * 1.25, "{mounted:.0} bytes mounted, {own:.0} own");
+}
