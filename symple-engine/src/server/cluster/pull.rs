@@ -108,7 +108,7 @@ impl Server {
             state.pulled = now;
             state.pulling = true;
             pulls = 1;
-        } else if state.cursor != Some(part.after) || asked.after != Some(part.after) {
+        } else if asked.after != Some(part.after) {
             self.pull_more();
             return Ok(0);
         } else if (state.seq, state.sum) != (seq, part.sum) {

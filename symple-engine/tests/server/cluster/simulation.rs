@@ -172,6 +172,8 @@ impl World {
             let mut cluster = ClusterConfig::default();
             cluster.pull_window = window;
             config.cluster = Some(cluster);
+            // Work on many peers is done at once, or for each of them when the driver comes back.
+            config.work_burst = dice.pick(&[1, 4096]);
             config.rate = None;
             config.hooks = answers.hooks();
             config.room_send = dice.pick(&[RoomSend::Auto, RoomSend::Members]);

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
-use symple_engine::server::{EngineError, Input, Server};
+use symple_engine::server::{Config, EngineError, Input, Server};
 use symple_proto::cluster::{Ask, Envelope, Payload, next_sum};
 
 use super::clustered;
@@ -111,7 +111,11 @@ fn forge(
 }
 
 pub(super) fn node() -> Node {
-    let mut node = Node::new(clustered());
+    node_of(clustered())
+}
+
+fn node_of(config: Config) -> Node {
+    let mut node = Node::new(config);
     node.drain();
     node.input(Input::BusUp).unwrap();
     node.published.clear();
@@ -166,6 +170,95 @@ fn peers_are_pulled_part_by_part() {
     assert_eq!(members(&node.server), "a|a0 b|b0 d|d0");
     assert_eq!(other.asked(&mut node), None);
     assert_eq!(node.server.stats().pulls, 2);
+}
+
+/// R-C2, R-M3: what a node tells of a peer while the part that tells of it is still being taken in holds, and
+/// not what the part says.
+#[test]
+fn a_change_overtakes_the_rest_of_a_part() {
+    for next in [None, Some(9)] {
+        let mut config = clustered();
+        config.work_burst = 1;
+        let mut node = node_of(config);
+        let alice = node.peer("alice", &["r"]);
+        let id = node.id(alice);
+        let mut other = Other::new("n9");
+        other.beat(&mut node);
+        let ask = other.asked(&mut node).unwrap();
+        let peers = [
+            ("here", "h0"),
+            ("gone", "g0"),
+            ("moved", "m0"),
+            ("left", "l0"),
+            ("came", "c0"),
+            ("told", "t0"),
+            ("spoke", "s0"),
+            ("last", "z0"),
+        ];
+        other.part(&mut node, &ask, next, &peers.map(|(user, id)| state(user, id, &["r"])));
+        assert_eq!(members(&node.server), format!("alice|{id} here|h0"), "the rest waits");
+        other.change(&mut node, &offline("g0")).unwrap();
+        other.change(&mut node, &json!({"online": state("moved", "m0", &["s"])})).unwrap();
+        other.change(&mut node, &json!({"leave": {"id": "l0", "room": "r"}})).unwrap();
+        other.change(&mut node, &json!({"join": {"id": "c0", "rooms": ["s"]}})).unwrap();
+        let record = json!({"user": "told", "id": "t0", "new": true});
+        other.change(&mut node, &json!({"record": {"id": "t0", "record": record}})).unwrap();
+        assert_eq!(other.frame(&mut node, "spoke|s0"), Ok(1));
+        let before = format!("alice|{id} came|c0 here|h0 spoke|s0 told|t0");
+        assert_eq!(members(&node.server), before, "the rest waits still");
+        node.pass(Duration::from_millis(100));
+        let after = format!("alice|{id} came|c0 here|h0 last|z0 spoke|s0 told|t0");
+        assert_eq!(members(&node.server), after);
+        let mut in_s: Vec<_> = node.server.members("s").map(|it| it.to_string()).collect();
+        in_s.sort();
+        assert_eq!(in_s, ["came|c0", "moved|m0"]);
+        let told = node.server.all_peers().find(|peer| *peer.address.id == *"t0").unwrap();
+        assert!(told.record.contains("new"), "{}", told.record);
+        assert_eq!(node.server.stats().frames_missed, 0);
+        assert_eq!(other.asked(&mut node).map(|ask| ask.after), next, "nothing is in doubt");
+    }
+}
+
+/// R-C2: an answer from another place than was asked for is not taken, whatever question it answers: those
+/// in between would be missing, and would be taken for gone.
+#[test]
+fn a_part_of_another_place_is_not_taken() {
+    let mut node = node();
+    let mut other = Other::new("n9");
+    other.beat(&mut node);
+    let ask = other.asked(&mut node).unwrap();
+    let wrong = [state("x", "x0", &["r"])];
+    other.part(&mut node, &Ask { after: 3, ..ask }, None, &wrong);
+    assert_eq!(members(&node.server), "");
+    let ask = other.asked(&mut node).expect("it is asked again");
+    assert_eq!((ask.since, ask.after), (None, 0));
+    other.part(&mut node, &ask, Some(3), &[state("a", "a0", &["r"])]);
+    let mut ask = other.asked(&mut node).unwrap();
+    for place in [0, 2, 4] {
+        other.part(&mut node, &Ask { after: place, ..ask }, None, &wrong);
+        assert_eq!(members(&node.server), "a|a0", "{place}");
+        ask = other.asked(&mut node).expect("it is asked again");
+        assert_eq!((ask.since, ask.after), (None, 3), "{place}");
+    }
+    // Nor is one from the right place that answers the question for changes.
+    let missed = online("b", "b0");
+    other.change_unheard(&missed);
+    other.part(&mut node, &ask, None, &wrong);
+    let ask = other.asked(&mut node).unwrap();
+    assert_eq!(ask.since, Some((0, 0)));
+    let told = (other.seq, other.sum);
+    (other.seq, other.sum) = (0, 0);
+    other.part(&mut node, &Ask { after: 3, ..ask }, None, &wrong);
+    (other.seq, other.sum) = told;
+    assert_eq!(members(&node.server), "a|a0");
+    let ask = other.asked(&mut node).expect("it is asked again");
+    assert_eq!(ask.since, Some((0, 0)));
+    other.changes(&mut node, ask.nonce, 1, &[missed]);
+    let ask = other.asked(&mut node).unwrap();
+    assert_eq!((ask.since, ask.after), (None, 3));
+    other.part(&mut node, &ask, None, &[]);
+    assert_eq!(members(&node.server), "a|a0 b|b0");
+    assert_eq!(node.server.stats().pulls, 1);
 }
 
 /// R-C2: what is missed between two parts is asked for before the next one counts.
