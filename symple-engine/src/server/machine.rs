@@ -367,7 +367,7 @@ impl Server {
                 }
             }
         }
-        if self.is_shut_down() {
+        if self.shutdown.is_some() && self.connections == 0 {
             // The driver stops here, whatever is left of the drain: also of the host's own peers.
             self.drain();
         }
@@ -569,10 +569,12 @@ impl Server {
         connection.is_none_or(|connection| matches!(connection.session, Session::Closing))
     }
 
-    /// True when a shutdown has closed every connection and all of them are gone.
+    /// True when a shutdown has closed every connection and all of them are gone, and so are the peers of the
+    /// application's own: it was told so of each (R-H3).
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
-        self.shutdown.is_some() && self.connections == 0
+        let closing = || self.jobs.iter().any(|job| matches!(job, Job::ShutDown { .. }));
+        self.shutdown.is_some() && self.connections == 0 && !closing()
     }
 
     /// A text that was written for the occasion.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::Node;
+use crate::common::{Node, config};
 use symple_engine::server::{Config, ConnId, EngineError, HostCall, Input};
 use symple_proto::{Fields, UserName, frame::Event};
 
@@ -75,6 +75,37 @@ fn bit_by_bit() {
     let closed = node.seen().iter().filter(|line| line.starts_with("close")).count();
     assert_eq!(closed, 49);
     assert_eq!(node.server.local_peers().count(), 0);
+}
+
+/// R-H3, SPEC §12: a node has not ended before the application was told of each of its own peers, however
+/// many they are.
+#[test]
+fn the_application_is_told_of_all_its_peers() {
+    let mut node = Node::new(config(|config| {
+        config.hooks.changes = true;
+        config.work_burst = 1;
+    }));
+    for slot in 0..5 {
+        let call = HostCall::AddPeer {
+            conn: ConnId::new(slot, 0),
+            user: UserName::new(format!("bot{slot}")).unwrap(),
+            peer: Fields::new(),
+            rooms: &["r".into()],
+        };
+        node.host(call).unwrap();
+    }
+    node.forget();
+    node.input(Input::Shutdown { drain: Duration::from_secs(10) }).unwrap();
+    let mut turns = 0;
+    while !node.server.is_shut_down() {
+        assert_eq!(node.server.poll_timeout(), Some(node.now), "it goes on at once");
+        node.input(Input::Timeout).unwrap();
+        turns += 1;
+    }
+    assert!(turns > 1, "{turns}");
+    let seen = node.seen();
+    let told = seen.iter().filter(|line| line.starts_with("tell ") && line.contains("Offline"));
+    assert_eq!(told.count(), 5, "{seen:#?}");
 }
 
 /// A second call closes what is left.
