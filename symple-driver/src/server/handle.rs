@@ -88,7 +88,10 @@ impl Handle {
     /// (R-S3). Returns how many peers it reached.
     ///
     /// # Errors
-    /// [`HandleError`]: also for a text that is no frame, or has no `to`.
+    /// [`HandleError`]: also for a text that is no frame, or has no `to`. As of every call that concerns peers of
+    /// other nodes, [`EngineError::Busy`](symple_engine::server::EngineError::Busy) while so much waits for Redis
+    /// that it would come to more than 8 MiB: nobody gets it then, and it may be tried again later (R-C6).
+    /// A frame for several rooms goes to each node that has members, and counts as often.
     pub async fn emit(&self, frame: impl Into<String>) -> Result<usize, HandleError> {
         self.call(Call::Emit { text: frame.into() }).await
     }

@@ -63,7 +63,7 @@ pub enum EngineError {
     /// The states of all rooms together are over their limit (R-K3).
     #[error("the states of all rooms are too large")]
     StatesTooLarge,
-    /// Too much waits for the bus, or for other nodes to tell of a state (R-C6).
+    /// Too much waits for the bus, or for other nodes to tell of a state: nothing was done (R-C6).
     #[error("the cluster is busy")]
     Busy,
     /// The server shuts down.

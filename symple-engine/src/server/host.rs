@@ -193,7 +193,7 @@ impl Server {
             HostCall::CloseRoom { room } => {
                 let index = self.registry.rooms.find(room).ok_or(EngineError::UnknownRoom)?;
                 let elsewhere = self.registry.rooms.remotes(index).len();
-                self.call_room(index, Call::CloseRoom { room: RoomName::new(room)? });
+                self.call_room(index, Call::CloseRoom { room: RoomName::new(room)? })?;
                 Ok(elsewhere + self.close_room_here(room))
             }
             HostCall::SetState { room, set } => self.host_sets_state(room, set),
@@ -243,14 +243,14 @@ impl Server {
     fn emit(&mut self, text: &str) -> Result<usize, EngineError> {
         let limits = &self.config.limits;
         let emission = Emission::parse(text, limits.depth, limits.recipient_rooms)?;
-        let elsewhere = self.emit_elsewhere(&emission.recipient, emission.text());
+        let elsewhere = self.emit_elsewhere(&emission.recipient, emission.text())?;
         Ok(elsewhere + self.deliver_emission(&emission))
     }
 
     /// Delivers a frame of the host's to every peer of the cluster.
     fn broadcast(&mut self, text: &str) -> Result<usize, EngineError> {
         let text = FrameView::parse(text, self.config.limits.depth)?.text();
-        self.call_all(Call::Broadcast { text: text.into() });
+        self.call_all(Call::Broadcast { text: text.into() })?;
         Ok(self.registry.remote_count() + self.broadcast_here(text))
     }
 
@@ -309,10 +309,8 @@ impl Server {
                 if let Ok(name) = UserName::new(user) {
                     let (nodes, count) = self.nodes_of_user(user);
                     elsewhere = count;
-                    for node in nodes {
-                        let (user, reason) = (name.clone(), reason.into());
-                        self.call_node(node, Call::KickUser { user, reason });
-                    }
+                    let call = Call::KickUser { user: name, reason: reason.into() };
+                    self.call_nodes(&nodes, call)?;
                 }
             }
         }

@@ -76,8 +76,8 @@ pub struct Stats {
     pub published: u64,
     /// Bytes that have been published and that the bus has not taken yet, now.
     pub bus_waiting: u64,
-    /// Frames of clients that were not sent to other nodes because too much waited for the bus
-    /// (R-C6).
+    /// Frames of clients that were not sent to other nodes because too much waited for the bus, and emissions,
+    /// broadcasts and calls of the application that were refused because of that (R-C6).
     pub bus_refused: u64,
     /// Nodes that were taken for dead.
     pub nodes_lost: u64,

@@ -12,6 +12,9 @@ use symple_engine::server::EngineError;
 /// How many characters of a message are sent: parts of it may be foreign text.
 const MAX_MESSAGE: usize = 300;
 
+/// What a refusal is called after which the request may be made again.
+const BUSY: &str = "busy";
+
 /// A request that is refused.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -83,9 +86,14 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    /// There are too many requests at once.
+    /// There are too many requests at once, or too much waits for other nodes: nothing was done.
     pub(super) fn busy(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).header(header::RETRY_AFTER, "1")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, BUSY, message).header(header::RETRY_AFTER, "1")
+    }
+
+    /// Nothing was done, and it may be asked for again.
+    pub(super) fn is_busy(&self) -> bool {
+        self.code == BUSY
     }
 
     /// The body is of a type that is not understood.
@@ -105,6 +113,7 @@ impl From<HandleError> for ApiError {
             HandleError::Engine(EngineError::UnknownRoom) => {
                 Self::not_found("nobody is in this room")
             }
+            HandleError::Engine(error @ EngineError::Busy) => Self::busy(error.to_string()),
             error => Self::bad_request(error.to_string()),
         }
     }
@@ -118,5 +127,24 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-C6, R-I1: what is refused because too much waits for other nodes may be asked for again; what makes no
+    /// sense may not.
+    #[test]
+    fn a_busy_cluster_is_no_bad_request() {
+        let busy = ApiError::from(HandleError::Engine(EngineError::Busy));
+        assert!(busy.is_busy());
+        let response = busy.into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let error = ApiError::from(HandleError::Engine(EngineError::NotUtf8));
+        assert!(!error.is_busy());
+        assert_eq!(error.into_response().status(), StatusCode::BAD_REQUEST);
     }
 }

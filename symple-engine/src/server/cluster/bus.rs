@@ -13,11 +13,11 @@ use symple_proto::{
 
 use crate::Timestamp;
 use crate::server::{
-    Action, ConnId, Server, flow::PAUSED_BY_BUS, remotes::NodeIndex, routing::Elsewhere,
-    timers::Timer,
+    Action, ConnId, EngineError, Server, flow::PAUSED_BY_BUS, remotes::NodeIndex,
+    routing::Elsewhere, timers::Timer,
 };
 
-use super::LOOKS_PER_BEAT;
+use super::{LOOKS_PER_BEAT, waiting::Account};
 
 /// The shortest time between two errors to a sender that the cluster is busy.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,30 +25,30 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 impl Server {
     /// Publishes an envelope on a channel, if the bus is up.
     pub(in crate::server) fn say(&mut self, channel: Box<str>, payload: Payload<'_>) {
-        let _ = self.say_for(None, channel, payload);
+        let _ = self.say_for(Account::Node, channel, payload);
     }
 
     pub(super) fn say_to(&mut self, node: NodeIndex, payload: Payload<'_>) {
-        let _ = self.say_to_for(None, node, payload);
+        let _ = self.say_to_for(Account::Node, node, payload);
     }
 
-    fn say_to_for(
+    pub(super) fn say_to_for(
         &mut self,
-        sender: Option<ConnId>,
+        account: Account,
         node: NodeIndex,
         payload: Payload<'_>,
     ) -> bool {
         let id = self.cluster.as_ref().and_then(|cluster| cluster.nodes.id(node));
         match id.map(node_channel) {
-            Some(channel) => self.say_for(sender, channel, payload),
+            Some(channel) => self.say_for(account, channel, payload),
             None => true,
         }
     }
 
-    /// As [`say`](Self::say), for one of the clients. False if too much waits already.
+    /// As [`say`](Self::say), on another's account. False if too much waits already.
     pub(super) fn say_for(
         &mut self,
-        sender: Option<ConnId>,
+        account: Account,
         channel: Box<str>,
         payload: Payload<'_>,
     ) -> bool {
@@ -60,24 +60,47 @@ impl Server {
         let (number, lives) = (cluster.number + 1, self.hooks.lives());
         let payload = Envelope { node, number, seq, lives, payload }.encode();
         let bytes = payload.len() as u64;
-        if sender.is_some_and(|sender| !cluster.waiting.has_room(sender, bytes)) {
+        if !cluster.waiting.has_room(account, bytes) {
             return false;
         }
         cluster.number += 1;
         self.stats.published += 1;
         self.out.push(Action::Publish { channel, payload });
-        if cluster.waiting.push(bytes, sender)
-            && let Some(sender) = sender
+        if cluster.waiting.push(bytes, account)
+            && let Account::Client(sender) = account
         {
             self.pause_for_bus(sender);
         }
         true
     }
 
-    /// Publishes a frame of the application to the nodes that have receivers of it, to each once (R-M2,
+    /// Publishes something of the application to the nodes that have receivers of it, to each once (R-M2,
     /// R-C3).
-    pub(super) fn publish(&mut self, elsewhere: Elsewhere, payload: &Payload<'_>) {
-        let _ = self.publish_for(None, elsewhere, payload);
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]: too much waits for the bus, and nothing was published (R-C6).
+    pub(super) fn publish(
+        &mut self,
+        elsewhere: Elsewhere,
+        payload: &Payload<'_>,
+    ) -> Result<(), EngineError> {
+        let published = self.publish_for(Account::Application, elsewhere, payload);
+        self.refused_unless(published)
+    }
+
+    /// Counts what of the application is refused because too much waits for the bus.
+    pub(super) fn refused_unless(&mut self, published: bool) -> Result<(), EngineError> {
+        self.stats.bus_refused += u64::from(!published);
+        if published { Ok(()) } else { Err(EngineError::Busy) }
+    }
+
+    /// True if there is room for so many messages of the application with this payload.
+    pub(super) fn has_room_for(&self, payload: &Payload<'_>, count: usize) -> bool {
+        let Some(cluster) = self.cluster.as_ref().filter(|cluster| cluster.up) else { return true };
+        let (node, number, payload) = ((&*cluster.id).into(), cluster.number, payload.clone());
+        let (seq, lives) = (cluster.ring.last().0, self.hooks.lives());
+        let bytes = Envelope { node, number, seq, lives, payload }.encode().len() as u64;
+        cluster.waiting.has_room_for(bytes, count)
     }
 
     /// Publishes a frame of a client to the nodes that have receivers of it. If too much waits
@@ -93,7 +116,7 @@ impl Server {
         }
         // The receiving node checks it against the rooms of the sender.
         self.tell_deferred(sender);
-        if !self.publish_for(Some(sender), elsewhere, &Payload::Frame(text.into())) {
+        if !self.publish_for(Account::Client(sender), elsewhere, &Payload::Frame(text.into())) {
             self.stats.bus_refused += 1;
             let told = self.told_busy.get(&sender);
             if told.is_none_or(|at| self.now.since(*at) >= TELL_INTERVAL) {
@@ -105,18 +128,18 @@ impl Server {
 
     fn publish_for(
         &mut self,
-        sender: Option<ConnId>,
+        account: Account,
         elsewhere: Elsewhere,
         payload: &Payload<'_>,
     ) -> bool {
         match elsewhere {
             Elsewhere::Nobody => true,
-            Elsewhere::Node(node) => self.say_to_for(sender, node, payload.clone()),
+            Elsewhere::Node(node) => self.say_to_for(account, node, payload.clone()),
             Elsewhere::Rooms => match &self.rooms_elsewhere[..] {
                 [] => true,
                 [room] => {
                     let channel = room_channel(self.registry.rooms.name(*room));
-                    self.say_for(sender, channel, payload.clone())
+                    self.say_for(account, channel, payload.clone())
                 }
                 rooms => {
                     // The channels of several rooms would bring it to a node several times.
@@ -126,9 +149,13 @@ impl Server {
                     let mut nodes: Vec<_> = nodes.collect();
                     nodes.sort_unstable();
                     nodes.dedup();
+                    // What the application is told that it was refused reaches nobody.
+                    if account == Account::Application && !self.has_room_for(payload, nodes.len()) {
+                        return false;
+                    }
                     let mut all = true;
                     for node in nodes {
-                        all &= self.say_to_for(sender, node, payload.clone());
+                        all &= self.say_to_for(account, node, payload.clone());
                     }
                     all
                 }

@@ -8,6 +8,7 @@ use symple_proto::{
     cluster::{CLUSTER_CHANNEL, Call, Payload},
 };
 
+use super::waiting::Account;
 use crate::server::{
     Action, ConnId, EngineError, Event, HostCall, OfflineReason, RemoteChange, Server, Whom,
     peer::Peer, remotes::NodeIndex, rooms::RoomIndex, routing::Elsewhere,
@@ -15,32 +16,59 @@ use crate::server::{
 
 impl Server {
     /// Asks another node to do something with one of its peers.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]: too much waits for the bus (R-C6).
     pub(in crate::server) fn call(
         &mut self,
         peer: ConnId,
         call: Call,
     ) -> Result<usize, EngineError> {
         let node = self.registry.remote(peer).map(|remote| remote.node);
-        self.call_node(node.ok_or(EngineError::UnknownPeer)?, call);
+        let node = node.ok_or(EngineError::UnknownPeer)?;
+        self.publish(Elsewhere::Node(node), &Payload::Call(call))?;
         Ok(1)
     }
 
-    pub(in crate::server) fn call_node(&mut self, node: NodeIndex, call: Call) {
-        self.say_to(node, Payload::Call(call));
-    }
-
-    /// Asks all nodes.
-    pub(in crate::server) fn call_all(&mut self, call: Call) {
-        self.say(CLUSTER_CHANNEL.into(), Payload::Call(call));
-    }
-
-    /// Asks all nodes that have members in a room.
-    pub(in crate::server) fn call_room(&mut self, room: RoomIndex, call: Call) {
-        if !self.registry.rooms.remotes(room).is_empty() {
-            self.rooms_elsewhere.clear();
-            self.rooms_elsewhere.push(room);
-            self.publish(Elsewhere::Rooms, &Payload::Call(call));
+    /// Asks each of these nodes, or none if too much waits for the bus.
+    pub(in crate::server) fn call_nodes(
+        &mut self,
+        nodes: &[NodeIndex],
+        call: Call,
+    ) -> Result<(), EngineError> {
+        let call = Payload::Call(call);
+        let fits = nodes.is_empty() || self.has_room_for(&call, nodes.len());
+        self.refused_unless(fits)?;
+        for node in nodes {
+            self.publish(Elsewhere::Node(*node), &call)?;
         }
+        Ok(())
+    }
+
+    /// Tells another node that it was taken for dead: at most one is waiting for each that it has said.
+    pub(in crate::server) fn call_buried(&mut self, node: NodeIndex, lives: u32) {
+        self.say_to(node, Payload::Call(Call::Buried { lives }));
+    }
+
+    /// Asks all nodes, unless too much waits for the bus.
+    pub(in crate::server) fn call_all(&mut self, call: Call) -> Result<(), EngineError> {
+        let channel = CLUSTER_CHANNEL.into();
+        let published = self.say_for(Account::Application, channel, Payload::Call(call));
+        self.refused_unless(published)
+    }
+
+    /// Asks all nodes that have members in a room, unless too much waits for the bus.
+    pub(in crate::server) fn call_room(
+        &mut self,
+        room: RoomIndex,
+        call: Call,
+    ) -> Result<(), EngineError> {
+        if self.registry.rooms.remotes(room).is_empty() {
+            return Ok(());
+        }
+        self.rooms_elsewhere.clear();
+        self.rooms_elsewhere.push(room);
+        self.publish(Elsewhere::Rooms, &Payload::Call(call))
     }
 
     /// The nodes that have sessions of a user.
@@ -54,13 +82,16 @@ impl Server {
     }
 
     /// Publishes an emission for the receivers on other nodes. Returns how many there are.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]: too much waits for the bus, and nobody gets it (R-C6).
     pub(in crate::server) fn emit_elsewhere(
         &mut self,
         recipient: &Recipient<'_>,
         text: &str,
-    ) -> usize {
+    ) -> Result<usize, EngineError> {
         if self.cluster.is_none() {
-            return 0;
+            return Ok(0);
         }
         let registry = &self.registry;
         let rooms = &mut self.rooms_elsewhere;
@@ -98,8 +129,8 @@ impl Server {
                 found.len()
             }
         };
-        self.publish(elsewhere, &Payload::Emission(text.into()));
-        count
+        self.publish(elsewhere, &Payload::Emission(text.into()))?;
+        Ok(count)
     }
 
     /// Carries out a call that another node has published. The peer may be gone by now.

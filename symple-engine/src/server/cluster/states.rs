@@ -22,7 +22,7 @@ use crate::server::{
     timers::Timer,
 };
 
-use super::waiting::{FOR_ANSWERS, FOR_CHANGES};
+use super::waiting::{Account, FOR_ANSWERS, FOR_CHANGES};
 
 /// How long other nodes may take to tell of a state.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -115,7 +115,8 @@ impl Server {
         let from = from.and_then(|from| RawJson::parse(from).ok()?.as_str().map(String::from));
         let id = id.and_then(|id| RawJson::parse(id).ok());
         let talk = StateTalk::Set { room: name, from, id, entries };
-        self.say_for(sender, room_channel(room), Payload::State(talk))
+        let account = sender.map_or(Account::Application, Account::Client);
+        self.say_for(account, room_channel(room), Payload::State(talk))
     }
 
     /// The application keeps the state of a room: the node hears the room, with or without members.

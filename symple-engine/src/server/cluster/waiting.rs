@@ -17,6 +17,13 @@ pub(super) const FOR_CHANGES: u64 = 1024 * 1024;
 /// The bytes of frames that may wait for all clients together.
 const FOR_FRAMES: u64 = 4 * 1024 * 1024;
 
+/// The bytes, headers of the bus included, beyond which nothing of the application is taken: emissions, broadcasts
+/// and calls. The connection to Redis is given up at twice as much, so what others cause has room beside it.
+const FOR_APPLICATION: u64 = 8 * 1024 * 1024;
+
+/// About how many bytes the bus adds to a message: its channel and the command.
+const HEADER: u64 = 128;
+
 /// The bytes of frames that may wait for one client.
 const FOR_ONE: u64 = FOR_FRAMES / 4;
 
@@ -25,6 +32,17 @@ const PAUSE_AT: u64 = FOR_ONE / 4;
 
 /// The bytes at which reading from it goes on.
 const RESUME_AT: u64 = PAUSE_AT / 2;
+
+/// On whose account a message waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    /// The node's own. What it says is limited where it decides to say it.
+    Node,
+    /// The application's.
+    Application,
+    /// A client's.
+    Client(ConnId),
+}
 
 /// The waiting messages, oldest first.
 #[derive(Debug, Default)]
@@ -45,17 +63,33 @@ impl Waiting {
         self.bytes
     }
 
-    /// True if there is room for a frame of a client. A frame larger than the limit is admitted when nothing
-    /// else waits.
-    pub(super) fn has_room(&self, sender: ConnId, bytes: u64) -> bool {
-        let own = self.senders.get(&sender).copied().unwrap_or(0);
-        let fits = |waiting: u64, limit: u64| waiting == 0 || waiting + bytes <= limit;
-        fits(own, FOR_ONE) && fits(self.frames, FOR_FRAMES)
+    /// True if there is room for a message. A frame of a client that is larger than the limit is admitted when
+    /// nothing else waits.
+    pub(super) fn has_room(&self, account: Account, bytes: u64) -> bool {
+        match account {
+            Account::Node => true,
+            Account::Application => self.has_room_for(bytes, 1),
+            Account::Client(sender) => {
+                let own = self.senders.get(&sender).copied().unwrap_or(0);
+                let fits = |waiting: u64, limit: u64| waiting == 0 || waiting + bytes <= limit;
+                fits(own, FOR_ONE) && fits(self.frames, FOR_FRAMES)
+            }
+        }
     }
 
-    /// Adds a message, with its client if it is a frame of one. True if reading from the client must stop
-    /// until the bus has taken more.
-    pub(super) fn push(&mut self, bytes: u64, sender: Option<ConnId>) -> bool {
+    /// True if there is room for so many messages of the application, of so many bytes each.
+    pub(super) fn has_room_for(&self, bytes: u64, count: usize) -> bool {
+        let waiting = self.bytes + HEADER * self.queue.len() as u64;
+        let more = bytes.saturating_add(HEADER).saturating_mul(count as u64);
+        waiting.saturating_add(more) <= FOR_APPLICATION
+    }
+
+    /// Adds a message. True if reading from its client must stop until the bus has taken more.
+    pub(super) fn push(&mut self, bytes: u64, account: Account) -> bool {
+        let sender = match account {
+            Account::Client(sender) => Some(sender),
+            Account::Node | Account::Application => None,
+        };
         self.bytes += bytes;
         self.queue.push_back((bytes, sender));
         let Some(sender) = sender else { return false };
@@ -111,9 +145,9 @@ mod tests {
     #[test]
     fn what_is_taken_is_the_oldest() {
         let mut waiting = Waiting::default();
-        waiting.push(100, None);
-        assert!(!waiting.push(1000, Some(A)));
-        waiting.push(10, None);
+        waiting.push(100, Account::Node);
+        assert!(!waiting.push(1000, Account::Client(A)));
+        waiting.push(10, Account::Node);
         assert_eq!(waiting.take(50), []);
         assert_eq!((waiting.bytes(), waiting.frames), (1060, 1000));
         assert_eq!(waiting.take(550), []);
@@ -128,29 +162,56 @@ mod tests {
     #[test]
     fn how_much_of_whom_may_wait() {
         let mut waiting = Waiting::default();
-        assert!(waiting.has_room(A, u64::from(u32::MAX)), "what is too large for all goes alone");
-        assert!(waiting.push(FOR_ONE, Some(A)));
-        assert!(!waiting.has_room(A, 1));
-        assert!(waiting.has_room(B, FOR_ONE));
+        assert!(
+            waiting.has_room(Account::Client(A), u64::from(u32::MAX)),
+            "what is too large for all goes alone"
+        );
+        assert!(waiting.push(FOR_ONE, Account::Client(A)));
+        assert!(!waiting.has_room(Account::Client(A), 1));
+        assert!(waiting.has_room(Account::Client(B), FOR_ONE));
         for slot in 3..6 {
-            waiting.push(FOR_ONE, Some(ConnId::new(slot, 0)));
+            waiting.push(FOR_ONE, Account::Client(ConnId::new(slot, 0)));
         }
-        assert!(!waiting.has_room(B, 1));
+        assert!(!waiting.has_room(Account::Client(B), 1));
         waiting.take(FOR_ONE);
-        assert!(waiting.has_room(B, 1));
+        assert!(waiting.has_room(Account::Client(B), 1));
+    }
+
+    /// R-C6: the application has what is left below its own limit, and small messages count for what they are on
+    /// the way.
+    #[test]
+    fn how_much_of_the_application_may_wait() {
+        let mut waiting = Waiting::default();
+        assert!(!waiting.has_room(Account::Application, FOR_APPLICATION));
+        assert!(waiting.has_room(Account::Application, FOR_APPLICATION - HEADER));
+        waiting.push(FOR_APPLICATION / 2, Account::Node);
+        assert!(!waiting.has_room(Account::Application, FOR_APPLICATION / 2 - HEADER));
+        let rest = FOR_APPLICATION / 2 - HEADER;
+        assert!(waiting.has_room_for(rest / 4 - HEADER, 4));
+        assert!(!waiting.has_room_for(rest / 4 - HEADER + 1, 4));
+        assert!(!waiting.has_room_for(u64::MAX, usize::MAX));
+        assert!(waiting.has_room(Account::Node, u64::MAX));
+        assert!(waiting.has_room(Account::Client(A), FOR_ONE));
+        let mut waiting = Waiting::default();
+        let mut count = 0;
+        while waiting.has_room(Account::Application, 1) {
+            waiting.push(1, Account::Application);
+            count += 1;
+        }
+        assert_eq!(count, FOR_APPLICATION / (HEADER + 1));
     }
 
     /// R-C6: reading stops before anything is lost, and goes on once enough has been taken.
     #[test]
     fn reading_stops_and_goes_on() {
         let mut waiting = Waiting::default();
-        assert!(!waiting.push(PAUSE_AT - 1, Some(A)));
-        assert!(waiting.push(1, Some(A)));
-        assert!(!waiting.push(1, Some(A)), "it has stopped");
+        assert!(!waiting.push(PAUSE_AT - 1, Account::Client(A)));
+        assert!(waiting.push(1, Account::Client(A)));
+        assert!(!waiting.push(1, Account::Client(A)), "it has stopped");
         assert_eq!(waiting.take(PAUSE_AT - RESUME_AT), []);
         assert_eq!(waiting.take(1), [A]);
         assert_eq!(waiting.take(PAUSE_AT), []);
-        assert!(waiting.push(PAUSE_AT, Some(B)));
+        assert!(waiting.push(PAUSE_AT, Account::Client(B)));
         assert_eq!(waiting.clear(), [B]);
         assert_eq!(waiting.bytes(), 0);
     }

@@ -11,7 +11,7 @@
 use alloc::{boxed::Box, format, vec::Vec};
 use core::time::Duration;
 
-use symple_proto::cluster::{CLUSTER_CHANNEL, Call, Payload};
+use symple_proto::cluster::{CLUSTER_CHANNEL, Payload};
 
 use super::{
     Changed, Hooks,
@@ -203,7 +203,7 @@ impl Server {
         if buried[at].1 < lives {
             buried.remove(at);
         } else {
-            self.call_node(node, Call::Buried { lives });
+            self.call_buried(node, lives);
         }
     }
 

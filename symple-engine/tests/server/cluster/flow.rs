@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use symple_engine::server::Input;
+use symple_engine::server::{EngineError, HostCall, Input, Whom};
 use symple_proto::cluster::{Change, Envelope, Payload};
 
 use super::strangers::{Other, node, state};
@@ -270,4 +270,77 @@ fn a_node_that_cannot_catch_up_says_so() {
     alone.pass(Duration::from_millis(500));
     assert!(alone.server.is_caught_up());
     assert!(Node::new(crate::common::config(|_| ())).server.is_caught_up());
+}
+
+/// R-C6: what the application emits, broadcasts and calls is refused past a limit, in whole and here, too; what
+/// clients and the node itself say has room beside it.
+#[test]
+fn a_greedy_application_is_refused() {
+    const LIMIT: u64 = 8 * 1024 * 1024;
+    let mut node = node();
+    let mut other = Other::known(&mut node, "n9", &[state("bob", "b0", &["r", "s"])]);
+    Other::known(&mut node, "n8", &[state("bob", "b1", &["t"])]);
+    let alice = node.peer("alice", &["r"]);
+    let [to_room, to_rooms] = ["\"r\"", "[\"s\",\"t\"]"]
+        .map(|to| format!(r#"{{"type":"event","to":{to},"data":"{}"}}"#, "x".repeat(1024 * 1024)));
+    node.takes = false;
+    node.forget();
+    let emit = |node: &mut Node, text: &str| node.host(HostCall::Emit { text });
+    for _ in 0..7 {
+        assert_eq!(emit(&mut node, &to_room), Ok(2));
+    }
+    assert_eq!(node.received(alice).len(), 7);
+    assert_eq!(emit(&mut node, &to_room), Err(EngineError::Busy));
+    // What goes to several nodes goes to all of them or to none.
+    take(&mut node, 1024 * 1024);
+    let published = node.published.len();
+    assert_eq!(emit(&mut node, &to_rooms), Err(EngineError::Busy));
+    assert_eq!(node.published.len(), published);
+    assert_eq!(emit(&mut node, &to_room), Ok(2));
+    node.forget();
+    let frame = &*to_room;
+    let reason = &*"x".repeat(1024 * 1024);
+    for call in [
+        HostCall::Emit { text: frame },
+        HostCall::Broadcast { text: frame },
+        HostCall::Send { peer: "b0", text: frame },
+        HostCall::Kick { whom: Whom::Peer("b0"), reason },
+        HostCall::Kick { whom: Whom::User("bob"), reason },
+    ] {
+        let what = format!("{:.20}", format!("{call:?}"));
+        assert_eq!(node.host(call), Err(EngineError::Busy), "{what}");
+    }
+    // Small ones are taken until there is no room for them either; and what waits is below what the
+    // connection is given up at, with what clients have there.
+    let small = HostCall::Join { peer: "b0", room: "s" };
+    while node.host(small.clone()) == Ok(1) {}
+    node.forget();
+    let state = format!(r#"{{"a":"{}"}}"#, "x".repeat(10_000));
+    for call in [
+        small,
+        HostCall::Leave { peer: "b0", room: "r" },
+        HostCall::CloseRoom { room: "r" },
+        HostCall::Kick { whom: Whom::User("bob"), reason: "out" },
+        HostCall::Emit { text: r#"{"to":"b0"}"# },
+    ] {
+        assert_eq!(node.host(call.clone()), Err(EngineError::Busy), "{call:?}");
+    }
+    node.nothing();
+    assert_eq!(node.server.members("r").count(), 2, "nobody was taken out of the room");
+    assert!(node.server.stats().bus_refused > 10);
+    assert!(node.server.stats().bus_waiting <= LIMIT);
+    node.text(alice, &message(64 * 1024));
+    assert!(node.server.stats().bus_waiting > LIMIT - 512 * 1024);
+    let published = node.published.len();
+    node.pass(Duration::from_secs(2));
+    other.beat(&mut node);
+    assert!(node.published.len() > published, "heartbeats do not wait");
+    // What reaches nobody elsewhere is not refused.
+    let to_alice = format!(r#"{{"to":"{}"}}"#, node.id(alice));
+    assert_eq!(emit(&mut node, &to_alice), Ok(1));
+    // And all goes on when the bus has taken it.
+    take(&mut node, u64::MAX);
+    assert_eq!(emit(&mut node, &to_rooms), Ok(2));
+    assert_eq!(node.host(HostCall::SetState { room: "r", set: &state }), Ok(0));
+    assert_eq!(node.host(HostCall::Kick { whom: Whom::User("bob"), reason: "out" }), Ok(2));
 }

@@ -310,8 +310,14 @@ impl Underway {
                 });
             }
         }
-        let response = effect.await.unwrap_or_else(ApiError::into_response);
-        Ok(self.done(response).await)
+        match effect.await {
+            // Nothing was done: this node carries it out when it is asked again.
+            Err(busy) if busy.is_busy() => {
+                self.end(Some(State::InDoubt { claim }));
+                Err(busy)
+            }
+            done => Ok(self.done(done.unwrap_or_else(ApiError::into_response)).await),
+        }
     }
 
     /// Remembers an answer.
