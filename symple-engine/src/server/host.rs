@@ -118,9 +118,7 @@ impl Server {
     /// The rooms that any session of a user is in, on all nodes, in the order of their names.
     #[must_use]
     pub fn user_rooms(&self, user: &str) -> Vec<Box<str>> {
-        let here = self.registry.peers().map(|(_, peer)| peer);
-        let peers = here.chain(self.registry.remotes().map(|(_, remote)| &remote.peer));
-        let rooms = peers.filter(|peer| peer.user() == user).flat_map(|peer| self.rooms_of(peer));
+        let rooms = self.registry.peers_of(user).flat_map(|(_, peer)| self.rooms_of(peer));
         rooms.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -319,16 +317,16 @@ impl Server {
 
     /// Closes sessions on this node.
     pub(super) fn kick_here(&mut self, whom: Whom<'_>, reason: &str) -> usize {
-        let kicked: Vec<_> = match whom {
+        let mut kicked: Vec<_> = match whom {
             Whom::Peer(peer) => {
                 self.find_peer(peer).into_iter().filter(|conn| !conn.is_remote()).collect()
             }
-            Whom::User(user) => self
-                .registry
-                .peers()
-                .filter_map(|(conn, peer)| (peer.user() == user).then_some(conn))
-                .collect(),
+            Whom::User(user) => {
+                let sessions = self.registry.peers_of(user).map(|(conn, _)| conn);
+                sessions.filter(|conn| !conn.is_remote()).collect()
+            }
         };
+        kicked.sort_unstable();
         let count = kicked.len();
         self.start(Job::Kick { reason: reason.into(), peers: kicked });
         count

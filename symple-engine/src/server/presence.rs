@@ -26,6 +26,7 @@ impl Server {
     /// R-P3).
     pub(super) fn arrive(&mut self, conn: ConnId, rooms: &[(&str, Reason)]) {
         self.enter_telling(conn, rooms, true);
+        self.registry.has_arrived(conn);
     }
 
     /// Puts a peer in rooms; those that begin to share a room with it and it itself are told of

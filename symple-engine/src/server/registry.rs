@@ -1,5 +1,7 @@
 //! The tables of connections, peers and rooms. They only keep state; no decision is made here.
 
+mod users;
+
 use alloc::{boxed::Box, vec::Vec};
 use core::{hash::BuildHasher, net::IpAddr};
 
@@ -61,6 +63,9 @@ pub(super) struct Registry {
     remotes: Remotes,
     /// Slots of the peers that are online, here or elsewhere, by id.
     ids: SplitTable<u32>,
+    /// Slots of the peers, here or elsewhere, that are not in the room of their user's name, by user. All
+    /// others are found there.
+    strays: SplitTable<u32>,
     keys: Keys,
     pub(super) rooms: Rooms,
     /// How often a member of a room was looked at who was none of those looked for. That costs
@@ -76,6 +81,7 @@ impl Registry {
             mark: 0,
             remotes: Remotes::default(),
             ids: SplitTable::new(),
+            strays: SplitTable::new(),
             rooms: Rooms::new(keys.clone()),
             keys,
             looks: 0,
@@ -279,6 +285,9 @@ impl Registry {
             }
             peer.memberships.push(Membership { room, position, reason });
         }
+        if self.is_own_room(conn, room) {
+            self.stray_no_more(conn);
+        }
     }
 
     /// A peer has a better reason to be in a room that it is in.
@@ -292,6 +301,14 @@ impl Registry {
 
     /// Ends one of a peer's memberships.
     pub(super) fn leave(&mut self, conn: ConnId, membership: usize) {
+        let room = self.peer(conn).and_then(|peer| peer.memberships.get(membership));
+        if room.is_some_and(|membership| self.is_own_room(conn, membership.room)) {
+            self.stray(conn);
+        }
+        self.end_membership(conn, membership);
+    }
+
+    fn end_membership(&mut self, conn: ConnId, membership: usize) {
         let Some(peer) = self.peer_mut(conn) else { return };
         let Membership { room, position, .. } = peer.memberships.swap_remove(membership);
         // Both lists close their gap with their last element, and tell the other list so.
@@ -306,12 +323,13 @@ impl Registry {
         }
     }
 
-    /// Ends all of a peer's memberships.
+    /// Ends all memberships of a peer that goes offline.
     pub(super) fn leave_all(&mut self, conn: ConnId) {
+        self.stray_no_more(conn);
         while let Some(last) =
             self.peer(conn).and_then(|peer| peer.memberships.len().checked_sub(1))
         {
-            self.leave(conn, last);
+            self.end_membership(conn, last);
         }
     }
 

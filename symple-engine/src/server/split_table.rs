@@ -37,6 +37,11 @@ impl<T> SplitTable<T> {
         self.0[Self::part(hash)].find(hash, is_it)
     }
 
+    /// All entries that may have that hash.
+    pub(super) fn iter_hash(&self, hash: u64) -> impl Iterator<Item = &T> {
+        self.0[Self::part(hash)].iter_hash(hash)
+    }
+
     pub(super) fn find_entry(
         &mut self,
         hash: u64,

@@ -92,6 +92,34 @@ fn kick() {
     assert_eq!(node.server.stats().kicked, 3);
 }
 
+/// R-R1: whoever has left the room of its user's name is one of the user's sessions all the same, and whoever
+/// else is in that room is not.
+#[test]
+fn sessions_outside_the_room_of_their_user() {
+    let mut node = Node::new(Config::default());
+    let sessions = [(); 3].map(|()| node.peer("alice", &["r"]));
+    let bob = node.peer("bob", &["alice"]);
+    let rooms = |node: &Node| {
+        let rooms = node.server.user_rooms("alice");
+        rooms.iter().map(|room| room.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    for conn in sessions {
+        node.text(conn, r#"{"type":"leave","room":"alice"}"#);
+    }
+    assert_eq!(rooms(&node), "r");
+    node.text(sessions[0], r#"{"type":"join","room":"alice"}"#);
+    node.text(sessions[1], r#"{"type":"leave","room":"r"}"#);
+    node.text(sessions[1], r#"{"type":"join","room":"s"}"#);
+    assert_eq!(rooms(&node), "alice r s");
+    node.disconnect(sessions[2]);
+    node.forget();
+    assert_eq!(node.host(HostCall::Kick { whom: Whom::User("alice"), reason: "Bye" }), Ok(2));
+    let mut closed = node.seen();
+    closed.retain(|line| line.starts_with("close"));
+    assert_eq!(closed, ["close #0.7 4409 Kicked", "close #1.7 4409 Kicked"]);
+    assert_eq!(node.id(bob), id(5));
+}
+
 /// R-P3: a room that is closed has no members, and rosters know it.
 #[test]
 fn close_a_room() {

@@ -73,8 +73,9 @@ impl Server {
 
     /// The nodes that have sessions of a user.
     pub(in crate::server) fn nodes_of_user(&self, user: &str) -> (Vec<NodeIndex>, usize) {
-        let sessions = self.registry.remotes().filter(|(_, remote)| remote.peer.user() == user);
-        let mut nodes: Vec<_> = sessions.map(|(_, remote)| remote.node).collect();
+        let sessions = self.registry.peers_of(user);
+        let remotes = sessions.filter_map(|(conn, _)| self.registry.remote(conn));
+        let mut nodes: Vec<_> = remotes.map(|remote| remote.node).collect();
         let count = nodes.len();
         nodes.sort_unstable();
         nodes.dedup();

@@ -173,6 +173,18 @@ impl World {
             wanted.extend(["broadcast".into(), "cluster".into(), format!("node:{id}")]);
             assert_eq!(node.wanted, wanted, "seed {}: R-C3", self.seed);
             assert_eq!(node.server.stats().remote_peers + node.clients.len(), self.all().count());
+            for user in USERS {
+                let prefix = format!("{user}|");
+                let sessions = self.all().map(|(_, _, client)| client);
+                let sessions = sessions.filter(|client| client.address.starts_with(&prefix));
+                let rooms: BTreeSet<_> = sessions.flat_map(|client| &client.rooms).collect();
+                let known = node.server.user_rooms(user);
+                assert!(
+                    known.iter().map(|room| &**room).eq(rooms.iter().map(|room| room.as_str())),
+                    "seed {}: {user} is in {rooms:?}, not {known:?}",
+                    self.seed
+                );
+            }
             for room in ROOMS.into_iter().chain(USERS) {
                 let members: BTreeSet<_> =
                     node.server.members(room).map(|address| address.to_string()).collect();
