@@ -3,7 +3,7 @@
 //! An envelope is a line of JSON, the header, and what it carries behind it:
 //!
 //! ```text
-//! {"v":2,"node":"6u2…","number":31,"seq":7,"kind":"frame"}
+//! {"v":3,"node":"6u2…","number":31,"seq":7,"kind":"frame"}
 //! {"type":"message","to":"team","data":1.0,"from":"alice|0ab"}
 //! ```
 //!
@@ -27,8 +27,10 @@ use crate::{
     name::{PeerId, RoomName, UserName},
 };
 
-/// The version of the envelopes that this crate reads and writes.
-pub const VERSION: u32 = 2;
+/// The version of the envelopes that this crate reads and writes. It is another one after every change that nodes
+/// of the version before would not understand, or would misread: these refuse each other then (R-C5), and do not
+/// half understand each other.
+pub const VERSION: u32 = 3;
 
 /// The longest header, in bytes; a longer one is not looked at.
 const MAX_HEADER_LEN: usize = 512;

@@ -15,6 +15,7 @@ mod redis_cluster;
 mod rolling;
 mod sentinel;
 mod states;
+mod versions;
 mod webhooks;
 
 use std::time::{Duration, Instant};
@@ -97,40 +98,6 @@ fn nodes_are_one_server() {
         // Once when she left the room, and once when he went.
         carol.saw_offline(&address, 2);
     });
-}
-
-/// R-C5: nodes of another version are not understood and do no harm: what is on one node goes on,
-/// and when all are of one version rosters are right.
-///
-/// The other program is named by `SYMPLE_OTHER_PROGRAM`, as an absolute path: one whose envelopes
-/// have another version. Without it this is not tested.
-#[test]
-fn versions_are_mixed() {
-    let Some(other) = std::env::var_os("SYMPLE_OTHER_PROGRAM") else {
-        return println!("NOT TESTED: SYMPLE_OTHER_PROGRAM names no program");
-    };
-    let Some(redis) = Redis::start() else { return };
-    let new = Node::start(&redis, "tokio");
-    let old = Node::start_program(other.as_ref(), &redis, "tokio", 0);
-    let join = |node: &Node, user: &str| Client::connect(node.address, user, &["team"]);
-    let [alice, anna] = ["alice", "anna"].map(|user| join(&new, user));
-    let [bob, ben] = ["bob", "ben"].map(|user| join(&old, user));
-    alice.sees(&[&alice, &anna]);
-    bob.sees(&[&bob, &ben]);
-    for n in 0..50 {
-        alice.send(&format!(r#"{{"type":"message","to":"team","n":{n}}}"#));
-        bob.send(&format!(r#"{{"type":"message","to":"team","n":{n}}}"#));
-    }
-    let numbers: Vec<_> = (0..50).collect();
-    assert_eq!(anna.numbers(50), numbers);
-    assert_eq!(ben.numbers(50), numbers);
-    drop([bob, ben]);
-    drop(old);
-    let renewed = Node::start(&redis, "tokio");
-    let bob = join(&renewed, "bob");
-    for client in [&alice, &anna, &bob] {
-        client.sees(&[&alice, &anna, &bob]);
-    }
 }
 
 /// R-C2: the peers of a node that is killed are offline within ten seconds, announced once each.

@@ -5,7 +5,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +16,7 @@ use missing::is_installed;
 use started::{REDIS_LISTENS, says};
 
 #[path = "../../../symple-driver/tests/suite/redis/missing.rs"]
-mod missing;
+pub(crate) mod missing;
 #[path = "../support/nginx.rs"]
 mod nginx;
 #[path = "../../../symple-driver/tests/suite/redis/started.rs"]
@@ -148,6 +151,10 @@ impl Redis {
         child
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     pub(crate) fn url(&self) -> String {
         match self.kind {
             Kind::Server => format!("redis://127.0.0.1:{}", self.port),
@@ -177,6 +184,7 @@ pub(crate) struct Node {
     child: Option<Child>,
     pid: u32,
     pub(crate) address: SocketAddr,
+    log: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
 /// A process that was told to end.
@@ -210,22 +218,36 @@ impl Node {
 
     /// A node that is another build of the program.
     pub(crate) fn start_program(program: &Path, redis: &Redis, runtime: &str, port: u16) -> Self {
-        Self::spawn(program, redis, runtime, port, &[])
+        Self::spawn(program, redis, &redis.url(), runtime, port, &[])
+    }
+
+    /// A node that reaches Redis at another address.
+    pub(crate) fn start_through(address: SocketAddr, redis: &Redis, runtime: &str) -> Self {
+        let program = env!("CARGO_BIN_EXE_symple").as_ref();
+        Self::spawn(program, redis, &format!("redis://{address}"), runtime, 0, &[])
     }
 
     /// A node with further settings.
     pub(crate) fn start_with(redis: &Redis, runtime: &str, more: &[&str]) -> Self {
-        Self::spawn(env!("CARGO_BIN_EXE_symple").as_ref(), redis, runtime, 0, more)
+        let program = env!("CARGO_BIN_EXE_symple").as_ref();
+        Self::spawn(program, redis, &redis.url(), runtime, 0, more)
     }
 
-    fn spawn(program: &Path, redis: &Redis, runtime: &str, port: u16, more: &[&str]) -> Self {
+    fn spawn(
+        program: &Path,
+        redis: &Redis,
+        url: &str,
+        runtime: &str,
+        port: u16,
+        more: &[&str],
+    ) -> Self {
         let prefix = if let Kind::Member = redis.kind { "{symple}:" } else { "symple:" };
         let mut child = Command::new(program)
             .env_clear()
             .env("SYMPLE_REDIS_PREFIX", prefix)
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--rate-limit", "0"])
-            .args(["--redis-url", &redis.url(), "--runtime", runtime])
+            .args(["--redis-url", url, "--runtime", runtime])
             .args(more)
             .stderr(Stdio::piped())
             .spawn()
@@ -241,13 +263,25 @@ impl Node {
                 break rest[..end.unwrap_or(rest.len())].parse().unwrap();
             }
         };
+        let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let read = Arc::clone(&lines);
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 println!("{address} {line}");
+                read.0.lock().unwrap().push(line);
+                read.1.notify_all();
             }
         });
         let pid = child.id();
-        Self { child: Some(child), pid, address }
+        Self { child: Some(child), pid, address, log: lines }
+    }
+
+    /// Waits until a line of its log has this in it.
+    pub(crate) fn logs(&self, what: &str) {
+        let lines = self.log.0.lock().unwrap();
+        let without = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(what));
+        let (lines, waited) = self.log.1.wait_timeout_while(lines, PATIENCE, without).unwrap();
+        assert!(!waited.timed_out(), "{what} is not in {lines:#?}");
     }
 
     pub(crate) fn signal(&mut self, name: &str) -> Ending {

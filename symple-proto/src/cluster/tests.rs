@@ -70,7 +70,7 @@ fn every_payload_is_read_as_it_was_written() {
     let envelope = Envelope { node: "n1".into(), number: 31, seq: 7, lives: 0, payload };
     assert_eq!(
         envelope.encode(),
-        "{\"v\":2,\"node\":\"n1\",\"number\":31,\"seq\":7,\"kind\":\"frame\"}\n{\"a\":1.0}"
+        "{\"v\":3,\"node\":\"n1\",\"number\":31,\"seq\":7,\"kind\":\"frame\"}\n{\"a\":1.0}"
     );
 }
 
@@ -125,31 +125,31 @@ fn sums_tell_changes_and_their_order_apart() {
 #[test]
 fn foreign_envelopes_are_refused() {
     use EnvelopeError::{Header, Kind, Node, Payload, Utf8, Version};
-    let long = format!("{{\"v\":2,\"x\":\"{}\"}}\n", "x".repeat(MAX_HEADER_LEN));
+    let long = format!("{{\"v\":3,\"x\":\"{}\"}}\n", "x".repeat(MAX_HEADER_LEN));
     for (text, error) in [
         ("", Header),
         ("\n", Header),
         ("hello", Header),
         ("null\n", Header),
         ("{}\n", Header),
-        (r#"{"v":2,"node":"n","number":1,"seq":1,"kind":"beat"}"#, Header),
+        (r#"{"v":3,"node":"n","number":1,"seq":1,"kind":"beat"}"#, Header),
         ("{\"v\":\"1\"}\n", Header),
-        ("{\"v\":2}\n", Header),
+        ("{\"v\":3}\n", Header),
         (&long, Header),
         ("{\"v\":1}\n", Version(1)),
         ("{\"v\":99,\"node\":5,\"new\":[]}\nwhatever", Version(99)),
-        ("{\"v\":2,\"node\":\"a b\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Node),
-        ("{\"v\":2,\"node\":\"\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Node),
-        ("{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":-1,\"kind\":\"beat\"}\n", Header),
-        ("{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"quux\"}\n", Kind),
-        ("{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Payload("beat")),
+        ("{\"v\":3,\"node\":\"a b\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Node),
+        ("{\"v\":3,\"node\":\"\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Node),
+        ("{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":-1,\"kind\":\"beat\"}\n", Header),
+        ("{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"quux\"}\n", Kind),
+        ("{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"beat\"}\n", Payload("beat")),
         (
-            "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"hello\"}\n{}",
+            "{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"hello\"}\n{}",
             Payload("hello"),
         ),
-        ("{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"ask\"}\n{}", Payload("ask")),
+        ("{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"ask\"}\n{}", Payload("ask")),
         (
-            "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"call\"}\n{\"a\":1}",
+            "{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"call\"}\n{\"a\":1}",
             Payload("call"),
         ),
     ] {
@@ -158,5 +158,5 @@ fn foreign_envelopes_are_refused() {
     assert_eq!(Part::parse("[]").unwrap_err(), Payload("part"));
     assert_eq!(Change::parse("{\"offline\":{\"id\":\"A\"}}").unwrap_err(), Payload("change"));
     assert_eq!(Envelope::parse(b"\xff\n").unwrap_err(), Utf8);
-    assert_eq!(Version(1).to_string(), "an envelope of version 1; this node reads version 2");
+    assert_eq!(Version(1).to_string(), "an envelope of version 1; this node reads version 3");
 }

@@ -152,7 +152,7 @@ fn permissions_hold_across_nodes() {
     let mut forged = |seq: u64, frame: &str| {
         number += 1;
         let header = r#""kind":"frame""#;
-        format!("{{\"v\":2,\"node\":\"{id}\",\"number\":{number},\"seq\":{seq},{header}}}\n{frame}")
+        format!("{{\"v\":3,\"node\":\"{id}\",\"number\":{number},\"seq\":{seq},{header}}}\n{frame}")
     };
     let channel = "room:den";
     let payload = forged(1, frame);
@@ -276,9 +276,9 @@ fn foreign_envelopes_change_nothing() {
     pair.forget();
     for (payload, error) in [
         ("{\"v\":1,\"node\":\"n\",\"seq\":1,\"kind\":\"beat\"}\n", EnvelopeError::Version(1)),
-        ("{\"v\":3,\"node\":\"n\"}\n", EnvelopeError::Version(3)),
+        ("{\"v\":4,\"node\":\"n\"}\n", EnvelopeError::Version(4)),
         (
-            "{\"v\":2,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"new\"}\n{}",
+            "{\"v\":3,\"node\":\"n\",\"number\":1,\"seq\":1,\"kind\":\"new\"}\n{}",
             EnvelopeError::Kind,
         ),
         ("whatever", EnvelopeError::Header),

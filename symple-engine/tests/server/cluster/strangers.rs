@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 use symple_engine::server::{Config, EngineError, Input, Server};
-use symple_proto::cluster::{Ask, Envelope, Payload, next_sum};
+use symple_proto::cluster::{Ask, Envelope, Payload, VERSION, next_sum};
 
 use super::clustered;
 use crate::common::Node;
@@ -105,7 +105,7 @@ fn forge(
     kind: &str,
     body: &str,
 ) -> Result<usize, EngineError> {
-    let header = json!({"v": 2, "node": id, "number": number, "seq": seq, "kind": kind});
+    let header = json!({"v": VERSION, "node": id, "number": number, "seq": seq, "kind": kind});
     let payload = format!("{header}\n{body}");
     node.input(Input::BusMessage { channel: "cluster", payload: payload.as_bytes() })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use symple_engine::server::{ConnId, HostCall, Input, Whom};
-use symple_proto::{Fields, UserName};
+use symple_proto::{Fields, UserName, cluster::VERSION};
 
 use super::{Client, Node, ROOMS, USERS, World};
 use crate::common::ADDRESS;
@@ -229,7 +229,7 @@ impl World {
             9 => ("change", json!({"join": {"id": id, "rooms": ROOMS}})),
             _ => ("quux", json!({})),
         };
-        let version = if self.dice.one_in(3) { 1 } else { 2 };
+        let version = if self.dice.one_in(3) { 1 } else { VERSION };
         let mut header =
             json!({"v": version, "node": "mallory", "number": 1, "seq": 1, "kind": kind});
         if self.dice.one_in(2) {
