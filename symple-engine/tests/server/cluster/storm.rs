@@ -1,7 +1,7 @@
 //! A cluster whose links carry so much and no more, a fiftieth of a real one, on virtual time.
 //!
-//! What nodes publish waits until their link has carried it; what Redis has for a node waits until
-//! that node has taken it, and past a limit Redis cuts the node off, as it does. So whatever is told
+//! What nodes publish waits until their link has carried it, and past a limit they give the link up; what Redis
+//! has for a node waits until that node has taken it, and past a limit Redis cuts the node off. So whatever is told
 //! to too many at once begins a storm: those that are cut off come back, and ask for everything.
 //!
 //! `FROM=` and `SEEDS=` are as in the simulation.
@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use symple_engine::{
     Timestamp,
-    server::{Action, ClusterConfig, Config, ConnId, HostCall, Input, Server},
+    server::{Action, ClusterConfig, Config, ConnId, EngineError, HostCall, Input, Server},
 };
 use symple_proto::{Fields, UserName};
 
@@ -25,6 +26,8 @@ const TICK: Duration = Duration::from_millis(1);
 const CARRIES: i64 = 1000;
 /// Past so much that waits for a node Redis cuts it off: 32 MiB, scaled.
 const LIMIT: usize = 640_000;
+/// Past so much that waits in a node for its link, the node gives the link up: 16 MiB, scaled.
+const OUT_LIMIT: usize = 16 * 1024 * 1024 / 50;
 /// How long a node takes to come back.
 const RECONNECT: Duration = Duration::from_millis(200);
 const RECORD: usize = 800;
@@ -37,6 +40,8 @@ struct Link {
     outbox: VecDeque<(String, Vec<u8>)>,
     inbox: VecDeque<(String, Vec<u8>)>,
     waiting: usize,
+    /// How much is in the outbox.
+    queued: usize,
     /// How much it may carry before it must wait: less than nothing after something large.
     credit: (i64, i64),
 }
@@ -53,7 +58,9 @@ struct World {
     config: Config,
     now: Timestamp,
     nodes: Vec<Node>,
-    /// How often Redis has cut a node off.
+    /// How much may wait in a node, and in Redis for a node.
+    limits: (usize, usize),
+    /// How often Redis has cut a node off, or a node has given its link up.
     cuts: usize,
     /// What Redis has taken, and what it has sent out.
     bytes: (usize, usize),
@@ -67,8 +74,10 @@ impl World {
             config.cluster = Some(cluster);
         });
         let now = Timestamp::from_millis(1000);
+        let (dice, nodes_of_it) = (Dice(seed), Vec::new());
+        let limits = (OUT_LIMIT, LIMIT);
         let mut world =
-            Self { dice: Dice(seed), config, now, nodes: Vec::new(), cuts: 0, bytes: (0, 0) };
+            Self { dice, config, now, nodes: nodes_of_it, limits, cuts: 0, bytes: (0, 0) };
         for _ in 0..nodes {
             world.boot(peers);
         }
@@ -86,6 +95,7 @@ impl World {
             outbox: VecDeque::new(),
             inbox: VecDeque::new(),
             waiting: 0,
+            queued: 0,
             credit: (0, 0),
         };
         let server = Server::new(self.config.clone(), random);
@@ -102,22 +112,25 @@ impl World {
         node.next += 1;
         let user = UserName::new(format!("u{}", node.next)).unwrap();
         let peer = Fields::new().with("padding", &*"x".repeat(RECORD));
-        self.input(at, Input::Host(HostCall::AddPeer { conn, user, peer, rooms: &[] }));
+        let call = HostCall::AddPeer { conn, user, peer, rooms: &[] };
+        self.input(at, Input::Host(call)).unwrap();
     }
 
-    fn input(&mut self, at: usize, input: Input<'_>) {
+    fn input(&mut self, at: usize, input: Input<'_>) -> Result<usize, EngineError> {
         let node = &mut self.nodes[at];
-        let _ = node.server.handle(self.now, input);
+        let result = node.server.handle(self.now, input);
         while let Some(action) = node.server.poll_action() {
             match action {
                 Action::Subscribe { channel } => drop(node.wanted.insert(channel.into())),
                 Action::Unsubscribe { channel } => drop(node.wanted.remove(&*channel)),
                 Action::Publish { channel, payload } if node.link.up => {
+                    node.link.queued += payload.len();
                     node.link.outbox.push_back((channel.into(), payload.to_vec()));
                 }
                 _ => {}
             }
         }
+        result
     }
 
     fn cut(&mut self, at: usize) {
@@ -126,8 +139,8 @@ impl World {
         link.up_at = self.now + RECONNECT;
         link.outbox.clear();
         link.inbox.clear();
-        link.waiting = 0;
-        self.input(at, Input::BusDown);
+        (link.waiting, link.queued) = (0, 0);
+        let _ = self.input(at, Input::BusDown);
     }
 
     fn tick(&mut self) {
@@ -138,18 +151,22 @@ impl World {
             if !link.up && link.up_at <= self.now {
                 link.up = true;
                 link.credit = (0, 0);
-                self.input(at, Input::BusUp);
+                let _ = self.input(at, Input::BusUp);
+            }
+            if self.nodes[at].link.queued > self.limits.0 {
+                self.cuts += 1;
+                self.cut(at);
             }
             self.publish(at);
         }
         for at in 0..self.nodes.len() {
-            if self.nodes[at].link.waiting > LIMIT {
+            if self.nodes[at].link.waiting > self.limits.1 {
                 self.cuts += 1;
                 self.cut(at);
             }
             self.hear(at);
             if self.nodes[at].server.poll_timeout().is_some_and(|due| due <= self.now) {
-                self.input(at, Input::Timeout);
+                let _ = self.input(at, Input::Timeout);
             }
         }
     }
@@ -164,6 +181,7 @@ impl World {
         {
             let link = &mut self.nodes[at].link;
             link.credit.0 -= i64::try_from(payload.len()).unwrap();
+            link.queued -= payload.len();
             taken += payload.len() as u64;
             self.bytes.0 += payload.len();
             for node in self.nodes.iter_mut().filter(|node| node.link.up) {
@@ -175,7 +193,7 @@ impl World {
             }
         }
         if taken > 0 {
-            self.input(at, Input::BusTaken { bytes: taken });
+            let _ = self.input(at, Input::BusTaken { bytes: taken });
         }
     }
 
@@ -189,7 +207,8 @@ impl World {
             let link = &mut self.nodes[at].link;
             link.credit.1 -= i64::try_from(payload.len()).unwrap();
             link.waiting -= payload.len();
-            self.input(at, Input::BusMessage { channel: &channel, payload: &payload });
+            // What makes no sense here any more is not this node's fault.
+            let _ = self.input(at, Input::BusMessage { channel: &channel, payload: &payload });
         }
     }
 
@@ -285,5 +304,48 @@ fn a_slow_link_is_its_own_affair() {
             let stats = node.server.stats();
             assert_eq!(stats.nodes_lost, 0, "seed {seed}");
         }
+    }
+}
+
+/// R-C6: whatever comes to a node at once, it does not run its own link into the limit: more peers than the link
+/// can be given arrive and go, and the application emits as much as it may.
+#[test]
+fn a_node_does_not_give_up_its_own_link() {
+    const PEERS: usize = 20_000;
+    for seed in seeds(1) {
+        let mut world = World::new(seed, 3, 10);
+        // What the engine lets wait is not scaled.
+        world.limits = (16 * 1024 * 1024, 32 * 1024 * 1024);
+        for node in &mut world.nodes {
+            node.link.carries = CARRIES * 20;
+        }
+        world.nodes[0].link.carries = CARRIES * 10;
+        world.until_right("at the start");
+        world.cuts = 0;
+        for _ in 0..PEERS {
+            world.arrive(0);
+        }
+        assert!(PEERS * RECORD > world.nodes[0].link.queued * 3, "most of it is told later");
+        let text = json!({"type": "event", "to": "u1", "data": "x".repeat(1024 * 1024)});
+        let text = text.to_string();
+        let (mut emitted, mut refused) = (0, 0);
+        for _ in 0..32 {
+            match world.input(0, Input::Host(HostCall::Emit { text: &text })) {
+                Ok(_) => emitted += 1,
+                Err(error) => {
+                    assert_eq!(error, EngineError::Busy);
+                    refused += 1;
+                }
+            }
+            for slot in 0..PEERS / 40 {
+                let conn = ConnId::new(u32::try_from(20 + slot + refused * 500).unwrap(), 0);
+                let _ = world.input(0, Input::Disconnected { conn });
+            }
+        }
+        world.until_right("after a mass of changes");
+        assert_eq!(world.cuts, 0, "seed {seed}");
+        assert!(emitted > 4 && refused > 8, "seed {seed}: {emitted} {refused}");
+        assert!(world.nodes[1].server.stats().remote_peers > PEERS / 4, "seed {seed}");
+        world.input(0, Input::Host(HostCall::Emit { text: &text })).unwrap();
     }
 }
