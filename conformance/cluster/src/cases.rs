@@ -37,6 +37,11 @@ macro_rules! case {
 pub(crate) const CASES: &[Case] = &[
     case!("restart", "One of nine nodes is restarted, and learns of all peers", restart::fat),
     case!("restart-lean", "The same with half of each record", restart::lean),
+    case!(
+        "restart-peers",
+        "The same with peers of its own, which all nodes learn of",
+        restart::with_peers
+    ),
     case!("slow-teller", "Who tells of all peers has a slow link to Redis", slow::teller),
     case!("slow-newcomer", "Who learns of all peers has a slow link to Redis", slow::newcomer),
     case!("million", "A node learns of a million peers, and that they are gone", million::run),

@@ -53,6 +53,36 @@ fn a_restart_in_small() {
     }
 }
 
+/// R-C2, R-C6, R-S4, R-T2: what one client or one slow link does costs nobody else anything, and who comes in sees who
+/// is there. Here, too, only what can be counted.
+#[test]
+fn the_other_cases_in_small() {
+    let cases = ["greedy", "record", "ready", "slow-teller", "slow-newcomer", "restart-peers"];
+    let Some(outcomes) = measure(&cases.join(",")) else { return };
+    let links = ["Redis cuts no subscriber", "no node loses its connection"];
+    let alive = "nobody who lives is taken for dead";
+    for outcome in &outcomes {
+        let bounds = match outcome["name"].as_str().unwrap() {
+            "greedy" => vec![links[0], links[1], "all who log in meanwhile", "others lose nothing"],
+            "record" => vec![
+                "Redis reads at most 0.1 MB a second",
+                "the member gets each",
+                "Redis reads at most 1.1 times",
+            ],
+            "ready" => vec!["who comes in sees who is there", "what it says arrives"],
+            "slow-teller" | "slow-newcomer" => vec![links[0], links[1], alive],
+            "restart-peers" => {
+                vec![links[0], links[1], alive, "Redis writes at most 1.5 times what there is"]
+            }
+            other => panic!("{other} was not asked for"),
+        };
+        for bound in bounds {
+            assert!(held(outcome, bound), "{bound}: {outcome}");
+        }
+    }
+    assert_eq!(outcomes.len(), cases.len());
+}
+
 /// What makes no sense ends with 2, in a line; what cannot be carried through is a bound that did
 /// not hold.
 #[test]
@@ -64,5 +94,5 @@ fn what_cannot_be_done() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/program cannot be started"), "{said}");
     let (code, said) = run(&["--list"]);
-    assert_eq!((code, said.lines().count()), (Some(0), 8), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), 9), "{said}");
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::super::{
-    client::{Client, status},
+    client::{Client, PATIENCE, status},
     fault::{Fault, fault},
     report::Outcome,
     stage::{Options, Stage},
@@ -35,16 +35,20 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Fault> {
         took = took.max(begun.elapsed());
         let mut alice = Client::connect(node.address, "alice", &["team"], None).await?;
         alice.send(&json!({"type": "message", "to": bob.address, "data": turn})).await?;
+        alice.send(&json!({"type": "message", "to": alice.address, "data": "myself"})).await?;
         let mut sees = false;
-        // The roster comes with the welcome; all else would be luck.
-        while let Some(frame) = alice.next(Duration::from_millis(50)).await {
+        // The roster comes with the welcome, before what it has just said to itself; all else would be luck.
+        while let Some(frame) = alice.next(PATIENCE).await {
             sees |= frame["type"] == "presence" && frame["data"]["user"] == "bob";
+            if frame["data"] == "myself" {
+                break;
+            }
         }
         blind += usize::from(!sees);
-        let until = Instant::now() + Duration::from_secs(1);
+        let until = Instant::now() + PATIENCE;
         let mut arrived = false;
         while !arrived && Instant::now() < until {
-            let frame = bob.next(Duration::from_secs(1)).await;
+            let frame = bob.next(PATIENCE).await;
             arrived = frame.is_some_and(|it| it["type"] == "message" && it["data"] == turn);
         }
         lost += usize::from(!arrived);

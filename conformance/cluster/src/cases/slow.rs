@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SLACK: Duration = Duration::from_secs(3);
 /// How long it may take until all is well before anything happens.
 const SETTLE: Duration = Duration::from_secs(60);
+/// What others may notice of it.
+const LATENCY: Duration = Duration::from_millis(20);
 const PAD: usize = 800;
 
 pub(super) async fn teller(options: &Options) -> Result<Outcome, Fault> {
@@ -73,10 +75,11 @@ async fn run(options: &Options, name: &str, bits: u64, teller: bool) -> Result<O
         lost += node.counts().await?.nodes_lost;
     }
     outcome.check("nobody who lives is taken for dead", lost, lost == 0);
+    let bound = format!("p99 of others meanwhile at most {LATENCY:?}");
+    outcome.check(bound, storm, storm.p99 <= LATENCY);
     let said: usize = ["bystander", "teller", "newcomer"].iter().map(|it| stage.losses(it)).sum();
     outcome.note("losses of Redis in the logs", said);
     outcome.note("Redis writes", megabytes(counts.output));
     outcome.note("others, before", calm);
-    outcome.note("others, meanwhile", storm);
     Ok(outcome)
 }
