@@ -1,5 +1,6 @@
 //! The cases that there are.
 
+mod churn;
 mod greedy;
 mod million;
 mod ready;
@@ -47,5 +48,6 @@ pub(crate) const CASES: &[Case] = &[
     case!("million", "A node learns of a million peers, and that they are gone", million::run),
     case!("greedy", "One client sends all it can to a room with a member elsewhere", greedy::run),
     case!("record", "One client repeats a record that has not changed", record::run),
+    case!("churn", "Peers come and go faster and faster, until Redis cannot carry it", churn::run),
     case!("ready", "Clients connect to a node as soon as it says that it is ready", ready::run),
 ];

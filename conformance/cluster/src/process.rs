@@ -4,6 +4,7 @@ use std::{
     fs, io,
     net::{Ipv4Addr, TcpListener},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +17,15 @@ pub(crate) fn memory(id: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
     let pages = text.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
     pages * rustix::param::page_size() as u64
+}
+
+/// The time that a process has used processors for.
+pub(crate) fn processor(id: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The name, in parentheses, may have blanks.
+    let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks = rest.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum::<u64>();
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// Sends a signal to a process that this one has started.

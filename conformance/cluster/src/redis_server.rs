@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::{
     fault::{Fault, fault},
-    process::{free_port, memory},
+    process::{free_port, memory, processor},
 };
 
 /// How long it may take to start.
@@ -87,6 +87,11 @@ impl Redis {
 
     pub(crate) fn memory(&self) -> u64 {
         memory(self.child.id())
+    }
+
+    /// The time that it has used processors for.
+    pub(crate) fn processor(&self) -> Duration {
+        processor(self.child.id())
     }
 
     pub(crate) async fn counts(&self) -> Result<Counts, Fault> {

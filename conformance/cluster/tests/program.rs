@@ -57,7 +57,8 @@ fn a_restart_in_small() {
 /// is there. Here, too, only what can be counted.
 #[test]
 fn the_other_cases_in_small() {
-    let cases = ["greedy", "record", "ready", "slow-teller", "slow-newcomer", "restart-peers"];
+    let cases =
+        ["greedy", "record", "ready", "slow-teller", "slow-newcomer", "restart-peers", "churn"];
     let Some(outcomes) = measure(&cases.join(",")) else { return };
     let links = ["Redis cuts no subscriber", "no node loses its connection"];
     let alive = "nobody who lives is taken for dead";
@@ -70,6 +71,7 @@ fn the_other_cases_in_small() {
                 "Redis reads at most 1.1 times",
             ],
             "ready" => vec!["who comes in sees who is there", "what it says arrives"],
+            "churn" => vec![links[0], links[1]],
             "slow-teller" | "slow-newcomer" => vec![links[0], links[1], alive],
             "restart-peers" => {
                 vec![links[0], links[1], alive, "Redis writes at most 1.5 times what there is"]
@@ -94,5 +96,5 @@ fn what_cannot_be_done() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/program cannot be started"), "{said}");
     let (code, said) = run(&["--list"]);
-    assert_eq!((code, said.lines().count()), (Some(0), 9), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), 10), "{said}");
 }
