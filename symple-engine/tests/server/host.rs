@@ -101,7 +101,7 @@ fn sessions_outside_the_room_of_their_user() {
     let bob = node.peer("bob", &["alice"]);
     let rooms = |node: &Node| {
         let rooms = node.server.user_rooms("alice");
-        rooms.iter().map(|room| room.to_string()).collect::<Vec<_>>().join(" ")
+        rooms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
     for conn in sessions {
         node.text(conn, r#"{"type":"leave","room":"alice"}"#);
