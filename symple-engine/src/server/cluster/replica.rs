@@ -135,8 +135,6 @@ impl Server {
         let record = PublicRecord::of_presence(object, &peer.user, &peer.id);
         let mut state = Peer::new(&peer.user, &peer.id, record, None);
         (state.hidden, state.read_only) = (peer.hidden, peer.read_only);
-        // Most peers of a large cluster are in one room, and a list that grows by itself has room for four.
-        state.memberships.reserve_exact(peer.rooms.len());
         let conn = self.registry.add_remote(node, state);
         self.mark_current(conn, pull);
         let rooms: Vec<_> =
