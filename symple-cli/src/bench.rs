@@ -23,7 +23,7 @@ use crate::{Failure, input::print};
 
 use args::Workload;
 use report::Report;
-use workload::{Direct, FanOut, Slow, connect, idle, mixed, soak};
+use workload::{Direct, FanOut, Slow, Storm, connect, idle, mixed, soak};
 
 pub(crate) use args::command;
 
@@ -45,6 +45,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Workload::Idle(count) => idle(&plan, count).map(|report| vec![report]),
         Workload::Slow(shape) => Slow::run(&plan, shape).map(|report| vec![report]),
         Workload::Soak(shape, rate) => soak(&plan, shape, rate).map(|report| vec![report]),
+        Workload::Storm(shape) => Storm::run(&plan, &shape),
     }
     .map_err(Failure::crash)?;
 

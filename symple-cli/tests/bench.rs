@@ -161,6 +161,45 @@ fn soak() {
     assert_eq!(notes["parts"].as_array().unwrap().len(), 30);
 }
 
+/// R-P2, R-P3, R-X2: in each storm all rosters are right in the end, with batches and without; and a
+/// room beside it loses nothing.
+#[test]
+fn storm() {
+    let server = Server::start(&[]);
+    for batches in [&[][..], &["--roster"]] {
+        let arguments = [&["storm", "--count", "30", "--stay", "10"], batches].concat();
+        let reports = reports(&server, &arguments);
+        assert_eq!(reports.len(), 3);
+        for (report, kind) in reports.iter().zip(["come", "leave", "flap"]) {
+            assert_eq!(report["parameters"]["kind"], kind);
+            assert!(delivered(report) > 0, "{report}");
+            let notes = &report["notes"];
+            assert!(notes["rosters_right_after_seconds"].as_f64().unwrap() > 0.0, "{report}");
+            assert!(notes["bytes_read"].as_u64().unwrap() > 0, "{report}");
+            assert_eq!(notes["closed_by_the_server"], 0);
+            match kind {
+                // Each is told of each other one, singly or in batches.
+                "come" if batches.is_empty() => assert_eq!(report["units"], 30 * 29),
+                "come" => assert!(report["units"].as_u64().unwrap() < 30 * 29),
+                // Of those that left the ones that stay are told.
+                "leave" => assert!(report["units"].as_u64().unwrap() <= 10 * 20),
+                _ => assert!(notes["flaps"].as_u64().unwrap() > 0, "{report}"),
+            }
+        }
+    }
+}
+
+/// A server that tells nobody of those who come.
+#[test]
+fn a_server_that_tells_nobody() {
+    let server = Server::start(&["--presence", "classic"]);
+    let arguments = ["storm", "--count", "5", "--kind", "come", "--seconds", "1"];
+    let (code, _, stderr) =
+        bench(&[&arguments[..], &["--patience", "1", "--url", &server.url]].concat());
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("the roster of client "), "{stderr}");
+}
+
 #[test]
 fn what_people_see() {
     let server = Server::start(&[]);

@@ -10,7 +10,7 @@ use super::{
     process::Process,
     run::Plan,
     target::Target,
-    workload::{DirectShape, FanOutShape, Pace, RoomsShape, SlowShape},
+    workload::{DirectShape, FanOutShape, Pace, RoomsShape, SlowShape, StormKind, StormShape},
 };
 
 const ABOUT: &str = "\
@@ -22,6 +22,13 @@ The server must let clients send as fast as they can (symple serve --rate-limit 
 them (no --authentication). In a closed loop (--window) the next message is sent when an earlier \
 one has arrived; in an open loop (--rate) it is sent when its time has come, and latency is \
 counted from then.";
+
+const STORM: &str = "\
+Many that come into one room within --seconds (come), leave it all at once but for --stay (leave), \
+or one more that comes and goes as fast as it is let in, for --seconds (flap). Tells what that \
+costs, when the rosters of all are right, and the latency of a message every 7 ms in a room that \
+has nothing to do with it, while it happens. The run fails if a roster is wrong in the end, or if \
+somebody was told something twice.";
 
 /// The command line.
 pub(crate) fn command() -> Command {
@@ -84,6 +91,27 @@ pub(crate) fn command() -> Command {
                         .default_value("20")
                         .value_parser(value_parser!(f64))
                         .help("How many further clients come, and go, in a second"),
+                ),
+        )
+        .subcommand(
+            Command::new("storm")
+                .about("Many that come into a room, leave it, or come and go; and a room beside it")
+                .long_about(STORM)
+                .arg(number("count", "1000", 2, "How many peers are in the room"))
+                .arg(
+                    Arg::new("kind")
+                        .long("kind")
+                        .default_value("come,leave,flap")
+                        .value_delimiter(',')
+                        .value_parser(["come", "leave", "flap"])
+                        .help("What happens; a run for each"),
+                )
+                .arg(number("stay", "16", 1, "How many stay when the others leave"))
+                .arg(
+                    Arg::new("roster")
+                        .long("roster")
+                        .action(ArgAction::SetTrue)
+                        .help("The peers are told in batches (extension roster)"),
                 ),
         )
         .subcommand(super::compare::command())
@@ -170,6 +198,7 @@ pub(crate) enum Workload {
     Idle(usize),
     Slow(SlowShape),
     Soak(RoomsShape, f64),
+    Storm(StormShape),
 }
 
 impl Workload {
@@ -182,6 +211,7 @@ impl Workload {
             Self::Mixed(shape, _) => shape.clients,
             Self::Idle(count) => count + 1,
             Self::Slow(shape) => shape.receivers + 1,
+            Self::Storm(shape) => shape.count + 4,
             Self::Soak(shape, _) => shape.clients + (shape.churn * 4.0) as usize + 64,
         }
     }
@@ -218,6 +248,15 @@ pub(crate) fn read(name: &str, flags: &ArgMatches) -> Result<(Workload, Plan), F
         }
         "slow" => Workload::Slow(SlowShape { receivers: count("receivers"), rate: real("rate") }),
         "soak" => Workload::Soak(rooms(real("churn"))?, real("rate")),
+        "storm" => {
+            let kinds = flags.get_many::<String>("kind").into_iter().flatten();
+            Workload::Storm(StormShape {
+                count: count("count"),
+                kinds: kinds.filter_map(|kind| StormKind::named(kind)).collect(),
+                stay: count("stay"),
+                roster: flags.get_flag("roster"),
+            })
+        }
         _ => Workload::Idle(count("count")),
     };
     let url = flags.get_one::<String>("url").map_or("", String::as_str);

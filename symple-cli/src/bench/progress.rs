@@ -23,6 +23,11 @@ impl Progress {
         Self { on: std::io::stderr().is_terminal(), shown: None }
     }
 
+    /// A line that is never shown.
+    pub(crate) fn silent() -> Self {
+        Self { on: false, shown: None }
+    }
+
     /// Shows the line, if it is time for it.
     pub(crate) fn show(&mut self, line: impl FnOnce() -> String) {
         if self.on && self.shown.is_none_or(|shown| shown.elapsed() >= EVERY) {

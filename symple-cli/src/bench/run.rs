@@ -54,6 +54,11 @@ impl<'a> Run<'a> {
         Ok(Self { plan, swarm, progress: Progress::new(), meter: None })
     }
 
+    /// A run that shows nothing, beside another one.
+    pub(crate) fn silent(plan: &'a Plan) -> io::Result<Self> {
+        Ok(Self { progress: Progress::silent(), ..Self::new(plan)? })
+    }
+
     fn stuck(&self, what: &str) -> io::Error {
         let seconds = self.plan.patience.as_secs_f64();
         let error = format!("the server is stuck: {what} for {seconds} s");
@@ -96,13 +101,36 @@ impl<'a> Run<'a> {
         what: &str,
         duration: Duration,
     ) -> io::Result<()> {
-        let started = Instant::now();
-        let mut heard = (self.swarm.bytes_read, started);
+        let (started, seconds) = (Instant::now(), duration.as_secs());
+        let left = |_: &H, _: &Swarm| {
+            duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero())
+        };
+        self.work_while(handler, left, || {
+            format!("{what}: {} of {seconds} s", started.elapsed().as_secs())
+        })
+    }
+
+    /// Lets the clients work until something is so.
+    pub(crate) fn work_until<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        what: &str,
+        is_so: impl Fn(&H, &Swarm) -> bool,
+    ) -> io::Result<()> {
+        let left = |handler: &H, swarm: &Swarm| (!is_so(handler, swarm)).then_some(WAIT);
+        self.work_while(handler, left, || what.to_owned())
+    }
+
+    /// Lets the clients work, as long as there is time left.
+    fn work_while<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        left: impl Fn(&H, &Swarm) -> Option<Duration>,
+        what: impl Fn() -> String,
+    ) -> io::Result<()> {
+        let mut heard = (self.swarm.bytes_read, Instant::now());
         loop {
-            let passed = started.elapsed();
-            let Some(left) = duration.checked_sub(passed).filter(|left| !left.is_zero()) else {
-                return Ok(());
-            };
+            let Some(left) = left(handler, &self.swarm) else { return Ok(()) };
             self.swarm.out.tick();
             let due = handler.due(&mut self.swarm)?;
             let due = due.map(|at| Duration::from_nanos(at.saturating_sub(self.swarm.out.now)));
@@ -116,10 +144,7 @@ impl<'a> Run<'a> {
                 meter.sample();
             }
             let read = self.swarm.bytes_read;
-            self.progress.show(|| {
-                let (passed, all) = (passed.as_secs(), duration.as_secs());
-                format!("{what}: {passed} of {all} s, {} MB received", read / 1_000_000)
-            });
+            self.progress.show(|| format!("{}, {} MB received", what(), read / 1_000_000));
         }
     }
 

@@ -26,8 +26,35 @@ const EXACT: Duration = Duration::from_millis(2);
 /// What a client tells of itself in its `auth` frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    pub(crate) user: String,
-    pub(crate) rooms: Vec<String>,
+    user: String,
+    rooms: Vec<String>,
+    extensions: &'static [&'static str],
+}
+
+impl Identity {
+    /// A user in rooms.
+    pub(crate) fn new<R: Into<String>>(
+        user: impl Into<String>,
+        rooms: impl IntoIterator<Item = R>,
+    ) -> Self {
+        let rooms = rooms.into_iter().map(Into::into).collect();
+        Self { user: user.into(), rooms, extensions: &[] }
+    }
+
+    /// The same, with extensions of the protocol (R-X1).
+    pub(crate) fn with_extensions(self, extensions: &'static [&'static str]) -> Self {
+        Self { extensions, ..self }
+    }
+
+    /// The `auth` frame.
+    fn auth(&self) -> String {
+        let Self { user, rooms, extensions } = self;
+        let mut auth = serde_json::json!({ "type": "auth", "user": user, "rooms": rooms });
+        if !extensions.is_empty() {
+            auth["extensions"] = serde_json::json!(extensions);
+        }
+        auth.to_string()
+    }
 }
 
 /// What happens to clients.
@@ -317,9 +344,7 @@ impl Swarm {
             let client = &mut self.clients[number];
             client.state = State::Authenticating;
             let Some(identity) = client.identity.take() else { return bytes.len() };
-            let Identity { user, rooms } = *identity;
-            let auth = serde_json::json!({ "type": "auth", "user": user, "rooms": rooms });
-            self.out.send(number, &auth.to_string());
+            self.out.send(number, &identity.auth());
         }
         while let Some((first, start, end)) = frame(&bytes[at..]) {
             let payload = &bytes[at + start..at + end];

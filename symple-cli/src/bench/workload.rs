@@ -9,6 +9,7 @@ mod pace;
 mod rooms;
 mod slow;
 mod soak;
+mod storm;
 
 pub(crate) use connect::connect;
 pub(crate) use direct::{Direct, DirectShape};
@@ -19,3 +20,4 @@ pub(crate) use pace::Pace;
 pub(crate) use rooms::RoomsShape;
 pub(crate) use slow::{Slow, SlowShape};
 pub(crate) use soak::soak;
+pub(crate) use storm::{Storm, StormKind, StormShape};

@@ -42,7 +42,7 @@ impl Handler for Connect {
 pub(crate) fn connect(plan: &Plan, count: usize) -> io::Result<[Report; 2]> {
     let mut run = Run::new(plan)?;
     let mut this = Connect { begun: Vec::new(), latency: histogram(), asked: 0, closed: 0 };
-    let identity = |n| Identity { user: format!("u{n}"), rooms: Vec::new() };
+    let identity = |n| Identity::new(format!("u{n}"), [""; 0]);
     run.connect(&mut this, (0..BEFORE).map(identity))?;
     run.settle(&mut this, |_| true)?;
 

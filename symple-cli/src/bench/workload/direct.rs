@@ -95,8 +95,8 @@ impl Direct {
             ledger: Ledger::new(pairs * 2),
             latency: histogram(),
         };
-        let identities = (0..pairs * 2)
-            .map(|n| Identity { user: format!("u{n}"), rooms: vec![format!("pair{}", n / 2)] });
+        let identities =
+            (0..pairs * 2).map(|n| Identity::new(format!("u{n}"), [format!("pair{}", n / 2)]));
         run.connect(&mut this, identities)?;
         run.settle(&mut this, |_| true)?;
         let now = run.swarm.out.tick();

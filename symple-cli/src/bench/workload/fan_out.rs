@@ -102,8 +102,8 @@ impl FanOut {
             ledger: Ledger::new((receivers + senders) * senders),
             latency: histogram(),
         };
-        let identities = (0..receivers + senders)
-            .map(|n| Identity { user: format!("u{n}"), rooms: vec!["bench".into()] });
+        let identities =
+            (0..receivers + senders).map(|n| Identity::new(format!("u{n}"), ["bench"]));
         run.connect(&mut this, identities)?;
         run.settle(&mut this, |_| true)?;
         let now = run.swarm.out.tick();

@@ -41,7 +41,7 @@ impl Handler for Idle {
 pub(crate) fn idle(plan: &Plan, count: usize) -> io::Result<Report> {
     let mut run = Run::new(plan)?;
     let mut this = Idle { ledger: Ledger::new(count + 1), latency: histogram() };
-    let identity = |n| Identity { user: format!("u{n}"), rooms: Vec::new() };
+    let identity = |n| Identity::new(format!("u{n}"), [""; 0]);
     // The last one is the sender, and is there before.
     run.measure();
     run.connect(&mut this, (0..count).map(identity))?;

@@ -143,7 +143,7 @@ fn identity(shape: RoomsShape, client: usize) -> Identity {
         None => client / shape.size(),
         Some(guest) => guest % shape.rooms,
     };
-    Identity { user: format!("u{client}"), rooms: vec![format!("room{room}")] }
+    Identity::new(format!("u{client}"), [format!("room{room}")])
 }
 
 impl Rooms {

@@ -111,8 +111,7 @@ impl Slow {
             closed: None,
             slow_got: 0,
         };
-        let identities = (0..=receivers)
-            .map(|n| Identity { user: format!("u{n}"), rooms: vec!["bench".into()] });
+        let identities = (0..=receivers).map(|n| Identity::new(format!("u{n}"), ["bench"]));
         run.connect(&mut this, identities)?;
         run.settle(&mut this, |_| true)?;
         run.swarm.deafen(this.slow());
