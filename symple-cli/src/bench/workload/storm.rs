@@ -122,6 +122,16 @@ impl Storm {
         self.rosters.went(client);
     }
 
+    /// Waits until all rosters are right.
+    ///
+    /// # Errors
+    /// The first that is wrong, where none of them changes any more.
+    fn settle(&mut self, run: &mut Run<'_>) -> io::Result<()> {
+        let settled = run.settle(self, |this| this.rosters.are_right());
+        self.rosters.check().map_err(io::Error::other)?;
+        settled
+    }
+
     /// Runs the workload.
     pub(crate) fn run(plan: &Plan, shape: &StormShape) -> io::Result<Vec<Report>> {
         shape.kinds.iter().map(|kind| Self::one(plan, shape, *kind)).collect()
@@ -140,7 +150,7 @@ impl Storm {
         if kind != StormKind::Come {
             let identities: Vec<_> = (0..shape.count).map(|n| this.identity(n)).collect();
             run.connect(&mut this, identities)?;
-            run.settle(&mut this, |this| this.rosters.are_right())?;
+            this.settle(&mut run)?;
         }
         let probe = Probe::start(plan)?;
         this.rosters.forget_figures();
@@ -176,7 +186,7 @@ impl Storm {
             }
         }
         let over = run.swarm.out.tick();
-        run.settle(&mut this, |this| this.rosters.are_right())?;
+        this.settle(&mut run)?;
         let last = this.rosters.last_told.max(over);
         let bytes = run.swarm.bytes_read - bytes;
         let frames = this.rosters.frames;
@@ -197,7 +207,6 @@ impl Storm {
         let (latency, account) = probe.stop(last.saturating_sub(started))?;
         report.latency = Latency::of(&latency);
         report.deliveries = Some(account);
-        this.rosters.check().map_err(io::Error::other)?;
         Ok(report)
     }
 }
