@@ -118,6 +118,8 @@ struct Node {
     next_conn: u32,
     /// What it wants to hear: the driver subscribes to it again when the bus is back.
     wanted: BTreeSet<String>,
+    /// The rooms whose states its host has pinned: it hears of them without members.
+    pinned: BTreeSet<&'static str>,
     /// What the bus knows that it wants.
     subscribed: BTreeSet<String>,
     /// On the way to the bus and from it.
@@ -216,6 +218,7 @@ impl World {
             clients: BTreeMap::new(),
             next_conn: 0,
             wanted: BTreeSet::new(),
+            pinned: BTreeSet::new(),
             subscribed: BTreeSet::new(),
             outbox: VecDeque::new(),
             inbox: VecDeque::new(),

@@ -85,13 +85,28 @@ impl World {
         let Some(peer) = self.any_address() else { return };
         let room = self.dice.pick(&ROOMS);
         let user = self.dice.pick(&USERS);
-        let call = match self.dice.below(12) {
+        let id = self.sent.len() as u64 * 1_000_000 + self.dice.roll() % 1_000_000;
+        let key = self.dice.pick(&["a", "b", "c"]);
+        let set =
+            json!({key: if self.dice.one_in(4) { Value::Null } else { id.into() }}).to_string();
+        let call = match self.dice.below(16) {
             0..4 => HostCall::Join { peer: &peer, room },
             4..7 => HostCall::Leave { peer: &peer, room },
             7 => HostCall::CloseRoom { room },
             8 => HostCall::Kick { whom: Whom::Peer(&peer), reason: "out" },
             9 => HostCall::Kick { whom: Whom::User(user), reason: "out" },
             10 => HostCall::Send { peer: &peer, text: "{\"type\":\"event\"}" },
+            11..13 => HostCall::SetState { room, set: &set },
+            13 => HostCall::ClearState { room },
+            14 => {
+                let pinned = self.dice.one_in(2);
+                if pinned {
+                    self.nodes[at].pinned.insert(room);
+                } else {
+                    self.nodes[at].pinned.remove(room);
+                }
+                HostCall::PinState { room, pinned }
+            }
             _ => {
                 let to = self.any_recipient();
                 self.emit(&to);

@@ -170,6 +170,7 @@ impl World {
             let id = node.server.node_id().unwrap();
             let rooms: BTreeSet<_> = node.clients.values().flat_map(|c| &c.rooms).collect();
             let mut wanted: BTreeSet<_> = rooms.iter().map(|room| format!("room:{room}")).collect();
+            wanted.extend(node.pinned.iter().map(|room| format!("room:{room}")));
             wanted.extend(["broadcast".into(), "cluster".into(), format!("node:{id}")]);
             assert_eq!(node.wanted, wanted, "seed {}: R-C3", self.seed);
             assert_eq!(node.server.stats().remote_peers + node.clients.len(), self.all().count());
