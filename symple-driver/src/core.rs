@@ -217,9 +217,9 @@ impl<R: Runtime> Core<R> {
         input: Input<'_>,
     ) -> Result<usize, EngineError> {
         table.input += 1;
-        let looked = self.engine.looked();
+        let before = self.engine.effort();
         let result = self.engine.handle(table.now, input);
-        table.spend(usize::try_from(self.engine.looked() - looked).unwrap_or(usize::MAX));
+        table.spend(usize::try_from(self.engine.effort() - before).unwrap_or(usize::MAX));
         self.carry_out(table);
         result
     }

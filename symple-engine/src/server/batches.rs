@@ -116,6 +116,9 @@ pub(super) struct Batches {
     /// The batch that was written last, of these peers (and whether each is online), for the next
     /// client that is to be told the same; only for as long as nothing else happens.
     written: Option<Written>,
+    /// How often something was noted of a peer, or what was noted was told or forgotten. Each costs about
+    /// as much as a delivery.
+    pub(super) noted: u64,
 }
 
 /// A batch as it was written: of which peers, and whether each is online; whether it is said to be
@@ -162,6 +165,7 @@ impl Server {
             return;
         }
         if let Some(batch) = self.batches.of.remove(&conn) {
+            self.batches.noted += batch.places.len() as u64;
             for of in batch.places.into_keys() {
                 count(&mut self.registry, of, -1);
             }
@@ -189,6 +193,7 @@ impl Server {
         });
         // It is told later, and is charged now.
         self.deliveries_elsewhere += noted;
+        self.batches.noted += noted;
         count(&mut self.registry, of, change);
         self.tick();
     }
@@ -198,6 +203,7 @@ impl Server {
         let Self { batches, registry, .. } = self;
         let Some(batch) = batches.of.get_mut(&conn) else { return };
         let change = batch.note(of, news, || quoted(registry, of, &mut None));
+        batches.noted += 1;
         self.deliveries_elsewhere += 1;
         count(&mut self.registry, of, i64::from(change));
         self.make_due(conn);
@@ -323,6 +329,7 @@ impl Server {
                 entries.push((of, entry));
             }
         }
+        batches.noted += entries.len() as u64;
         let complete = batch.complete && batch.entries.is_empty() && !batch.awaits_drain;
         batch.complete &= !complete;
         batch.not_before = now + INTERVAL;

@@ -97,14 +97,15 @@ impl Server {
     /// How many deliveries have been caused so far, those included that will be made later or by
     /// other nodes, and what costs as much.
     pub(super) fn caused(&self) -> u64 {
-        self.out.deliveries + self.deliveries_elsewhere + self.looked()
+        self.out.deliveries + self.deliveries_elsewhere + self.registry.looks / LOOKS
     }
 
-    /// How much it has cost so far to look through rooms for those who were not found there, in
-    /// deliveries. A driver that has others wait their turn counts it with what it delivers.
+    /// How much work there has been so far beside deliveries, in deliveries: looking through rooms for those
+    /// who were not found there, and noting what is told later (R-X2). A driver that has others wait
+    /// their turn counts it with what it delivers.
     #[must_use]
-    pub fn looked(&self) -> u64 {
-        self.registry.looks / LOOKS
+    pub fn effort(&self) -> u64 {
+        self.registry.looks / LOOKS + self.batches.noted
     }
 
     /// Frames of a connection that carry no text: control frames, and fragments but for the last.
