@@ -465,6 +465,7 @@ impl<R: Runtime> Core<R> {
             }
             WorkerEvent::Frames { id, count } => self.frames(table, id, count),
             WorkerEvent::Departed(id) => self.departed(table, id),
+            WorkerEvent::Behind(id) => self.behind(table, id),
             WorkerEvent::Drained(id) => self.drained(table, id),
             WorkerEvent::Undelivered { id, text } => self.undelivered(table, id, text),
             WorkerEvent::Connected { id, address, request, deflates } => {
@@ -571,6 +572,10 @@ where
         self.connection_input(table, Input::Departed { conn });
         // Texts that were kept are handled, even if nothing comes of them.
         table.release(conn);
+    }
+
+    fn behind(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {
+        self.connection_input(table, Input::Behind { conn });
     }
 
     fn drained(&mut self, table: &mut ConnectionTable<R::Socket>, conn: ConnId) {

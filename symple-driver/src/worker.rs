@@ -193,6 +193,10 @@ impl<R: Runtime> Upstream<R::Socket> for Surroundings<R> {
         self.mailbox.events.push(WorkerEvent::Departed(id));
     }
 
+    fn behind(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId) {
+        self.mailbox.events.push(WorkerEvent::Behind(id));
+    }
+
     fn drained(&mut self, _: &mut ConnectionTable<R::Socket>, id: ConnId) {
         self.mailbox.events.push(WorkerEvent::Drained(id));
     }

@@ -168,6 +168,8 @@ pub(crate) struct Connection<S> {
     pub(crate) heavy: bool,
     /// It did not take what it was sent, and is about to be closed.
     pub(crate) overflowed: bool,
+    /// The engine knows that much is queued for it.
+    pub(crate) behind: bool,
     /// The engine wants to know when little is queued for it.
     pub(crate) awaits_drain: bool,
     /// It is in a list of those that are to be flushed.
@@ -241,6 +243,7 @@ impl<S: Socket> Connection<S> {
             gone: false,
             heavy: false,
             overflowed: false,
+            behind: false,
             awaits_drain: false,
             dirty: Dirty::No,
             over_limit_since: 0,

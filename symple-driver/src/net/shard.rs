@@ -276,6 +276,7 @@ impl<R: Runtime> Shard<R> {
         table.has_dirty()
             || !table.ended.is_empty()
             || !table.overflowed.is_empty()
+            || !table.behind.is_empty()
             || !table.drained.is_empty()
             || !table.undelivered.is_empty()
     }
@@ -297,6 +298,9 @@ impl<R: Runtime> Shard<R> {
                 up.disconnected(&mut self.table, id, gone);
             }
             up.removed(id);
+        }
+        while let Some(id) = self.table.behind.pop_front() {
+            up.behind(&mut self.table, id);
         }
         while self.table.has_room()
             && let Some(id) = self.table.drained.pop_front()

@@ -77,6 +77,8 @@ const READS_PART: usize = 4;
 const REST: usize = 4 * 1024;
 /// When no more than so many bytes are queued for a connection, it has taken what it was sent.
 const DRAINED: usize = 32 * 1024;
+/// When more than so many bytes are queued for a connection whose socket takes no more, it has fallen behind.
+const BEHIND_AT: usize = 64 * 1024;
 
 /// What stands in a slot.
 pub(crate) enum Entry<S> {
@@ -117,6 +119,8 @@ pub(crate) struct ConnectionTable<S> {
     full_at: usize,
     /// Those that did not take what they were sent.
     pub(crate) overflowed: VecDeque<ConnId>,
+    /// Those that have fallen behind, of which the engine is to be told.
+    pub(crate) behind: VecDeque<ConnId>,
     /// Those that have taken what they were sent, where the engine wants to know.
     pub(crate) drained: VecDeque<ConnId>,
     /// By sender: what was refused of what it has addressed to a receiver, and it has not been told
@@ -187,6 +191,7 @@ impl<S: Socket> ConnectionTable<S> {
             unflushed: 0,
             full_at: UNFLUSHED,
             overflowed: VecDeque::new(),
+            behind: VecDeque::new(),
             drained: VecDeque::new(),
             undelivered: BTreeMap::new(),
             closed_virtuals: Vec::new(),

@@ -54,6 +54,8 @@ pub(crate) trait Upstream<S> {
     fn frames(&mut self, table: &mut ConnectionTable<S>, id: ConnId, count: u32);
     /// A client has left while nothing was to be handled; what it had sent before follows.
     fn departed(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
+    /// A connection does not take what it is sent as fast as it is sent.
+    fn behind(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
     /// A connection has taken what it was sent.
     fn drained(&mut self, table: &mut ConnectionTable<S>, id: ConnId);
     /// A text of this sender was refused where it was addressed to.

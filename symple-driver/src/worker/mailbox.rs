@@ -117,6 +117,7 @@ pub(crate) enum WorkerEvent {
     },
     /// The client has left; what it had sent before follows.
     Departed(ConnId),
+    Behind(ConnId),
     Drained(ConnId),
     /// A text of this sender was refused (R-L8).
     Undelivered {
@@ -137,6 +138,7 @@ impl WorkerEvent {
             | Self::Frames { id, .. }
             | Self::Undelivered { id, .. }
             | Self::Departed(id)
+            | Self::Behind(id)
             | Self::Drained(id)
             | Self::Disconnected(id, _)
             | Self::Removed(id) => *id,

@@ -116,9 +116,6 @@ pub(super) struct Batches {
     /// The batch that was written last, of these peers (and whether each is online), for the next
     /// client that is to be told the same; only for as long as nothing else happens.
     written: Option<Written>,
-    /// How often something was noted of a peer, or what was noted was told or forgotten. Each costs about
-    /// as much as a delivery.
-    pub(super) noted: u64,
 }
 
 /// A batch as it was written: of which peers, and whether each is online; whether it is said to be
@@ -165,16 +162,17 @@ impl Server {
             return;
         }
         if let Some(batch) = self.batches.of.remove(&conn) {
-            self.batches.noted += batch.places.len() as u64;
+            self.noted += batch.places.len() as u64;
             for of in batch.places.into_keys() {
                 count(&mut self.registry, of, -1);
             }
         }
     }
 
-    /// Notes news of a peer for those of the pending receivers that are told in batches: they are
-    /// none any more.
+    /// Notes news of a peer for those of the pending receivers that are told in batches, or when they have
+    /// read (R-P8): they are none any more.
     pub(super) fn note_for_pending(&mut self, of: ConnId, news: News) {
+        self.note_for_those_behind(of, news);
         if self.batches.is_unused() {
             return;
         }
@@ -193,7 +191,7 @@ impl Server {
         });
         // It is told later, and is charged now.
         self.deliveries_elsewhere += noted;
-        self.batches.noted += noted;
+        self.noted += noted;
         count(&mut self.registry, of, change);
         self.tick();
     }
@@ -203,7 +201,7 @@ impl Server {
         let Self { batches, registry, .. } = self;
         let Some(batch) = batches.of.get_mut(&conn) else { return };
         let change = batch.note(of, news, || quoted(registry, of, &mut None));
-        batches.noted += 1;
+        self.noted += 1;
         self.deliveries_elsewhere += 1;
         count(&mut self.registry, of, i64::from(change));
         self.make_due(conn);
@@ -258,6 +256,15 @@ impl Server {
     pub(super) fn tell_batch_now(&mut self, conn: ConnId) {
         self.batches.forget_written();
         self.batch_due(conn);
+    }
+
+    /// The client does not read as fast as it is told: the next batch waits until it has.
+    pub(super) fn hold_batches(&mut self, conn: ConnId) {
+        if let Some(batch) = self.batches.of.get_mut(&conn)
+            && !core::mem::replace(&mut batch.awaits_drain, true)
+        {
+            self.out.push(Action::AwaitDrain { conn });
+        }
     }
 
     /// The client has read what it was told.
@@ -329,7 +336,6 @@ impl Server {
                 entries.push((of, entry));
             }
         }
-        batches.noted += entries.len() as u64;
         let complete = batch.complete && batch.entries.is_empty() && !batch.awaits_drain;
         batch.complete &= !complete;
         batch.not_before = now + INTERVAL;
@@ -348,6 +354,7 @@ impl Server {
                 text
             }
         };
+        self.noted += entries.len() as u64;
         for (of, _) in &entries {
             count(&mut self.registry, *of, -1);
         }

@@ -101,11 +101,11 @@ impl Server {
     }
 
     /// How much work there has been so far beside deliveries, in deliveries: looking through rooms for those
-    /// who were not found there, and noting what is told later (R-X2). A driver that has others wait
+    /// who were not found there, and noting what is told later (R-X2, R-P8). A driver that has others wait
     /// their turn counts it with what it delivers.
     #[must_use]
     pub fn effort(&self) -> u64 {
-        self.registry.looks / LOOKS + self.batches.noted
+        self.registry.looks / LOOKS + self.noted
     }
 
     /// Frames of a connection that carry no text: control frames, and fragments but for the last.

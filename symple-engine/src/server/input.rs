@@ -98,6 +98,13 @@ pub enum Input<'a> {
         /// The connection.
         conn: ConnId,
     },
+    /// More than 64 KiB, or so, are queued for a connection whose socket takes no more (R-P8). Presence that
+    /// its client can be told later waits until [`Input::Drained`]. This may be left out: then all is
+    /// queued.
+    Behind {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The answer to [`Action::AwaitDrain`](super::Action::AwaitDrain).
     Drained {
         /// The connection.

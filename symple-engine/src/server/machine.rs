@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     format,
     string::String,
     vec::Vec,
@@ -26,7 +26,7 @@ use super::{
     outbox::Outbox,
     registry::{Connection, Registry, Session},
     rooms::{Keys, RoomIndex},
-    roster::Echoes,
+    roster::{Echoes, Untold},
     shutdown::Shutdown,
     states::States,
     timers::{Timer, Timers},
@@ -81,8 +81,8 @@ pub struct Server {
     pub(super) jobs: VecDeque<Job>,
     /// Some of it is being done.
     pub(super) working: bool,
-    /// The peers that are still to be told of others: of whom.
-    pub(super) rosters: BTreeMap<ConnId, BTreeSet<ConnId>>,
+    /// The peers that are still to be told of others: what.
+    pub(super) rosters: BTreeMap<ConnId, Untold>,
     /// The clients that are told of others in batches.
     pub(super) batches: Batches,
     /// What these peers have sent to themselves; it comes back behind their rosters.
@@ -95,6 +95,9 @@ pub struct Server {
     pub(super) told_busy: BTreeMap<ConnId, Timestamp>,
     /// Deliveries that are charged to someone and made later, or by other nodes.
     pub(super) deliveries_elsewhere: u64,
+    /// How often something was noted of a peer for one that is told later, or that was told or forgotten.
+    /// Each costs about as much as a delivery.
+    pub(super) noted: u64,
     /// The states of rooms.
     pub(super) states: States,
     /// What is open between this and the application's hooks.
@@ -151,6 +154,7 @@ impl Server {
             told_too_slow: BTreeMap::new(),
             told_busy: BTreeMap::new(),
             deliveries_elsewhere: 0,
+            noted: 0,
             states: States::default(),
             hooks: Hooks::default(),
             waiting: Waiting::default(),
@@ -221,6 +225,7 @@ impl Server {
             Input::Frames { conn, count } => self.other_frames(conn, count)?,
             Input::Work { conn, bytes } => self.worked(conn, bytes)?,
             Input::Departed { conn } => self.departed(conn)?,
+            Input::Behind { conn } => self.behind(conn),
             Input::Drained { conn } => self.drained(conn),
             Input::Undelivered { sender, text } => self.undelivered(sender, text),
             Input::Fault { conn, fault } => self.fault(conn, fault)?,

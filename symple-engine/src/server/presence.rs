@@ -90,7 +90,7 @@ impl Server {
             self.registry.push_unmarked_strangers(room, !conn.is_remote(), &mut lost);
             let in_batches = self.has_batches(conn);
             for other in lost.iter().filter(|_| !conn.is_remote()) {
-                if self.is_untold(conn, *other) {
+                if self.forget_untold(conn, *other) {
                     continue;
                 }
                 if in_batches {
@@ -151,14 +151,13 @@ impl Server {
     pub(super) fn go_offline(&mut self, conn: ConnId, tell: bool) {
         if tell && !self.is_hidden(conn) {
             self.registry.push_sharing(conn, self.out.receivers());
-            self.spare_untold(conn);
             self.note_for_pending(conn, News::Offline);
             if let Some(peer) = self.registry.peer(conn) {
                 self.out.send(|| presence(peer, false));
             }
         }
         self.unsee_states(conn);
-        self.rosters.remove(&conn);
+        self.forget_roster(conn);
         self.forget_batches(conn);
         self.echoes.remove(&conn);
         self.told_too_slow.remove(&conn);
@@ -178,7 +177,6 @@ impl Server {
             return;
         }
         self.out.receivers().extend(whom.iter().filter(|conn| !conn.is_remote()));
-        self.spare_untold(conn);
         self.note_for_pending(conn, if online { News::Online } else { News::Offline });
         if let Some(peer) = self.registry.peer(conn) {
             self.out.send(|| presence(peer, online));

@@ -193,6 +193,11 @@ impl Registry {
         Some((peer, self.remote(conn).map(|remote| remote.node)))
     }
 
+    /// The hash of an id.
+    pub(super) fn hash(&self, id: &str) -> u64 {
+        self.keys.hash_one(id)
+    }
+
     /// The session of that id, if it is online, here or elsewhere.
     pub(super) fn find(&self, id: &str) -> Option<ConnId> {
         let hash = self.keys.hash_one(id);

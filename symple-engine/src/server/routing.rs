@@ -91,9 +91,9 @@ impl Server {
         }
     }
 
-    /// True if a presence says no more than a batch would (R-X2), and somebody is told in batches.
+    /// True if a presence says no more than the record (R-X2, R-P8), and somebody is told of records later.
     pub(super) fn is_plain_presence(&self, frame: &FrameView<'_>) -> bool {
-        if self.batches.is_unused() {
+        if self.batches.is_unused() && self.rosters.is_empty() {
             return false;
         }
         let (mut members, known) = (0, [frame.data(), frame.from()]);

@@ -99,6 +99,9 @@ pub struct Stats {
     pub hooks_denied: u64,
     /// Batches of presence that were sent (R-X2).
     pub batches: u64,
+    /// How often a client fell behind with what it was sent, so that it was told of others only when it had
+    /// read (R-P8).
+    pub fell_behind: u64,
     /// Answers that did not come in time (R-H5).
     pub hooks_late: u64,
 }

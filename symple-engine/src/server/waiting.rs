@@ -1,4 +1,4 @@
-//! How many bytes the engine keeps for later of what clients have sent (R-L7).
+//! How many bytes the engine keeps for later of what clients have sent, and for slow ones (R-L7).
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -46,8 +46,9 @@ impl Drop for Counted {
 
 impl Server {
     /// How many bytes wait in the engine for a decision or an answer of the application, until
-    /// their sender has been told of a room, or until a state is known: of all connections together (R-L7). What the engine has
-    /// given out as actions is not among them.
+    /// their sender has been told of a room, until a state is known, or until a slow client has read
+    /// (R-P8): of all connections together (R-L7). What the engine has given out as actions is not
+    /// among them.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.0.load(Ordering::Relaxed)
@@ -64,6 +65,10 @@ impl Server {
             _ => 0,
         };
         let echoes = self.echoes.get(&conn).map_or(0, Echoes::waiting);
-        pending + self.hooks.waiting_of(conn) + echoes + self.changes_waiting(conn)
+        pending
+            + self.hooks.waiting_of(conn)
+            + echoes
+            + self.changes_waiting(conn)
+            + self.untold_of(conn)
     }
 }

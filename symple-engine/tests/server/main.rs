@@ -4,6 +4,7 @@
 
 mod admission;
 mod batches;
+mod behind;
 mod bounds;
 mod cluster;
 mod common;

@@ -68,6 +68,7 @@ enum Op {
     HostJoin { peer: usize, room: &'static str },
     HostLeave { peer: usize, room: &'static str },
     Drain(usize),
+    FallBehind(usize),
 }
 
 fn any_room() -> impl Strategy<Value = &'static str> {
@@ -104,6 +105,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => (any::<usize>(), any_room()).prop_map(|(peer, room)| Op::HostJoin { peer, room }),
         1 => (any::<usize>(), any_room()).prop_map(|(peer, room)| Op::HostLeave { peer, room }),
         4 => any::<usize>().prop_map(Op::Drain),
+        2 => any::<usize>().prop_map(Op::FallBehind),
     ]
 }
 
@@ -329,6 +331,12 @@ impl World {
     fn apply(&mut self, op: &Op) {
         match op {
             Op::Drain(n) => self.drain(*n),
+            Op::FallBehind(n) => {
+                let Some(conn) = self.nth(*n) else { return };
+                let received = self.input(Input::Behind { conn });
+                assert!(received.is_empty());
+                assert!(self.awaiting.contains(&conn), "R-P8: it is told more when it has read");
+            }
             Op::Arrive { user, rooms, batches } => {
                 let conn = ConnId::new(self.next, 0);
                 self.next += 1;
@@ -543,7 +551,7 @@ fn any_config() -> impl Strategy<Value = Config> {
 }
 
 proptest! {
-    /// R-P1, R-P2, R-P3, R-P4, R-P5, R-P6, R-M1, R-M2, R-M3, R-M4, R-A8, R-A9, R-R1, R-R2, R-R4, R-X2:
+    /// R-P1, R-P2, R-P3, R-P4, R-P5, R-P6, R-P8, R-M1, R-M2, R-M3, R-M4, R-A8, R-A9, R-R1, R-R2, R-R4, R-X2:
     /// whatever happens.
     #[test]
     fn the_engine_does_what_the_model_does(

@@ -140,6 +140,7 @@ impl<S: Socket> ConnectionTable<S> {
         let at_once = match &event {
             // These are about what the connection was sent,
             WorkerEvent::Fault { fault: TransportFault::TooSlow, .. }
+            | WorkerEvent::Behind(_)
             | WorkerEvent::Drained(_)
             | WorkerEvent::Undelivered { .. }
             // and this is why what is kept need not be any more.

@@ -152,7 +152,12 @@ impl<S: Socket> ConnectionTable<S> {
                 self.unflushed += conn.out.len();
                 self.dirty.push_back(id);
             }
-            Flushed::Waits => {}
+            Flushed::Waits => {
+                if !conn.behind && conn.out.len() > BEHIND_AT && conn.takes_texts() {
+                    conn.behind = true;
+                    self.behind.push_back(id);
+                }
+            }
         }
         if conn.answering && conn.out.is_empty() {
             // The next request may be there already.
@@ -160,7 +165,7 @@ impl<S: Socket> ConnectionTable<S> {
             std::task::Wake::wake_by_ref(&conn.waker);
         }
         if conn.awaits_drain && conn.out.len() <= DRAINED {
-            conn.awaits_drain = false;
+            (conn.awaits_drain, conn.behind) = (false, false);
             self.drained.push_back(id);
         }
         if !conn.out.is_empty() {
@@ -173,6 +178,7 @@ impl<S: Socket> ConnectionTable<S> {
     pub(crate) fn await_drain(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id) {
             if conn.out.len() <= DRAINED {
+                conn.behind = false;
                 self.drained.push_back(id);
             } else {
                 conn.awaits_drain = true;

@@ -120,6 +120,8 @@ struct Node {
     wanted: BTreeSet<String>,
     /// The rooms whose states its host has pinned: it hears of them without members.
     pinned: BTreeSet<&'static str>,
+    /// Clients that are told more when they have read: when that is.
+    reading: Vec<(Timestamp, ConnId)>,
     /// What the bus knows that it wants.
     subscribed: BTreeSet<String>,
     /// On the way to the bus and from it.
@@ -219,6 +221,7 @@ impl World {
             next_conn: 0,
             wanted: BTreeSet::new(),
             pinned: BTreeSet::new(),
+            reading: Vec::new(),
             subscribed: BTreeSet::new(),
             outbox: VecDeque::new(),
             inbox: VecDeque::new(),
@@ -300,7 +303,13 @@ impl World {
                     continue;
                 }
                 Action::AwaitDrain { conn } => {
-                    drained.push(conn);
+                    // Some read at once.
+                    if self.dice.one_in(2) {
+                        drained.push(conn);
+                    } else {
+                        let due = self.now + Duration::from_millis(self.dice.roll() % 1000);
+                        node.reading.push((due, conn));
+                    }
                     continue;
                 }
                 _ => continue,
@@ -420,6 +429,14 @@ impl World {
             self.input(at, Input::BusTaken { bytes });
         }
         self.answer_hooks(at);
+        let now = self.now;
+        let reading = std::mem::take(&mut self.nodes[at].reading);
+        let (read, reading): (Vec<_>, Vec<_>) =
+            reading.into_iter().partition(|(due, _)| *due <= now);
+        self.nodes[at].reading = reading;
+        for (_, conn) in read {
+            self.input(at, Input::Drained { conn });
+        }
         // Timers and the bus: which comes first is chance.
         let timer_first = self.dice.one_in(2);
         for timer in [timer_first, !timer_first] {
@@ -544,8 +561,8 @@ pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// R-H1, R-H2, R-H3, R-H5, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2, R-K5: whatever happens to nodes
-/// and to the bus.
+/// R-H1, R-H2, R-H3, R-H5, R-P1, R-P2, R-M1, R-M2, R-M3, R-M6, R-C1, R-C2, R-C3, R-C5, R-S4, R-X2, R-P8, R-K5: whatever happens
+/// to nodes and to the bus.
 #[test]
 fn simulation() {
     let (range, mut deaths) = (seeds(300), 0);

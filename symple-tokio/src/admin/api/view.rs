@@ -105,6 +105,7 @@ counters! {
         hooks_asked: u64,
         hooks_denied: u64,
         batches: u64,
+        fell_behind: u64,
         hooks_late: u64,
     }
 }

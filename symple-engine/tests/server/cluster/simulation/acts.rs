@@ -132,7 +132,12 @@ impl World {
 
     /// Something that clients do.
     pub(super) fn act(&mut self) {
-        match self.dice.below(24) {
+        match self.dice.below(26) {
+            24.. => {
+                if let Some((at, conn)) = self.any_client() {
+                    self.input(at, Input::Behind { conn });
+                }
+            }
             0..4 => {
                 let at = self.dice.below(self.nodes.len());
                 let node = &self.nodes[at];
