@@ -17,11 +17,19 @@ use symple_proto::{Extension, frame::RosterBatch};
 use crate::Timestamp;
 
 use super::{
-    Action, ConnId, Server, Text, jobs::Job, peer::Peer, registry::Registry, timers::Timer,
+    Action, ConnId, Server, Text,
+    jobs::Job,
+    peer::Peer,
+    registry::Registry,
+    timers::Timer,
+    waiting::{Counted, Waiting},
 };
 
 /// The shortest time between two batches to one client that no frame has to wait for.
 const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How many bytes count for a peer of which a client is to be told (R-L7).
+const ENTRY: usize = 80;
 
 /// How many bytes of records and addresses a batch may have, so that all of it has 64 KiB at most.
 /// A record that is larger than that goes alone.
@@ -48,7 +56,7 @@ enum Entry {
 }
 
 /// What a client is to be told with its next batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
     /// In the order in which it happened.
     entries: BTreeMap<u64, (ConnId, Entry)>,
@@ -62,9 +70,27 @@ struct Batch {
     /// It stands among those that are due with the next tick.
     due: bool,
     not_before: Timestamp,
+    counted: Counted,
 }
 
 impl Batch {
+    fn new(waiting: &Waiting) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            places: BTreeMap::new(),
+            last: 0,
+            complete: false,
+            awaits_drain: false,
+            due: false,
+            not_before: Timestamp::ZERO,
+            counted: waiting.part(),
+        }
+    }
+
+    fn count(&mut self) {
+        self.counted.set(self.entries.len() * ENTRY);
+    }
+
     fn is_idle(&self) -> bool {
         self.entries.is_empty() && !self.complete
     }
@@ -80,6 +106,7 @@ impl Batch {
             self.last += 1;
             self.places.insert(of, self.last);
             self.entries.insert(self.last, (of, entry));
+            self.count();
             return 1;
         };
         let Some((_, entry)) = self.entries.get_mut(place) else { return 0 };
@@ -101,6 +128,7 @@ impl Batch {
     fn remove(&mut self, of: ConnId) {
         if let Some(place) = self.places.remove(&of) {
             self.entries.remove(&place);
+            self.count();
         }
     }
 }
@@ -151,7 +179,9 @@ impl Server {
     /// Nothing happens for another one.
     pub(super) fn owe_complete(&mut self, conn: ConnId) {
         if self.registry.peer(conn).is_some_and(|peer| peer.has(Extension::Roster)) {
-            self.batches.of.entry(conn).or_default().complete = true;
+            let waiting = &self.waiting;
+            let batch = self.batches.of.entry(conn).or_insert_with(|| Batch::new(waiting));
+            batch.complete = true;
             self.make_due(conn);
         }
     }
@@ -258,6 +288,11 @@ impl Server {
         self.batch_due(conn);
     }
 
+    /// How many bytes count for what is noted for a client (R-L7).
+    pub(super) fn noted_for(&self, conn: ConnId) -> usize {
+        self.batches.of.get(&conn).map_or(0, |batch| batch.counted.bytes())
+    }
+
     /// The client does not read as fast as it is told: the next batch waits until it has.
     pub(super) fn hold_batches(&mut self, conn: ConnId) {
         if let Some(batch) = self.batches.of.get_mut(&conn)
@@ -336,6 +371,7 @@ impl Server {
                 entries.push((of, entry));
             }
         }
+        batch.count();
         let complete = batch.complete && batch.entries.is_empty() && !batch.awaits_drain;
         batch.complete &= !complete;
         batch.not_before = now + INTERVAL;
@@ -418,7 +454,7 @@ mod tests {
             (&[Offline, Online, Offline], Some("offline")),
             (&[Offline, Online, Updated], Some("known")),
         ] {
-            let mut batch = Batch::default();
+            let mut batch = Batch::new(&Waiting::default());
             let mut entries = 0;
             for news in news {
                 entries += batch.note(of, *news, || Text::from("\"a|1\""));

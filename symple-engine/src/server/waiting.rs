@@ -46,8 +46,8 @@ impl Drop for Counted {
 
 impl Server {
     /// How many bytes wait in the engine for a decision or an answer of the application, until
-    /// their sender has been told of a room, until a state is known, or until a slow client has read
-    /// (R-P8): of all connections together (R-L7). What the engine has given out as actions is not
+    /// their sender has been told of a room, until a state is known, or until a client is told of others
+    /// (R-P8, R-X2): of all connections together (R-L7). What the engine has given out as actions is not
     /// among them.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -70,5 +70,6 @@ impl Server {
             + echoes
             + self.changes_waiting(conn)
             + self.untold_of(conn)
+            + self.noted_for(conn)
     }
 }
