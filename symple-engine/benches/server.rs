@@ -111,6 +111,17 @@ fn fill_quietly(node: &mut Node, members: usize) {
     }
 }
 
+/// One that comes into a room, and leaves it: the others are told of both, each in one input.
+#[divan::bench(args = [1000, 5000], sample_count = 100, sample_size = 1)]
+fn come_into_a_crowd_and_leave(bencher: Bencher<'_, '_>, members: usize) {
+    let mut node = Node::new();
+    fill_quietly(&mut node, members);
+    bencher.counter(ItemsCount::new(2 * members)).bench_local(move || {
+        let conn = node.connect(r#"{"type":"auth","user":"alice","rooms":["room"]}"#);
+        node.disconnect_last(conn);
+    });
+}
+
 /// A message to a room of ten, on nodes with many rooms: each time of another member to another
 /// room, so that what is far apart in memory has its price.
 #[divan::bench(args = ROOMS, sample_count = 100, sample_size = 1000)]
