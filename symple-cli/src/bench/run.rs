@@ -155,8 +155,19 @@ impl<'a> Run<'a> {
         handler: &mut H,
         all_there: impl Fn(&H) -> bool,
     ) -> io::Result<()> {
+        self.settle_by(handler, all_there, |_, swarm| swarm.bytes_read)
+    }
+
+    /// The same, where `arrived` changes with what is waited for: many clients are always sent something, if
+    /// only pings.
+    pub(crate) fn settle_by<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        all_there: impl Fn(&H) -> bool,
+        arrived: impl Fn(&H, &Swarm) -> u64,
+    ) -> io::Result<()> {
         let started = Instant::now();
-        let mut heard = (self.swarm.bytes_read, started);
+        let mut heard = (arrived(handler, &self.swarm), started);
         loop {
             let silent = heard.1.elapsed();
             if started.elapsed() > self.plan.patience * 4 {
@@ -166,8 +177,9 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             self.swarm.turn(handler, WAIT)?;
-            if self.swarm.bytes_read != heard.0 {
-                heard = (self.swarm.bytes_read, Instant::now());
+            let now = arrived(handler, &self.swarm);
+            if now != heard.0 {
+                heard = (now, Instant::now());
             }
             self.progress.show(|| "waiting for what is under way".into());
         }

@@ -127,7 +127,8 @@ impl Storm {
     /// # Errors
     /// The first that is wrong, where none of them changes any more.
     fn settle(&mut self, run: &mut Run<'_>) -> io::Result<()> {
-        let settled = run.settle(self, |this| this.rosters.are_right());
+        let settled =
+            run.settle_by(self, |this| this.rosters.are_right(), |this, _| this.rosters.last_told);
         self.rosters.check().map_err(io::Error::other)?;
         settled
     }

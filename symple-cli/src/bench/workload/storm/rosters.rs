@@ -169,7 +169,7 @@ mod tests {
     fn what_is_told_is_counted() {
         for first in [0, SAMPLES] {
             let mut rosters = Rosters::default();
-            let mut told = |rosters: &mut Rosters, text: &str| {
+            let told = |rosters: &mut Rosters, text: &str| {
                 rosters.told(first, text.as_bytes(), 7);
             };
             rosters.came(first, "a");
