@@ -327,6 +327,44 @@ fn zero_is_never() {
     slow.recv_type("message");
 }
 
+/// R-P8, R-L4: a client that does not read is not closed for a peer that comes and goes, however often: it is told
+/// of it when it reads, and its roster is right.
+#[test]
+fn one_that_falls_behind_is_told_when_it_reads() {
+    let server = start(|config| config.engine.rate = None);
+    let mut slow = Client::join(&server, "slow", &["r"]);
+    let mut restless = Client::join(&server, "restless", &[]);
+    // Three times what the sockets and the queue hold.
+    let record = json!({ "type": "presence", "data": { "pad": "x".repeat(15_000) } });
+    restless.send(&record);
+    for _ in 0..2_000 {
+        restless.send(&json!({ "type": "join", "room": "r" }));
+        restless.recv_type("join:ok");
+        restless.send(&json!({ "type": "leave", "room": "r" }));
+        restless.recv_type("leave:ok");
+    }
+    restless.send(&json!({ "type": "join", "room": "r" }));
+    restless.recv_type("join:ok");
+    let stats = block_on(server.handle().stats()).unwrap().engine;
+    assert_eq!(stats.too_slow, 0);
+    assert!(stats.fell_behind > 0);
+
+    slow.send(&json!({ "type": "event", "to": slow.address(), "name": "fence" }));
+    let mut here = false;
+    loop {
+        let frame = slow.recv();
+        if frame["type"] == "event" {
+            break;
+        }
+        assert_eq!(frame["from"], restless.address());
+        let online = frame["data"]["online"] == true;
+        assert_ne!(online, here, "R-P2: once");
+        here = online;
+    }
+    assert!(here, "R-P1");
+    slow.hears_nothing();
+}
+
 /// A subscriber that is gone costs nothing: events are made only while somebody reads them.
 #[test]
 fn events_are_made_for_readers() {
