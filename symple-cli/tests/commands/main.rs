@@ -267,6 +267,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     (PERFORMANCE, "ulimit -n 100100", "it needs 100 100 descriptors"),
     (
         PERFORMANCE,
+        "target/release/symple bench storm --count 2000 --pid $server",
+        "2 000 peers are four million frames",
+    ),
+    (
+        PERFORMANCE,
         "target/release/symple bench soak --seconds 1800 --pid $server",
         "it takes half an hour",
     ),
