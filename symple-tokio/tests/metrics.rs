@@ -12,6 +12,7 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     num::NonZeroUsize,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -463,6 +464,34 @@ fn the_page_the_dashboard_and_the_alerts_name_what_there_is() {
         assert!(asked.len() >= 5, "{name}: {asked:?}");
         let unknown: Vec<_> = asked.difference(&scrape.names()).cloned().collect();
         assert!(unknown.is_empty(), "{name} asks for {unknown:?}");
+    }
+}
+
+/// R-I2: each alert fires when it should and is quiet when it should be: Prometheus itself says so.
+#[test]
+fn alerts_fire_and_stay_quiet() {
+    if !process::missing::is_installed("promtool", "--version") {
+        return;
+    }
+    for arguments in [["check", "prometheus-alerts.yml"], ["test", "prometheus-alerts.test.yml"]] {
+        let [what, file] = arguments;
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate");
+        let mut promtool = Command::new("promtool");
+        let said = promtool.current_dir(folder).args([what, "rules", file]).output().unwrap();
+        let text =
+            [said.stdout, said.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(said.status.success(), "{text:?}");
+    }
+    // No alert is without cases of both kinds.
+    let alerts = file("operate/prometheus-alerts.yml");
+    let cases = file("operate/prometheus-alerts.test.yml");
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let quiet = format!("{{ eval_time: 25m, alertname: {alert} }}");
+        assert!(cases.contains(&quiet), "{alert}");
+        assert!(
+            cases.contains(&format!("        alertname: {alert}\n        exp_alerts:")),
+            "{alert}"
+        );
     }
 }
 
