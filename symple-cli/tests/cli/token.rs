@@ -230,11 +230,7 @@ fn a_server_with_webhooks() {
         for request in &requests {
             let signature = request.header("symple-signature").unwrap();
             for (program, script) in VERIFIERS {
-                let there = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-                if !there.is_ok_and(|status| status.success()) {
-                    redis::process::missing::not_run(&format!(
-                        "{script}, for {program} is not installed"
-                    ));
+                if !redis::process::missing::is_installed(program, "--version") {
                     continue;
                 }
                 let is_signed = |secret: &str, body: &str| {
