@@ -29,7 +29,7 @@ use symple_engine::{
 use symple_proto::{Fields, SessionError, Token, UserName};
 
 use crate::{
-    core::request::{CoreRequest, Reply},
+    core::request::{CoreRequest, ReadState, Reply},
     http::{Policy, RefusedUpgrade, Request, UNKNOWN_PEER, Upgrade},
     net::connection::Gone,
     net::table::{ConnectionTable, Entry},
@@ -103,6 +103,9 @@ pub(crate) struct Core<R> {
     /// Those that began with a request that is not finished, and where they stand among them.
     handshakes: Newcomers,
     places: BTreeMap<ConnId, Place>,
+    /// Who has asked for states that are being asked for, by the number of the question.
+    state_questions: BTreeMap<u64, Reply<Result<ReadState, EngineError>>>,
+    next_question: u64,
     requests: Sender<CoreRequest>,
     events: EventSenders,
     /// The connection that the engine is told is gone, and how it was closed.
@@ -144,6 +147,8 @@ impl<R: Runtime> Core<R> {
             changes,
             handshakes,
             places: BTreeMap::new(),
+            state_questions: BTreeMap::new(),
+            next_question: 0,
             requests,
             events,
             gone: None,
@@ -273,6 +278,12 @@ impl<R: Runtime> Core<R> {
                     Action::Claim { request, key, node } => {
                         self.look_up(Lookup::Claim { request, key, node });
                     }
+                    Action::StateRead { question, state, pinned } => {
+                        if let Some(reply) = self.state_questions.remove(&question) {
+                            // Who has asked may be gone.
+                            let _ = reply.try_send(Ok(ReadState { state, pinned }));
+                        }
+                    }
                     Action::Event(mut event) => {
                         if let Event::Offline { conn, close: close @ None, .. } = &mut event {
                             let gone = self.gone.as_ref().filter(|(gone, _)| gone == conn);
@@ -338,6 +349,24 @@ impl<R: Runtime> Core<R> {
     fn look_up(&mut self, lookup: Lookup) {
         if let Some(redis) = &mut self.redis {
             redis.look_up(lookup);
+        }
+    }
+
+    /// Asks for a state, which other nodes may know better. The engine bounds how many wait.
+    pub(crate) fn read_state(
+        &mut self,
+        table: &mut ConnectionTable<R::Socket>,
+        room: &str,
+        reply: Reply<Result<ReadState, EngineError>>,
+    ) {
+        let question = self.next_question;
+        self.next_question += 1;
+        self.state_questions.insert(question, reply);
+        let asked = self.input(table, Input::Host(HostCall::ReadState { room, question }));
+        if let Err(error) = asked
+            && let Some(reply) = self.state_questions.remove(&question)
+        {
+            let _ = reply.try_send(Err(error));
         }
     }
 

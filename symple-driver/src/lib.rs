@@ -60,7 +60,7 @@ pub use server::{
     config::{Config, ConfigError},
     endpoint::{Endpoint, ListenAddress},
     events::Events,
-    handle::{Handle, HandleError, VirtualPeer},
+    handle::{Handle, HandleError, RoomState, VirtualPeer},
     hooks::{
         AuthDecision, AuthRequest, IntoAuthDecision, UpgradeDecision,
         changes::{PeerLeft, PeerOffline, PeerOnline},

@@ -294,9 +294,9 @@ pub use symple_driver::{
     IntoFrameDecision, IntoJoinDecision, JoinDecision, JoinRequest, Jwt, JwtError, JwtKeyError,
     JwtKeys, JwtProof, JwtSettings, ListenAddress, MountedRequest, OriginError, OriginPattern,
     PeerLeft, PeerOffline, PeerOnline, ProxyError, ProxyHeader, RedisConfig, RedisError, Request,
-    Server, ServerStats, SessionEntry, Sessions, StartError, StateRequest, Stream, TransportStats,
-    TrustedProxy, UpgradeDecision, VirtualPeer, WebhookSettings, rustls, tls, trust,
-    verify_signature,
+    RoomState, Server, ServerStats, SessionEntry, Sessions, StartError, StateRequest, Stream,
+    TransportStats, TrustedProxy, UpgradeDecision, VirtualPeer, WebhookSettings, rustls, tls,
+    trust, verify_signature,
 };
 pub use symple_engine::server::{
     Close, ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor,

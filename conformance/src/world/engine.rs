@@ -157,7 +157,8 @@ impl EngineWorld {
                 | Action::Publish { .. }
                 | Action::Claim { .. }
                 | Action::Event(_)
-                // No transcript has an application that is told of changes.
+                // No transcript has an application that reads states or is told of changes.
+                | Action::StateRead { .. }
                 | Action::Tell(_) => {}
             }
         }

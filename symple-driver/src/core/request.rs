@@ -54,6 +54,15 @@ impl Call {
     }
 }
 
+/// A state as all nodes have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadState {
+    /// A JSON object.
+    pub(crate) state: Box<str>,
+    /// This node keeps it.
+    pub(crate) pinned: bool,
+}
+
 /// What reaches the engine's thread.
 pub(crate) enum CoreRequest {
     /// The host asks the engine for something.
@@ -65,6 +74,10 @@ pub(crate) enum CoreRequest {
     Rooms(Reply<Vec<RoomInfo>>),
     Members(String, Reply<Vec<Address>>),
     RoomState(String, Reply<Option<String>>),
+    /// The state of a room as all nodes have it.
+    ReadState(String, Reply<Result<ReadState, EngineError>>),
+    /// Whether an object may be set of a room's state.
+    CheckState(String, String, Reply<Result<(), EngineError>>),
     Stats(Reply<Box<ServerStats>>),
     /// A page of the peers of all nodes, from there on and at most so many.
     ListPeers(Arc<PeerFilter>, ListCursor, usize, Reply<Page<ClusterPeer>>),

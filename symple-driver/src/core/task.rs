@@ -306,6 +306,11 @@ impl<R: Runtime> EngineTask<R> {
             CoreRequest::RoomState(room, reply) => {
                 let _ = reply.try_send(core.engine.room_state(&room));
             }
+            CoreRequest::ReadState(room, reply) => core.read_state(table, &room, reply),
+            CoreRequest::CheckState(room, set, reply) => {
+                table.spend_frame(set.len());
+                let _ = reply.try_send(core.engine.check_state(&room, &set));
+            }
             CoreRequest::ListPeers(filter, from, limit, reply) => {
                 let page = core.engine.list_peers(&filter, from, limit, EFFORT);
                 table.spend(page.effort);

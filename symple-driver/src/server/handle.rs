@@ -50,6 +50,22 @@ pub enum HandleError {
     Engine(#[from] EngineError),
 }
 
+/// The state of a room (R-K4), as all nodes have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomState {
+    /// Its keys with their values, as they were set; empty where no node holds it.
+    pub state: Fields,
+    /// Whether [`Handle::pin_state`] keeps it on this node.
+    pub pinned: bool,
+}
+
+/// The members of a JSON object that the engine has written.
+fn fields(text: &str) -> Fields {
+    let object = Json::parse(text, MAX_DEPTH).ok().and_then(Json::as_object);
+    object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
+}
+
 /// Access to a server from anywhere; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -224,23 +240,45 @@ impl Handle {
 
     /// The state of a room (R-K4), a JSON object; none if this node does not hold it. On several nodes it is
     /// sure to be that of all where this node has members that have asked for the extension `state`, or
-    /// [`pin_state`](Self::pin_state) was called a moment ago.
+    /// [`pin_state`](Self::pin_state) was called a moment ago; [`read_state`](Self::read_state) asks the others.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
     pub async fn room_state(&self, room: impl Into<String>) -> Result<Option<Fields>, HandleError> {
         let room = room.into();
         let state = self.ask(|reply| CoreRequest::RoomState(room, reply)).await?;
-        let fields = |text: String| {
-            let object = Json::parse(&text, MAX_DEPTH).ok().and_then(Json::as_object);
-            object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
-        };
-        Ok(state.map(fields))
+        Ok(state.map(|text| fields(&text)))
+    }
+
+    /// The state of a room (R-K4) as all nodes have it: where this one does not know it, it asks the others, for
+    /// at most 300 ms. That leaves nothing behind, and no state lives longer for it.
+    ///
+    /// # Errors
+    /// [`HandleError`]: also for what is no name of a room, and when 1024 questions wait already.
+    pub async fn read_state(&self, room: impl Into<String>) -> Result<RoomState, HandleError> {
+        let room = room.into();
+        let read = self.ask(|reply| CoreRequest::ReadState(room, reply)).await??;
+        Ok(RoomState { state: fields(&read.state), pinned: read.pinned })
+    }
+
+    /// Whether [`set_state`](Self::set_state) could set this, as far as that does not depend on the state that
+    /// is there.
+    ///
+    /// # Errors
+    /// [`HandleError`]: for keys or values that no state can hold, and for what is no name of a room.
+    pub async fn check_state(
+        &self,
+        room: impl Into<String>,
+        set: &Fields,
+    ) -> Result<(), HandleError> {
+        let (room, set) = (room.into(), set.to_json());
+        Ok(self.ask(|reply| CoreRequest::CheckState(room, set, reply)).await??)
     }
 
     /// Sets keys of a room's state; `null` deletes one (R-K4). Members are told without a sender. A node
     /// that has first to ask others for the state does it then: where it is refused then, nothing is set, and
-    /// the log and [`Event::StateNotSet`](symple_engine::server::Event::StateNotSet) say so.
+    /// the log and [`Event::StateNotSet`](symple_engine::server::Event::StateNotSet) say so. Returns whether it
+    /// is done; if not, it waits for the others.
     ///
     /// # Errors
     /// [`HandleError`]: also where the limits of a state are passed or the cluster is busy, for keys or values
@@ -249,17 +287,17 @@ impl Handle {
         &self,
         room: impl Into<String>,
         set: &Fields,
-    ) -> Result<(), HandleError> {
+    ) -> Result<bool, HandleError> {
         let call = Call::SetState { room: room.into(), set: set.to_json() };
-        self.call(call).await.map(drop)
+        self.call(call).await.map(|done| done > 0)
     }
 
-    /// Deletes all keys of a room's state (R-K4).
+    /// Deletes all keys of a room's state (R-K4). Returns whether it is done, as [`set_state`](Self::set_state).
     ///
     /// # Errors
     /// [`HandleError`]: also for what is no name of a room.
-    pub async fn clear_state(&self, room: impl Into<String>) -> Result<(), HandleError> {
-        self.call(Call::ClearState { room: room.into() }).await.map(drop)
+    pub async fn clear_state(&self, room: impl Into<String>) -> Result<bool, HandleError> {
+        self.call(Call::ClearState { room: room.into() }).await.map(|done| done > 0)
     }
 
     /// Keeps a room's state on this node also without members, or does not any more (R-K4).

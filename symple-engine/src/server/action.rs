@@ -194,6 +194,15 @@ pub enum Action<'a> {
         /// What is asked.
         question: Box<Question>,
     },
+    /// Answer [`HostCall::ReadState`](super::HostCall::ReadState).
+    StateRead {
+        /// The number of the question.
+        question: u64,
+        /// The state, a JSON object; empty where no node holds one.
+        state: Box<str>,
+        /// Whether the host has pinned it on this node.
+        pinned: bool,
+    },
     /// Tell the application what has changed with a peer (R-H3); only with
     /// [`HookConfig::changes`](super::HookConfig::changes). Nothing answers.
     Tell(Box<PeerChange>),

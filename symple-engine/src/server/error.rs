@@ -60,6 +60,9 @@ pub enum EngineError {
     /// The host sets what no state can hold (R-K3).
     #[error("cannot set: {0}")]
     State(#[from] StateError),
+    /// The host sets a state with what is no object.
+    #[error("cannot set: not an object")]
+    NoObject,
     /// The states of all rooms together are over their limit (R-K3).
     #[error("the states of all rooms are too large")]
     StatesTooLarge,

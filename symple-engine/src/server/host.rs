@@ -196,6 +196,7 @@ impl Server {
             }
             HostCall::SetState { room, set } => self.host_sets_state(room, set),
             HostCall::ClearState { room } => self.host_clears_state(room),
+            HostCall::ReadState { room, question } => self.host_reads_state(room, question),
             HostCall::PinState { room, pinned } => self.host_pins_state(room, pinned),
             HostCall::AddPeer { conn, user, peer, rooms } => {
                 self.add_peer(conn, &user, peer, rooms)

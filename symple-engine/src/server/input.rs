@@ -361,6 +361,15 @@ pub enum HostCall<'a> {
         /// The name of the room.
         room: &'a str,
     },
+    /// Ask for the state of a room as all nodes have it (R-K4). [`Action::StateRead`](super::Action::StateRead)
+    /// answers: at once where this node knows the state, else when the others have told of it, within 300 ms. At
+    /// most 1024 questions wait; past them it is [`EngineError::Busy`](super::EngineError::Busy).
+    ReadState {
+        /// The name of the room.
+        room: &'a str,
+        /// A number that the answer repeats.
+        question: u64,
+    },
     /// Keep the state of a room on this node, also without members, or do not any more (R-K4).
     PinState {
         /// The name of the room.

@@ -60,6 +60,8 @@ pub(super) struct States {
     pub(super) fetches: BTreeMap<u64, Fetch>,
     /// The room whose checksum was told last.
     pub(super) cursor: Box<str>,
+    /// How many questions of the application wait for states.
+    questions: usize,
 }
 
 impl States {
@@ -92,6 +94,11 @@ pub(super) struct RoomState {
     /// The bytes of these.
     waiting_bytes: usize,
     expires: Option<Timestamp>,
+    /// The questions of the application that wait for it to be known.
+    questions: Vec<u64>,
+    /// It is here for a question alone, and is dropped when that has been answered: to look at a state does
+    /// not make it live longer.
+    for_question: bool,
     /// When another node was asked because its checksum was another one.
     pub(super) asked_at: Option<Timestamp>,
 }
@@ -206,12 +213,16 @@ impl Server {
         let now = self.now;
         let alone = self.cluster.is_none();
         let Some(state) = self.states.rooms.get_mut(room) else { return };
-        if state.is_used() || !state.changes.is_empty() || state.fetch.is_some() {
+        if state.is_used() || !state.changes.is_empty() {
+            state.for_question = false;
             return self.states.is_used(room);
+        }
+        if state.fetch.is_some() || !state.questions.is_empty() {
+            return;
         }
         // Nobody has to tell this node of changes any more.
         state.known &= alone;
-        if ttl.is_zero() || state.registers.is_empty() {
+        if ttl.is_zero() || state.registers.is_empty() || state.for_question {
             self.drop_state(room);
         } else if state.expires.is_none() {
             let due = now + ttl;
@@ -224,6 +235,7 @@ impl Server {
     }
 
     fn drop_state(&mut self, room: &str) {
+        self.answer_questions(room);
         self.states.is_used(room);
         if let Some(state) = self.states.rooms.remove(room) {
             self.states.bytes -= state.registers.memory();

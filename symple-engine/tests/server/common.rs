@@ -99,6 +99,10 @@ impl Node {
                 Action::Tell(change) => {
                     format!("tell {} {} {:?}", change.peer, change.number, change.what)
                 }
+                Action::StateRead { question, state, pinned } => {
+                    let pinned = if *pinned { " pinned" } else { "" };
+                    format!("state read {question} {state}{pinned}")
+                }
                 Action::Close { conn, code, reason, discard } => {
                     let discard = if *discard { " discard" } else { "" };
                     format!("close {conn:?} {code} {reason}{discard}")

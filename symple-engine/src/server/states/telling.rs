@@ -77,7 +77,9 @@ impl Server {
             let index = self.registry.rooms.find(room);
             let inside = index.is_some_and(|room| self.registry.is_member(conn, room));
             if !inside {
-                self.states.rooms.entry(room.into()).or_default().members += 1;
+                let state = self.states.rooms.entry(room.into()).or_default();
+                state.members += 1;
+                state.for_question = false;
                 self.states.is_used(room);
             }
             if inside && !again {

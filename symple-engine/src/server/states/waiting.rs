@@ -44,7 +44,10 @@ impl Server {
         change: Change,
     ) -> Result<bool, (Change, Refused)> {
         let known = self.knows_state(room);
-        let first = self.states.rooms.get(room).is_some_and(|state| state.changes.is_empty());
+        let first = self.states.rooms.get_mut(room).is_some_and(|state| {
+            state.for_question = false;
+            state.changes.is_empty()
+        });
         let done = if known && first {
             self.change_state(room, &change).map(|()| true).map_err(|refused| (change, refused))
         } else {
@@ -120,6 +123,7 @@ impl Server {
         let known = self.states.rooms.get(room).is_some_and(|state| state.known);
         let taken = if known { self.take_waiting_change(room) } else { None };
         let Some(WaitingChange { change, bytes }) = taken else {
+            self.answer_questions(room);
             self.settle_state(room);
             rooms.pop_front();
             return Some(0);

@@ -399,3 +399,97 @@ fn who_has_left_sets_nothing() {
     let told = pair.b.received(bob);
     assert!(told.contains(&r#"{"type":"state:ok","room":"r","id":"x"}"#.into()), "{told:?}");
 }
+
+/// R-K4, R-K5: the application is told a state as all nodes have it, by a node without members, too; to look at
+/// it leaves nothing behind there, and keeps nothing alive.
+#[test]
+fn the_application_reads_a_state_of_other_nodes() {
+    let mut pair = Pair::new(&clustered());
+    let alice = pair.a.stated("alice", &["r"]);
+    pair.settle();
+    pair.a.set(alice, "r", r#"{"a":1.0}"#);
+    pair.settle();
+    let read = |node: &mut Node| -> Vec<String> {
+        node.seen().into_iter().filter(|line| line.starts_with("state read")).collect()
+    };
+    let ask = |node: &mut Node, room: &str, question: u64| {
+        node.host(HostCall::ReadState { room, question }).unwrap();
+    };
+    // Where it is known, at once.
+    ask(&mut pair.a, "r", 1);
+    assert_eq!(read(&mut pair.a), [r#"state read 1 {"a":1.0}"#]);
+    pair.forget();
+    // Elsewhere when the other nodes have told; several questions are one for them.
+    ask(&mut pair.b, "r", 2);
+    ask(&mut pair.b, "r", 3);
+    ask(&mut pair.b, "nothing", 4);
+    assert_eq!((read(&mut pair.b).len(), pair.b.published.len()), (0, 2));
+    pair.settle();
+    let told = [r#"state read 2 {"a":1.0}"#, r#"state read 3 {"a":1.0}"#, "state read 4 {}"];
+    assert_eq!(read(&mut pair.b), told);
+    assert_eq!(pair.b.server.room_state("r"), None);
+    assert_eq!(pair.b.server.room_state("nothing"), None);
+    assert!(!pair.b.subscribed.contains("room:r"));
+
+    // Behind what waits to be set, which makes it a state of this node's own.
+    pair.forget();
+    ask(&mut pair.b, "r", 5);
+    let set = HostCall::SetState { room: "r", set: r#"{"b":2}"# };
+    assert_eq!(pair.b.host(set), Ok(0));
+    ask(&mut pair.b, "r", 6);
+    pair.settle();
+    let both = r#"{"a":1.0,"b":2}"#;
+    assert_eq!(read(&mut pair.b), [format!("state read 5 {both}"), format!("state read 6 {both}")]);
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.server.room_state("r").as_deref(), Some(both));
+    }
+
+    // Questions do not keep it alive.
+    pair.a.disconnect(alice);
+    pair.settle();
+    for n in 0..13 {
+        pair.pass(Duration::from_secs(10));
+        ask(&mut pair.a, "r", 100 + n);
+        ask(&mut pair.b, "r", 200 + n);
+        pair.settle();
+    }
+    pair.forget();
+    ask(&mut pair.b, "r", 7);
+    pair.settle();
+    assert_eq!(read(&mut pair.b), ["state read 7 {}"]);
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.server.room_state("r"), None);
+    }
+}
+
+/// R-K4: a node that does not answer is not waited for; what is pinned says so; what the application asks for
+/// has a bound, and a member that comes meanwhile is not affected.
+#[test]
+fn questions_about_states_have_an_end() {
+    let mut pair = Pair::new(&clustered());
+    pair.settle();
+    pair.b.pass(Duration::from_secs(1));
+    pair.b.forget();
+    for question in 0..1024 {
+        pair.b.host(HostCall::ReadState { room: "r", question }).unwrap();
+    }
+    let one_more = HostCall::ReadState { room: "s", question: 1024 };
+    assert_eq!(pair.b.host(one_more.clone()), Err(EngineError::Busy));
+    let bob = pair.b.stated("bob", &["r"]);
+    pair.b.set(bob, "r", r#"{"b":1}"#);
+    pair.b.published.clear();
+    pair.b.pass(Duration::from_millis(301));
+    let read = pair.b.seen().into_iter().filter(|line| line.starts_with("state read")).count();
+    assert_eq!(read, 1024);
+    assert_eq!(pair.b.server.room_state("r").as_deref(), Some(r#"{"b":1}"#));
+    pair.b.disconnect(bob);
+    assert!(pair.b.server.room_state("r").is_some(), "it outlives its last member");
+
+    pair.b.host(HostCall::PinState { room: "s", pinned: true }).unwrap();
+    pair.b.pass(Duration::from_millis(301));
+    pair.b.forget();
+    pair.b.host(one_more).unwrap();
+    assert!(pair.b.seen().contains(&"state read 1024 {} pinned".to_owned()));
+    let error = pair.b.host(HostCall::ReadState { room: "", question: 0 });
+    assert!(matches!(error, Err(EngineError::Name(_))), "{error:?}");
+}
