@@ -7,6 +7,7 @@ mod node;
 pub(super) mod once;
 mod peers;
 mod rooms;
+mod state;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -41,6 +42,7 @@ fn paths() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
         ("/v1/peers/{id}/rooms", post(peers::change_rooms)),
         ("/v1/rooms", get(rooms::list)),
         ("/v1/rooms/{room}", get(rooms::one).delete(rooms::close)),
+        ("/v1/state", post(state::change)),
         ("/v1/users/{user}", get(peers::of_user).delete(peers::kick_user)),
     ]
 }

@@ -114,6 +114,12 @@ impl From<HandleError> for ApiError {
                 Self::not_found("nobody is in this room")
             }
             HandleError::Engine(error @ EngineError::Busy) => Self::busy(error.to_string()),
+            HandleError::Engine(EngineError::State(error)) if error.is_limit() => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string())
+            }
+            HandleError::Engine(error @ EngineError::StatesTooLarge) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string())
+            }
             error => Self::bad_request(error.to_string()),
         }
     }

@@ -65,6 +65,61 @@ fn frames() {
     assert_eq!(api.post("/v1/emit", &nobody).body, json!({ "receivers": 0 }));
 }
 
+/// R-I1, R-K4: states are set, read, cleared and kept; what cannot be is refused before a key is used up.
+#[test]
+fn states() {
+    let Service { server, api, .. } = &Service::start();
+    let mut alice = Client::connect(server);
+    let auth = json!({ "type": "auth", "user": "alice", "rooms": ["a"], "extensions": ["state"] });
+    alice.auth(&auth);
+    let set = json!({ "room": "a", "set": { "x": 1.50, "y": [1] } });
+    let answer = api.post_once("/v1/state", "k", &set);
+    assert_eq!((answer.status, answer.body), (200, json!({ "done": true })));
+    while alice.recv_type("state")["set"] != set["set"] {}
+    assert_eq!(api.post_once("/v1/state", "k", &set).header("idempotency-replayed"), Some("true"));
+    let room = api.get("/v1/rooms/a").body;
+    assert_eq!(room["state"], set["set"]);
+    assert_eq!((&room["count"], &room["pinned"]), (&json!(1), &json!(false)));
+    // Numbers stay as they were written.
+    let number = r#"{"x":12345678901234567890.0}"#;
+    let answer = api.ask("POST /v1/state", &[], &format!(r#"{{"room":"a","set":{number}}}"#));
+    assert_eq!(answer.status, 200);
+    let state = RUNTIME.block_on(server.handle().room_state("a")).unwrap().unwrap();
+    assert_eq!(state.get("x").unwrap().text(), "12345678901234567890.0");
+
+    for (wrong, status) in [
+        (json!({ "room": "a" }), 400),
+        (json!({ "room": "a", "set": {}, "clear": true }), 400),
+        (json!({ "room": "a", "set": [] }), 400),
+        (json!({ "room": "a", "set": null }), 400),
+        (json!({ "room": "", "clear": true }), 400),
+        (json!({ "room": "a", "pin": 1 }), 400),
+        (json!({ "room": "a", "clear": true, "more": 1 }), 400),
+        (json!({ "set": {} }), 400),
+        (json!({ "room": "a", "set": { "__proto__": 1 } }), 400),
+        (json!({ "room": "a", "set": { "x": "y".repeat(20_000) } }), 413),
+    ] {
+        let answer = api.post_once("/v1/state", "wrong", &wrong);
+        assert_eq!(answer.status, status, "{wrong} {answer:?}");
+    }
+    let clear = json!({ "room": "a", "clear": true });
+    assert_eq!(api.post_once("/v1/state", "wrong", &clear).body, json!({ "done": true }));
+    assert_eq!(api.get("/v1/rooms/a").body["state"], json!({}));
+
+    // Without members it is there as long as it lives, or is kept.
+    for (path, body) in [("b", json!({ "set": { "k": 1 } })), ("c", json!({ "pin": true }))] {
+        assert_eq!(api.get(&format!("/v1/rooms/{path}")).code(), (404, "not_found"));
+        let mut body = body.clone();
+        body["room"] = path.into();
+        assert_eq!(api.post("/v1/state", &body).body, json!({ "done": true }));
+    }
+    let lives = api.get("/v1/rooms/b").body;
+    assert_eq!((&lives["count"], &lives["state"]), (&json!(0), &json!({ "k": 1 })));
+    assert_eq!(api.get("/v1/rooms/c").body["pinned"], true);
+    api.post("/v1/state", &json!({ "room": "c", "pin": false }));
+    assert_eq!(api.get("/v1/rooms/c").status, 404);
+}
+
 /// R-I1: a node ends over the time that is said, and another one is not ended.
 #[test]
 fn drain() {

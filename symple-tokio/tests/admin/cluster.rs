@@ -109,6 +109,47 @@ fn once_without_an_answer_of_redis() {
     alice.hears_nothing();
 }
 
+/// R-I1, R-K5: the state of a room whose members are on node A is read and set on node B, each time anew; what
+/// waits for A is answered with 202.
+#[test]
+fn states_of_another_node() {
+    let Some(redis) = Redis::start() else { return };
+    let (a, b) = pair(&redis);
+    let mut alice = Client::connect(&a.server);
+    let auth = json!({ "type": "auth", "user": "alice", "rooms": ["r"], "extensions": ["state"] });
+    alice.auth(&auth);
+    knows(&b, &alice);
+    assert_eq!(a.api.post("/v1/state", &json!({ "room": "r", "set": { "a": 1 } })).status, 200);
+    let state = |service: &Service| service.api.get("/v1/rooms/r").body["state"].clone();
+    assert_eq!((state(&a), state(&b)), (json!({ "a": 1 }), json!({ "a": 1 })));
+    // Nothing of it stays, so the next answer has what was set meanwhile.
+    alice.send(&json!({ "type": "state", "room": "r", "set": { "a": 2 } }));
+    alice.recv_type("state:ok");
+    assert_eq!(state(&b), json!({ "a": 2 }));
+    let answer = b.api.post("/v1/state", &json!({ "room": "r", "set": { "b": 3 } }));
+    assert_eq!((answer.status, answer.body), (202, json!({ "done": false })));
+    while alice.recv_type("state")["set"] != json!({ "b": 3 }) {}
+    assert_eq!((state(&a), state(&b)), (json!({ "a": 2, "b": 3 }), json!({ "a": 2, "b": 3 })));
+
+    // What is refused later is told as an event.
+    let mut events = b.api.follow("?types=state_not_set").unwrap();
+    for n in 0..8 {
+        let set = json!({ "room": "r", "set": { format!("k{n}"): "x".repeat(12_000) } });
+        let answer = b.api.post("/v1/state", &set);
+        assert!([200, 202, 413].contains(&answer.status), "{answer:?}");
+        if answer.status == 413 {
+            return;
+        }
+        until("it is done, or refused", || {
+            let state = state(&a);
+            state.get(format!("k{n}")).is_some() || n >= 5
+        });
+    }
+    let told = events.next().unwrap().1;
+    assert_eq!((&told["type"], &told["room"]), (&json!("state_not_set"), &json!("r")));
+    assert_eq!(told["node"], b.server.node_id().unwrap());
+}
+
 /// R-I1: the events of all nodes are told on each of them, each once.
 #[test]
 fn events_of_all_nodes() {

@@ -29,7 +29,7 @@ use crate::admin::{State, error::ApiError};
 pub(in crate::admin) const MAX_FOLLOWERS: usize = 64;
 
 /// The names of events.
-const TYPES: [&str; 8] = [
+const TYPES: [&str; 9] = [
     "online",
     "offline",
     "joined",
@@ -38,6 +38,7 @@ const TYPES: [&str; 8] = [
     "upgrade_failed",
     "node_joined",
     "node_left",
+    "state_not_set",
 ];
 
 /// Which events are told.
@@ -138,6 +139,11 @@ enum Told<'a> {
         node: &'a str,
         dead: bool,
     },
+    StateNotSet {
+        node: Option<&'a str>,
+        room: &'a str,
+        message: String,
+    },
     Lost {
         count: u64,
     },
@@ -229,6 +235,9 @@ fn told<'a>(event: &'a Event, own: Option<&'a str>) -> Option<(&'static str, Tol
         }
         Event::NodeJoined { node } => ("node_joined", Told::NodeJoined { node }),
         Event::NodeLeft { node, dead } => ("node_left", Told::NodeLeft { node, dead: *dead }),
+        Event::StateNotSet { room, error } => {
+            ("state_not_set", Told::StateNotSet { node: own, room, message: error.to_string() })
+        }
         Event::Lost(count) => ("lost", Told::Lost { count: *count }),
         _ => return None,
     })

@@ -2,7 +2,9 @@
 
 use axum::{Json, extract::State as Extract};
 use serde::{Deserialize, Serialize};
-use symple_engine::server::PeerFilter;
+use serde_json::value::RawValue;
+use symple_driver::HandleError;
+use symple_engine::server::{EngineError, PeerFilter};
 
 use super::{
     extract::{Name, NoParams, Params, Text, cursor, limit, search, show_cursor},
@@ -49,6 +51,10 @@ pub(super) struct Members {
 #[derive(Debug, Serialize)]
 pub(super) struct RoomMembers {
     name: String,
+    /// Its state, an object; none on the pages behind the first, so that the other nodes are asked once.
+    state: Option<Box<RawValue>>,
+    /// Whether the node that answers keeps the state; none as above.
+    pinned: Option<bool>,
     members: Vec<Peer>,
     /// How many there are in all.
     count: usize,
@@ -56,7 +62,7 @@ pub(super) struct RoomMembers {
 }
 
 fn no_room() -> ApiError {
-    ApiError::not_found("nobody is in this room")
+    ApiError::not_found("nobody is in this room, and it has no state")
 }
 
 pub(super) async fn one(
@@ -65,10 +71,25 @@ pub(super) async fn one(
     Params(members): Params<Members>,
 ) -> Result<Json<RoomMembers>, ApiError> {
     let (limit, from) = (limit(members.limit)?, cursor(&shared, members.cursor.as_deref())?);
-    let count = shared.handle.room(name.clone()).await?.ok_or_else(no_room)?.members;
+    let handle = &shared.handle;
+    let count = handle.room(name.clone()).await?.map(|room| room.members);
+    let (mut state, mut pinned) = (None, None);
+    if members.cursor.is_none() {
+        let read = match handle.read_state(name.clone()).await {
+            // Nobody is in a room that can have no name.
+            Err(HandleError::Engine(EngineError::Name(_))) => return Err(no_room()),
+            read => read?,
+        };
+        if count.is_none() && read.state.is_empty() && !read.pinned {
+            return Err(no_room());
+        }
+        (state, pinned) = (RawValue::from_string(read.state.to_json()).ok(), Some(read.pinned));
+    } else if count.is_none() {
+        return Err(no_room());
+    }
     let filter = PeerFilter { room: Some(name.clone()), ..PeerFilter::default() };
     let (members, next) = page(&shared, filter, from, limit).await?;
-    Ok(Json(RoomMembers { name, members, count, next }))
+    Ok(Json(RoomMembers { name, state, pinned, members, count: count.unwrap_or_default(), next }))
 }
 
 /// Nothing is known of why a room is closed.
