@@ -6,7 +6,7 @@ mod show;
 
 use std::collections::BTreeMap;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
@@ -77,6 +77,17 @@ pub(crate) fn command() -> Command {
                 .arg(place("room", "ROOM", "Its name").required(true)),
         )
         .subcommand(
+            Command::new("state")
+                .about("Shows the state of a room, or changes it")
+                .arg(place("room", "ROOM", "Its name").required(true))
+                .arg(text("set", "JSON", "Keys with their values, an object; null deletes a key"))
+                .arg(Arg::new("clear").long("clear").action(ArgAction::SetTrue).help("Deletes all keys"))
+                .arg(Arg::new("pin").long("pin").action(ArgAction::SetTrue).help("The node that answers keeps it without members"))
+                .arg(Arg::new("unpin").long("unpin").action(ArgAction::SetTrue).help("It does not any more"))
+                .group(ArgGroup::new("change").args(["set", "clear", "pin", "unpin"]))
+                .arg(key.clone().requires("change")),
+        )
+        .subcommand(
             Command::new("kick")
                 .about("Closes a peer, or all sessions of a user")
                 .arg(place("peer", "PEER", "Its id, or user|id").required_unless_present("user"))
@@ -125,7 +136,7 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("events")
                 .about("Prints what happens in the cluster from now on, until the server ends")
-                .arg(text("types", "TYPE,…", "Only these: online, offline, joined, left, refused, upgrade_failed, node_joined, node_left"))
+                .arg(text("types", "TYPE,…", "Only these: online, offline, joined, left, refused, upgrade_failed, node_joined, node_left, state_not_set"))
                 .arg(
                     text("count", "COUNT", "Ends after so many events")
                         .value_parser(clap::value_parser!(u64).range(1..)),
@@ -182,6 +193,15 @@ impl Ctl<'_> {
                 let list = self.all(&path, Vec::new(), "members").await?;
                 self.show(&list, show::members)
             }
+            "state" => match self.state_change()? {
+                Some(body) => self.call(Method::POST, "/v1/state", &body).await,
+                None => {
+                    let path = format!("/v1/rooms/{}?limit=1", escaped(self.text("room")));
+                    let room: Members = serde_json::from_str(self.api.get(&path).await?.get())
+                        .map_err(|_| Failure::crash("the server does not answer with a room"))?;
+                    self.show(room.get("state").map_or("{}", |state| state.get()), show::state)
+                }
+            },
             "peer" => self.get(&self.peer_path(""), show::peer).await,
             "nodes" => self.get("/v1/nodes", show::nodes).await,
             "node" => self.get("/v1/node", show::node).await,
@@ -223,6 +243,23 @@ impl Ctl<'_> {
 
     fn text(&self, name: &str) -> &str {
         self.flags.get_one::<String>(name).map_or("", String::as_str)
+    }
+
+    /// The body of a request that changes a state; none if it is only looked at.
+    fn state_change(&self) -> Result<Option<String>, Failure> {
+        let change = if let Some(set) = self.flags.get_one::<String>("set") {
+            let fault = |error| Failure::usage(format!("--set must be a JSON object: {error}"));
+            let set: Members = serde_json::from_str(set).map_err(fault)?;
+            let set = serde_json::value::to_raw_value(&set).map_err(Failure::crash)?;
+            format!("\"set\":{set}")
+        } else if self.flags.get_flag("clear") {
+            "\"clear\":true".into()
+        } else if self.flags.get_flag("pin") || self.flags.get_flag("unpin") {
+            format!("\"pin\":{}", self.flags.get_flag("pin"))
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(format!("{{\"room\":{},{change}}}", json!(self.text("room")))))
     }
 
     fn peer_path(&self, behind: &str) -> String {

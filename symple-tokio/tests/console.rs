@@ -185,6 +185,14 @@ fn peers_and_rooms() {
     );
     browser.eval("[...document.querySelectorAll('main tbody a')].find((a) => a.textContent == 'a/b ?#%').click()");
     browser.until("document.querySelector('h1').textContent == 'a/b ?#%' && document.querySelectorAll('main tbody tr').length == 1");
+    // Its state is shown, as text; where there is none, nothing is.
+    assert_eq!(browser.eval("document.querySelector('pre').offsetParent"), Value::Null);
+    let set = Fields::new().with("<b>", HOSTILE);
+    node.runtime.block_on(node.server.handle().set_state("a/b ?#%", &set)).unwrap();
+    browser.eval("[...document.querySelectorAll('main .buttons button')].find((b) => b.textContent == 'Refresh').click()");
+    browser.until("document.querySelector('pre').textContent.includes('<img src=x')");
+    browser.until("document.querySelector('main').textContent.includes('State (1 key)')");
+    assert_eq!(browser.eval("document.querySelectorAll('main img, main b').length"), 0);
     browser.click("a[href='#/rooms']");
     browser.click_when("[aria-label='Close lobby']");
     browser.until("document.querySelector('dialog')?.open");

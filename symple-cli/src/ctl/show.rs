@@ -142,6 +142,16 @@ pub(super) fn node(answer: &Value) -> String {
     pairs(known) + "\n" + &pairs(stats)
 }
 
+/// The keys of a state, a line each. Values are as they were set.
+pub(super) fn state(answer: &Value) -> String {
+    let rows = answer.as_object().into_iter().flatten();
+    let value = |value: &Value| match value {
+        Value::String(text) if !text.is_empty() => text.clone(),
+        other => cell(other),
+    };
+    table(["KEY", "VALUE"], rows.map(|(key, of)| [key.clone(), value(of)]))
+}
+
 /// What became of a call.
 pub(super) fn done(answer: &Value) -> String {
     if answer["replayed"] == true {
@@ -159,6 +169,9 @@ pub(super) fn done(answer: &Value) -> String {
     }
     if answer["draining"] == true {
         return "the node ends\n".into();
+    }
+    if answer["done"] == false && answer["rooms"].is_null() {
+        return "done as soon as the other nodes have told of the state\n".into();
     }
     if answer["rooms"].is_array() {
         let rooms = one_line(&cell(&answer["rooms"]), 2000);
@@ -231,6 +244,8 @@ mod tests {
             (json!({ "closed": 1 }), "1 peer closed\n"),
             (json!({ "receivers": 0 }), "0 receivers\n"),
             (json!({ "removed": 2 }), "2 members taken out\n"),
+            (json!({ "done": true }), "done\n"),
+            (json!({ "done": false }), "done as soon as the other nodes have told of the state\n"),
             (json!({ "replayed": true }), "done before, with this key\n"),
             (json!({ "done": true, "rooms": ["a", "b"] }), "in a, b\n"),
             (json!({ "done": false, "rooms": ["a"] }), "its node was asked; then in a\n"),

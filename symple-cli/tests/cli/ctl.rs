@@ -94,6 +94,16 @@ fn commands() {
         let moved = operated.prints(&["change-rooms", id, "--join", "a/b?c", "--leave", "r"]);
         assert_eq!(moved, "in alice, a/b?c\n");
         assert_eq!(operated.prints(&["close-room", "a/b?c"]), "1 member taken out\n");
+        assert_eq!(operated.prints(&["state", "r", "--set", r#"{"k":1.50,"l":["x"]}"#]), "done\n");
+        assert_eq!(operated.prints(&["state", "r"]), "KEY  VALUE\nk    1.5\nl    x\n");
+        assert_eq!(operated.prints(&["state", "r", "--json"]), "{\"k\":1.50,\"l\":[\"x\"]}\n");
+        assert_eq!(operated.prints(&["state", "r", "--clear"]), "done\n");
+        assert_eq!(operated.prints(&["state", "r"]), "KEY  VALUE\n");
+        assert_eq!(operated.prints(&["state", "kept", "--pin"]), "done\n");
+        assert_eq!(operated.prints(&["state", "kept", "--json"]), "{}\n");
+        assert_eq!(operated.prints(&["state", "kept", "--unpin"]), "done\n");
+        assert_eq!(operated.ctl(&["state", "kept"]).0, 1);
+        assert_eq!(operated.ctl(&["state", "r", "--set", "[]"]).0, 2);
         let arguments = ["emit", "--to", "alice", "--text", "hi", "--idempotency-key", "k"];
         assert_eq!(operated.prints(&arguments), "1 receiver\n");
         assert_eq!(operated.prints(&arguments), "1 receiver\n");

@@ -491,16 +491,26 @@ function rooms() {
 
 function room(name) {
   const size = el("span", { class: "soft" }, "");
+  const state = el("pre", { tabindex: "0", "aria-label": "State" }, "");
+  const keys = el("h2", {}, "State");
+  const stated = el("section", { class: "card", hidden: true }, keys, state);
   const pages = list({
     title: `Members of ${name}`, columns: peerColumns, nothing: "Nobody is in this room.", placeholder: "",
     load: async ({ cursor, limit }, signal) => {
       try {
         const page = await get(`v1/rooms/${part(name)}${query({ cursor, limit })}`, signal);
         size.textContent = count(page.count, "member", "members");
+        // It comes with the first page alone.
+        if (page.state) {
+          keys.textContent = `State (${count(Object.keys(page.state).length, "key", "keys")}${page.pinned ? ", kept by this node" : ""})`;
+          state.textContent = JSON.stringify(page.state, null, 2);
+          stated.hidden = Object.keys(page.state).length === 0 && !page.pinned;
+        }
         return { entries: page.members, next: page.next };
       } catch (error) {
         if (error.status !== 404) throw error;
         size.textContent = "";
+        stated.hidden = true;
         return { entries: [], next: null };
       }
     },
@@ -508,7 +518,7 @@ function room(name) {
   });
   show(el("div", { class: "head" }, el("h1", {}, name), size, el("div", { class: "buttons" }, pages.refresh,
     el("button", { type: "button", class: "quiet", click: () => { location.hash = `#/send/${part(JSON.stringify([name]))}`; } }, "Send"),
-    el("button", { type: "button", class: "danger", click: () => closeRoom(name).then((done) => done && pages.fill()) }, "Close room"))), pages.card);
+    el("button", { type: "button", class: "danger", click: () => closeRoom(name).then((done) => done && pages.fill()) }, "Close room"))), pages.card, stated);
   leave = pages.end;
 }
 
