@@ -26,9 +26,14 @@ const PAGES: &[&str] = &[
     "symple-proto/README.md",
     "symple-tokio/README.md",
     "symple-tokio/docs/admin.md",
+    "symple-tokio/docs/console.md",
     "symple-tokio/docs/from-other-servers.md",
     "symple-tokio/docs/javascript-client.md",
+    "symple-tokio/docs/metrics.md",
     "symple-cli/docs/authentication.md",
+    "symple-cli/docs/backends/node.md",
+    "symple-cli/docs/backends/python.md",
+    "symple-cli/docs/backends/rails.md",
     "symple-cli/docs/cluster.md",
     "symple-cli/docs/performance.md",
     "symple-cli/docs/security.md",
@@ -146,6 +151,35 @@ fn pages_name_what_is_there() {
         let page = fs::read_to_string(&path).unwrap();
         let missing = missing(path.parent().unwrap(), &page);
         assert!(missing.is_empty(), "{name} names what is not there: {missing:#?}");
+    }
+}
+
+/// The code on the pages for backends is that of the programs beside them, which are run: but for what is said not
+/// to be.
+#[test]
+fn pages_for_backends_have_the_code_that_is_run() {
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let folder = root().join("symple-cli/docs/backends");
+    for (page, language, end) in
+        [("node", "js", "mjs"), ("python", "python", "py"), ("rails", "ruby", "rb")]
+    {
+        let page = fs::read_to_string(folder.join(format!("{page}.md"))).unwrap();
+        let programs = ["backend", "receiver"]
+            .map(|name| lines(&fs::read_to_string(folder.join(format!("{name}.{end}"))).unwrap()));
+        let begin = format!("```{language}\n");
+        let mut found = 0;
+        for (at, _) in page.match_indices(&begin) {
+            if page[..at].trim_end().ends_with("-->") {
+                continue;
+            }
+            let block = lines(page[at + begin.len()..].split("```").next().unwrap());
+            let is_part = |program: &Vec<String>| program.windows(block.len()).any(|w| w == block);
+            assert!(programs.iter().any(is_part), "{block:#?}");
+            found += 1;
+        }
+        assert_eq!(found, 4, "{language}");
     }
 }
 

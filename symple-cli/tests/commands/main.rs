@@ -13,6 +13,12 @@ mod sandbox;
 #[path = "../../../symple-driver/tests/suite/redis/missing.rs"]
 mod missing;
 
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
 use page::{Block, all_blocks};
 use sandbox::{Sandbox, Step};
 
@@ -31,6 +37,9 @@ struct Claim {
 
 const README: &str = "README.md";
 const AUTHENTICATION: &str = "symple-cli/docs/authentication.md";
+const NODE: &str = "symple-cli/docs/backends/node.md";
+const PYTHON: &str = "symple-cli/docs/backends/python.md";
+const RAILS: &str = "symple-cli/docs/backends/rails.md";
 const CLUSTER: &str = "symple-cli/docs/cluster.md";
 const PERFORMANCE: &str = "symple-cli/docs/performance.md";
 const CONFORMANCE: &str = "conformance/README.md";
@@ -41,6 +50,15 @@ const SHOWN: &str = "what the page shows";
 const START_REDIS: &str = "redis-server --save '' > /dev/null & until redis-cli ping; do :; done";
 const START_SERVER: &str = "cargo run --release -p symple-cli -- serve --host 127.0.0.1";
 
+const INSTALL_AND_START_REDIS: &str = "cargo install --path symple-cli --locked
+    redis-server --save '' > /dev/null & until redis-cli ping; do :; done";
+/// What the blocks of the pages for backends begin with.
+const COME_IN: &str = "cd demo; set -a; . ./.env; set +a";
+const LISTENERS_HEAR: &str = "for log in $BOX/logs/alice $BOX/logs/last; do
+        await $log '7}' $$; await $log '8}' $$
+        cat $log; echo \"$(grep -c '8}' $log) with 8\"
+    done";
+
 const CLAIMS: &[Claim] = &[
     Claim {
         page: AUTHENTICATION,
@@ -48,6 +66,96 @@ const CLAIMS: &[Claim] = &[
         before: "cargo install --path symple-cli --locked",
         after: "await $OUT 'listens on' $$",
         prints: &["allowed for"],
+    },
+    Claim {
+        page: NODE,
+        block: "mkdir demo && cp symple-cli/docs/backends/*.mjs symple-cli/docs/webhooks/verify.mjs demo && cd demo",
+        before: INSTALL_AND_START_REDIS,
+        after: "",
+        prints: &["operators listens on", "(sessions and JWT, "],
+    },
+    Claim {
+        page: NODE,
+        block: COME_IN,
+        before: "",
+        after: "ln -s $(readlink $BOX/logs/last) $BOX/logs/alice",
+        prints: &["online as alice|"],
+    },
+    Claim { page: NODE, block: COME_IN, before: "", after: "", prints: &["online as bob|"] },
+    Claim {
+        page: NODE,
+        block: COME_IN,
+        before: "",
+        // Both hear it, and what was sent twice once.
+        after: LISTENERS_HEAR,
+        prints: &[r#"{"receivers":"#, r#"{"receivers":"#, "7}", "8}", "1 with 8", "7}", "8}", "1 with 8"],
+    },
+    Claim {
+        page: NODE,
+        block: COME_IN,
+        before: "",
+        after: "await demo/presence.log 'online alice' $$; await demo/presence.log 'online bob' $$; cat demo/presence.log",
+        prints: &["online alice", "online bob"],
+    },
+    Claim {
+        page: PYTHON,
+        block: "mkdir demo && cp symple-cli/docs/backends/*.py symple-cli/docs/webhooks/verify.py demo && cd demo",
+        before: INSTALL_AND_START_REDIS,
+        after: "",
+        prints: &["operators listens on", "(sessions and JWT, "],
+    },
+    Claim {
+        page: PYTHON,
+        block: COME_IN,
+        before: "",
+        after: "ln -s $(readlink $BOX/logs/last) $BOX/logs/alice",
+        prints: &["online as alice|"],
+    },
+    Claim { page: PYTHON, block: COME_IN, before: "", after: "", prints: &["online as bob|"] },
+    Claim {
+        page: PYTHON,
+        block: COME_IN,
+        before: "",
+        // Both hear it, and what was sent twice once.
+        after: LISTENERS_HEAR,
+        prints: &[r#"{"receivers":"#, r#"{"receivers":"#, "7}", "8}", "1 with 8", "7}", "8}", "1 with 8"],
+    },
+    Claim {
+        page: PYTHON,
+        block: COME_IN,
+        before: "",
+        after: "await demo/presence.log 'online alice' $$; await demo/presence.log 'online bob' $$; cat demo/presence.log",
+        prints: &["online alice", "online bob"],
+    },
+    Claim {
+        page: RAILS,
+        block: "mkdir demo && cp symple-cli/docs/backends/*.rb symple-cli/docs/webhooks/verify.rb demo && cd demo",
+        before: INSTALL_AND_START_REDIS,
+        after: "",
+        prints: &["operators listens on", "(sessions and JWT, "],
+    },
+    Claim {
+        page: RAILS,
+        block: COME_IN,
+        before: "",
+        after: "ln -s $(readlink $BOX/logs/last) $BOX/logs/alice",
+        prints: &["online as alice|"],
+    },
+    Claim { page: RAILS, block: COME_IN, before: "", after: "", prints: &["online as bob|"] },
+    Claim {
+        page: RAILS,
+        block: COME_IN,
+        before: "",
+        // Both hear it, and what was sent twice once.
+        after: LISTENERS_HEAR,
+        prints: &[r#"{"receivers":"#, r#"{"receivers":"#, "7}", "8}", "1 with 8", "7}", "8}", "1 with 8"],
+    },
+    Claim {
+        page: RAILS,
+        block: COME_IN,
+        before: "",
+        after: "await demo/presence.log 'online alice' $$; await demo/presence.log 'online bob' $$; cat demo/presence.log",
+        prints: &["online alice", "online bob"],
     },
     Claim {
         page: README,
@@ -288,7 +396,9 @@ fn every_block_is_run() {
     let blocks = all_blocks();
     let name = |block: &Block| format!("{}: {}", block.page, block.first_line());
     let run: Vec<_> = blocks.iter().filter(|block| block.not_run.is_none()).map(name).collect();
-    for page in [README, AUTHENTICATION, CLUSTER, PERFORMANCE, CONFORMANCE, ADMIN] {
+    for page in
+        [README, AUTHENTICATION, NODE, PYTHON, RAILS, CLUSTER, PERFORMANCE, CONFORMANCE, ADMIN]
+    {
         let of_page = |name: &&String| name.starts_with(&format!("{page}: "));
         let seen: Vec<_> = run.iter().filter(of_page).collect();
         let claims = CLAIMS.iter().filter(|claim| claim.page == page);
@@ -305,6 +415,11 @@ fn every_block_is_run() {
 
 /// Carries out the blocks of a page.
 fn run(page: &str, programs: &[(&str, &str)]) {
+    run_with(page, programs, &[]);
+}
+
+/// As [`run`], with these variables.
+fn run_with(page: &str, programs: &[(&str, &str)], variables: &[(&str, &Path)]) {
     let blocks: Vec<_> = all_blocks()
         .into_iter()
         .filter(|block| block.page == page && block.not_run.is_none())
@@ -320,7 +435,7 @@ fn run(page: &str, programs: &[(&str, &str)]) {
             after,
         })
         .collect();
-    let printed = sandbox.run(&steps);
+    let printed = sandbox.run(&steps, variables);
     for ((claim, block), printed) in claims.iter().zip(&blocks).zip(&printed) {
         let shown = || block.shown.as_deref().expect("the page shows it");
         let parts = claim
@@ -352,6 +467,57 @@ fn commands_of_the_readme() {
 #[test]
 fn commands_of_authentication() {
     run(AUTHENTICATION, &[CURL]);
+}
+
+/// Fetches what a package manager needs to install a package where there is no network; false if that cannot be.
+fn fetched(what: &str, folder: &Path, script: &str) -> bool {
+    fs::create_dir_all(folder).unwrap();
+    let mut shell = Command::new("bash");
+    let shell = shell.args(["-ec", script]).current_dir(folder).stdin(Stdio::null());
+    let done = shell.output().unwrap();
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(std::env::var_os("CI").is_none(), "{what} cannot be fetched: {said}");
+        missing::not_run(&format!("commands for which {what} must be fetched"));
+    }
+    done.status.success()
+}
+
+#[test]
+fn commands_of_a_backend_in_node() {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("npm-cache");
+    let script = "rm -rf try; mkdir try; cd try
+        install() { npm install --cache .. --no-audit --no-fund \"$@\" redis; }
+        install --offline || install";
+    if !fetched("the npm package redis", &cache, script) {
+        return;
+    }
+    let offline = [("npm_config_cache", &*cache), ("npm_config_offline", Path::new("true"))];
+    run_with(
+        NODE,
+        &[&REDIS[..], &[("node", "--version"), ("npm", "--version")]].concat(),
+        &offline,
+    );
+}
+
+#[test]
+fn commands_of_a_backend_in_python() {
+    let wheels = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wheels");
+    // With that Python that the page will find.
+    let script = "export PATH=/usr/local/bin:/usr/bin:/bin
+        [ -x venv/bin/pip ] || python3 -m venv venv
+        venv/bin/pip install --quiet --no-index --find-links . --dry-run redis \
+            || venv/bin/pip download --quiet redis";
+    if !fetched("the Python package redis", &wheels, script) {
+        return;
+    }
+    let offline = [("PIP_FIND_LINKS", &*wheels), ("PIP_NO_INDEX", Path::new("1"))];
+    run_with(PYTHON, &[&REDIS[..], &[("python3", "--version")]].concat(), &offline);
+}
+
+#[test]
+fn commands_of_a_backend_in_rails() {
+    run(RAILS, &[&REDIS[..], &[("ruby", "--version")]].concat());
 }
 
 #[test]

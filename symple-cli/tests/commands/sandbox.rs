@@ -129,8 +129,8 @@ impl Sandbox {
         Some(Self { folder, unshare })
     }
 
-    /// Carries out all steps, each in a shell of its own; what each has printed.
-    pub(crate) fn run(&self, steps: &[Step<'_>]) -> Vec<String> {
+    /// Carries out all steps, each in a shell of its own and with these variables; what each has printed.
+    pub(crate) fn run(&self, steps: &[Step<'_>], variables: &[(&str, &Path)]) -> Vec<String> {
         let mut driver = PRELUDE.to_owned();
         for (n, Step { before, block, after }) in steps.iter().enumerate() {
             // A server needs the port of the one before it.
@@ -161,6 +161,7 @@ impl Sandbox {
             .env("PATH", path)
             .env("BOX", &self.folder)
             .env("HOME", self.folder.join("home"))
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         let printed: Vec<_> = (0..steps.len())
