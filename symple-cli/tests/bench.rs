@@ -16,6 +16,9 @@ use serde_json::Value;
 struct Server {
     child: Child,
     url: String,
+    /// The API for operators, if it is asked for.
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "there is none"))]
+    admin: Option<String>,
 }
 
 impl Server {
@@ -29,13 +32,45 @@ impl Server {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
+        // Where the API for operators is asked for, that comes first.
         let mut greeting = String::new();
-        log.read_line(&mut greeting).unwrap();
-        let start = greeting.find("ws://").unwrap();
-        let url = greeting[start..].split_whitespace().next().unwrap().to_owned();
+        while !greeting.contains("ws://") {
+            assert!(log.read_line(&mut greeting).unwrap() > 0, "{greeting}");
+        }
+        let address = |scheme: &str| {
+            let start = greeting.find(scheme)?;
+            greeting[start..].split_whitespace().next().map(str::to_owned)
+        };
+        let (url, admin) = (address("ws://").unwrap(), address("http://"));
         // Nobody may have to wait for this log to be read.
         thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        Self { child, url }
+        Self { child, url, admin }
+    }
+
+    /// What the server has counted under this name, with these labels; 0 where that is not there.
+    #[cfg(feature = "admin")]
+    fn counted(&self, sample: &str) -> u64 {
+        use std::io::Write as _;
+
+        let admin = self.admin.as_deref().unwrap().strip_prefix("http://").unwrap();
+        let mut socket = TcpStream::connect(admin).unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let line = answer.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Waits until it is so, which nobody tells.
+    #[cfg(feature = "admin")]
+    fn until(&self, sample: &str, value: u64) {
+        let begun = std::time::Instant::now();
+        while self.counted(sample) != value {
+            let now = self.counted(sample);
+            assert!(begun.elapsed().as_secs() < 20, "{sample} is {now}, not {value}");
+        }
     }
 }
 
@@ -137,6 +172,56 @@ fn idle() {
     assert_eq!(reports[0]["units"], 300);
     // The broadcast reached each of them.
     assert_eq!(delivered(&reports[0]), 300);
+}
+
+/// R-I2: what the metrics say is what the ledgers of the workloads say: each message in and out, each peer,
+/// each connection and its end, also where several threads have the sockets. Nothing but the messages of a
+/// workload is a `message`, and a ledger has those of the warm-up, too.
+#[cfg(feature = "admin")]
+#[test]
+fn the_metrics_agree_with_the_ledgers() {
+    const IN: &str = r#"symple_frames_total{direction="in",type="message"}"#;
+    const OUT: &str = r#"symple_frames_total{direction="out",type="message"}"#;
+    const AUTH: &str = r#"symple_frames_total{direction="in",type="auth"}"#;
+    const ADMITTED: &str = r#"symple_authentications_total{result="admitted"}"#;
+    const NAMES: [&str; 5] = [IN, OUT, AUTH, ADMITTED, "symple_connections_opened_total"];
+    for threads in ["1", "3"] {
+        let server = Server::start(&["--threads", threads, "--admin", "127.0.0.1:0"]);
+        // How many clients there are, and how many receive each message.
+        let workloads: [(&[&str], u64, Option<u64>); 6] = [
+            (&["fan-out", "--receivers", "5", "--senders", "2", "--window", "3"], 7, Some(6)),
+            (&["fan-out", "--receivers", "5", "--senders", "2", "--rate", "200"], 7, Some(6)),
+            (&["direct", "--pairs", "3", "--window", "2"], 6, Some(1)),
+            (&["mixed", "--clients", "20", "--rooms", "4", "--rates", "3,9"], 2 * 20, Some(4)),
+            // A message names 256 rooms at most.
+            (&["idle", "--count", "300", "--source-addresses", "3"], 301, None),
+            // Fifty are there before.
+            (&["connect", "--count", "100"], 50 + 100, None),
+        ];
+        for (arguments, clients, receivers) in workloads {
+            let before = NAMES.map(|name| server.counted(name));
+            let reports = reports(&server, arguments);
+            server.until("symple_connections", 0);
+            let counted: Vec<_> = NAMES
+                .iter()
+                .zip(before)
+                .map(|(name, before)| server.counted(name) - before)
+                .collect();
+            let [sent, delivered_by_server, auths, admitted, opened] = counted[..] else {
+                unreachable!()
+            };
+            let deliveries = reports.iter().filter(|report| report["deliveries"].is_object());
+            let by_ledger: u64 = deliveries.map(delivered).sum();
+            assert_eq!(delivered_by_server, by_ledger, "{arguments:?}");
+            match receivers {
+                Some(receivers) => assert_eq!(sent * receivers, by_ledger, "{arguments:?}"),
+                None => assert_eq!(sent, by_ledger.div_ceil(256), "{arguments:?}"),
+            }
+            assert_eq!([auths, admitted, opened], [clients; 3], "{arguments:?}");
+        }
+        assert_eq!(server.counted(r#"symple_refusals_total{reason="slow_reader"}"#), 0);
+        assert_eq!(server.counted("symple_peers"), 0);
+    }
 }
 
 /// R-L4: who does not read is closed with 4429, and the others lose nothing.
