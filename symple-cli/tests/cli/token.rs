@@ -194,6 +194,33 @@ fn a_server_with_keys_at_a_url() {
 }
 
 /// The programs that check signatures, with what runs them and says that it is there.
+/// R-W1: a receiver that fails every other time is no reason for a line or two each time.
+#[test]
+fn a_receiver_that_fails_every_other_time() {
+    let folder = folder("webhook-failures");
+    let failed = std::sync::atomic::AtomicUsize::new(0);
+    let told = Service::start(move |_| {
+        let n = failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Reply::Answer(if n.is_multiple_of(2) { 500 } else { 204 }, String::new())
+    });
+    let server = Server::start(&folder, &["--webhook-url", &told.url()]);
+    let begun = std::time::Instant::now();
+    for n in 0..10 {
+        let _client = server.client(&format!("user{n}"));
+        // Of each batch the second request is taken.
+        assert_eq!(told.next().body, told.next().body);
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    server.signal("TERM");
+    let (code, log) = server.wait();
+    assert_eq!(code, 0, "{log}");
+    for text in ["does not take events", "takes events again"] {
+        let lines = log.lines().filter(|line| line.contains(text)).count();
+        // It may have been told of the last ones only when it had ended.
+        assert!((1..=seconds + 1).contains(&lines), "{lines} in {seconds} s: {log}");
+    }
+}
+
 const VERIFIERS: [(&str, &str); 3] =
     [("python3", "verify.py"), ("node", "verify.mjs"), ("ruby", "verify.rb")];
 

@@ -17,6 +17,7 @@ use crate::{
     net::table::ConnectionTable,
     redis::{Link, LinkEvent, RedisError, SessionUse},
     runtime::Runtime,
+    server::log::OncePerSecond,
 };
 
 /// The channel on which backends emit (R-S3).
@@ -84,7 +85,10 @@ impl<R: Runtime> Core<R> {
             }
         };
         if let Err(error) = result {
-            tracing::error!(%error, "the engine does not know what Redis says");
+            static FAULTS: OncePerSecond = OncePerSecond::new();
+            if let Some(more) = FAULTS.is_due() {
+                tracing::error!(%error, more, "the engine does not know what Redis says");
+            }
         }
     }
 

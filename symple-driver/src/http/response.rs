@@ -6,7 +6,7 @@ use http::{HeaderMap, Response, StatusCode};
 use rand::{TryRng as _, rngs::SysRng};
 
 use super::{Request, extensions::Deflate};
-use crate::server::hooks::{Acceptance, Subprotocol};
+use crate::server::hooks::{Acceptance, Subprotocol, complaints::Complaint};
 
 /// A request to be upgraded to which nothing stands in the way.
 #[derive(Debug)]
@@ -51,10 +51,9 @@ impl Upgrade {
                 let is_offered =
                     request.is_some_and(|request| request.subprotocols().any(|one| one == name));
                 if !is_offered {
-                    tracing::warn!(
-                        name,
-                        "the upgrade hook chose a subprotocol that was not offered"
-                    );
+                    static NOT_OFFERED: Complaint =
+                        Complaint::new("the upgrade hook chose a subprotocol that was not offered");
+                    NOT_OFFERED.log(&name);
                 }
                 is_offered.then_some(name)
             }
@@ -175,5 +174,68 @@ fn push_headers(headers: &HeaderMap, out: &mut Vec<u8>) {
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::Ipv4Addr,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use super::*;
+
+    /// Counts the lines of a log.
+    struct Count(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Count {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    /// R-T4: a hook that chooses what nobody offers is wrong for each client that comes, and the log says so
+    /// once a second.
+    #[test]
+    fn a_hook_that_is_always_wrong_does_not_fill_the_log() {
+        let upgrade = Upgrade {
+            length: 0,
+            address: Ipv4Addr::LOCALHOST.into(),
+            request: None,
+            accept_key: String::new(),
+            subprotocol: Some("symple"),
+            deflate: None,
+        };
+        let lines = Arc::<AtomicUsize>::default();
+        let begun = std::time::Instant::now();
+        tracing::subscriber::with_default(Count(Arc::clone(&lines)), || {
+            let choice = Subprotocol::Chosen(Some("other".into()));
+            for _ in 0..1000 {
+                assert_eq!(upgrade.subprotocol(&choice), None);
+            }
+        });
+        let lines = lines.load(Ordering::Relaxed);
+        let most = 1 + usize::try_from(begun.elapsed().as_secs()).unwrap();
+        assert!((1..=most).contains(&lines), "{lines}");
     }
 }

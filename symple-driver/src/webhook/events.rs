@@ -22,6 +22,7 @@ use crate::{
     client::transport::Connect,
     fetch::{FetchError, Fetcher},
     runtime::{Runtime, wait},
+    server::log::OncePerSecond,
 };
 
 /// The most bytes of an answer that are read; what it says does not count.
@@ -69,6 +70,8 @@ pub(crate) struct EventSink {
     queue: Arc<Queue>,
     wake: Sender<()>,
     node: Arc<OnceLock<Box<str>>>,
+    /// The warnings that some are dropped: there may be one for each batch.
+    drops: Arc<OncePerSecond>,
 }
 
 impl EventSink {
@@ -76,8 +79,11 @@ impl EventSink {
     pub(crate) fn push(&self, change: &PeerChange) {
         let node = self.node.get().map(|node| &**node);
         let event = event(change, node, SystemTime::now());
-        if self.queue.push(event.into()) {
+        if self.queue.push(event.into())
+            && let Some(more) = self.drops.is_due()
+        {
             tracing::warn!(
+                more,
                 "the webhook does not take events as fast as they come: some are dropped"
             );
         }
@@ -180,12 +186,14 @@ pub(crate) fn start<R: Connect>(
     let runtime = fetcher.runtime().clone();
     let end =
         End { woken: Box::pin(woken), at: None, flush: settings.flush, timer: runtime.timer() };
-    let teller = Teller { fetcher, settings, queue: Arc::clone(&queue), end };
+    let complaints = OncePerSecond::new();
+    let teller =
+        Teller { fetcher, settings, queue: Arc::clone(&queue), end, complaints, is_away: false };
     runtime.spawn(async move {
         teller.run().await;
         drop(done);
     });
-    (EventSink { queue, wake, node }, ended)
+    (EventSink { queue, wake, node, drops: Arc::default() }, ended)
 }
 
 /// When to stop: some time after the server.
@@ -229,6 +237,10 @@ struct Teller<R: Runtime> {
     settings: WebhookSettings,
     queue: Arc<Queue>,
     end: End<R::Timer>,
+    /// The warnings about a receiver that fails again and again, each time for a moment.
+    complaints: OncePerSecond,
+    /// The log has said that it does not take events, and not yet that it does again.
+    is_away: bool,
 }
 
 impl<R: Connect> Teller<R> {
@@ -291,7 +303,7 @@ impl<R: Connect> Teller<R> {
             match self.end.before(self.fetcher.post(body.clone())).await {
                 None => return false,
                 Some(Ok(_)) => {
-                    if failures > 1 {
+                    if std::mem::take(&mut self.is_away) {
                         tracing::info!("the webhook takes events again");
                     }
                     return true;
@@ -312,10 +324,13 @@ impl<R: Connect> Teller<R> {
     }
 
     /// Less and less often while it lasts.
-    fn complain(&self, error: &FetchError, failures: u32) {
-        if failures.is_power_of_two() {
+    fn complain(&mut self, error: &FetchError, failures: u32) {
+        if failures.is_power_of_two()
+            && let Some(more) = self.complaints.is_due()
+        {
+            self.is_away = true;
             let (url, (waiting, dropped)) = (self.fetcher.endpoint(), self.queue.left());
-            tracing::warn!(%error, failures, waiting, dropped, "{url} does not take events");
+            tracing::warn!(%error, failures, waiting, dropped, more, "{url} does not take events");
         }
     }
 }
