@@ -16,9 +16,13 @@ struct Operated {
 
 impl Operated {
     fn start(name: &str, arguments: &[&str], key: &str) -> Self {
+        Self::start_at("127.0.0.1:0", name, arguments, key)
+    }
+
+    fn start_at(admin: &str, name: &str, arguments: &[&str], key: &str) -> Self {
         let folder = folder(name);
         let mut child = symple(&folder)
-            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--admin", "127.0.0.1:0"])
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--admin", admin])
             .args(arguments)
             .env("SYMPLE_ADMIN_KEY", key)
             .stderr(Stdio::piped())
@@ -155,6 +159,50 @@ fn events() {
         assert_eq!(event["type"], "online");
     }
     end(operated);
+}
+
+/// R-I1: who follows the events goes on with them when the server has been restarted, and says what that means.
+#[test]
+fn events_are_followed_over_a_restart() {
+    let first = Operated::start("ctl-follow", &[], "secret");
+    let (url, folder) = (first.url.clone(), first.folder.clone());
+    let mut child = symple(&folder)
+        .args(["ctl", "events", "--follow", "--types", "online"])
+        .envs([("SYMPLE_ADMIN_URL", url.as_str()), ("SYMPLE_ADMIN_KEY", "secret")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let printed = std::io::BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        printed.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut child = Running(child);
+    // Who comes before it follows is not told; so they come until one is.
+    let told = |operated: &Operated, user: &str| {
+        let begun = std::time::Instant::now();
+        loop {
+            operated.server.client(user);
+            match lines.recv_timeout(std::time::Duration::from_millis(20)) {
+                Ok(line) if line.contains(&format!("{user}|")) => return,
+                Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(error) => panic!("{error}"),
+            }
+            assert!(begun.elapsed().as_secs() < 20, "{user} is never told");
+        }
+    };
+    told(&first, "before");
+    end(first);
+    let admin = url.strip_prefix("http://").unwrap();
+    let second = Operated::start_at(admin, "ctl-follow-again", &[], "secret");
+    told(&second, "after");
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    child.kill().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("the server has ended: events are missing"), "{said}");
+    end(second);
 }
 
 /// R-I1: 1 for what is refused, 2 for what makes no sense or where nobody answers.

@@ -150,6 +150,29 @@ fn states_of_another_node() {
     assert_eq!(told["node"], b.server.node_id().unwrap());
 }
 
+/// R-I1: what is broadcast on one node is heard on the other one, and a room is closed on both.
+#[test]
+fn broadcasts_and_rooms_of_both_nodes() {
+    let Some(redis) = Redis::start() else { return };
+    let (a, b) = pair(&redis);
+    let mut alice = Client::join(&a.server, "alice", &["team"]);
+    let mut bob = Client::join(&b.server, "bob", &["team"]);
+    knows(&a, &bob);
+    knows(&b, &alice);
+    let frame = json!({ "type": "event", "name": "x", "data": 1 });
+    assert_eq!(b.api.post("/v1/broadcast", &frame).body, json!({ "receivers": 2 }));
+    for client in [&mut alice, &mut bob] {
+        assert_eq!(client.recv_type("event"), frame);
+    }
+    assert_eq!(a.api.delete("/v1/rooms/team").body, json!({ "removed": 2 }));
+    for client in [&mut alice, &mut bob] {
+        assert_eq!(client.recv_type("leave:ok")["room"], "team");
+    }
+    for service in [&a, &b] {
+        until("nobody is in it", || service.api.get("/v1/rooms/team").status == 404);
+    }
+}
+
 /// R-I1: the events of all nodes are told on each of them, each once.
 #[test]
 fn events_of_all_nodes() {
