@@ -349,7 +349,6 @@ async fn obey(
             Ok(Wish::End) if ending => return Err(Failure::crash("ended by a second signal")),
             Ok(Wish::End) => {
                 ending = true;
-                tracing::info!("shutting down");
                 // A server that has already ended needs no shutdown.
                 let _ = server.handle().shutdown(settings.drain).await;
             }

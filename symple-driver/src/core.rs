@@ -39,7 +39,7 @@ use crate::{
     server::config::Config,
     server::events::{EventSenders, GAVE_WAY},
     server::hooks::{AuthRequest, Hooks, changes::Changes},
-    server::log::{ConnectionLog, Refusals, log_cluster},
+    server::log::{self, ConnectionLog, OncePerSecond, Refusals, log_cluster},
     server::proofs::{Proof, Proofs, Prover},
     server::stats::{CloseCounts, ClosedBy},
     server::status::Status,
@@ -233,7 +233,10 @@ impl<R: Runtime> Core<R> {
     /// which there are.
     fn connection_input(&mut self, table: &mut ConnectionTable<R::Socket>, input: Input<'_>) {
         if let Err(error) = self.input(table, input) {
-            tracing::error!(%error, "the engine does not know what it is told of");
+            static FAULTS: OncePerSecond = OncePerSecond::new();
+            if let Some(more) = FAULTS.is_due() {
+                tracing::error!(%error, more, "the engine does not know what it is told of");
+            }
             debug_assert!(false, "{error}");
         }
     }
@@ -255,6 +258,8 @@ impl<R: Runtime> Core<R> {
                     Action::AwaitDrain { conn } => table.await_drain(conn),
                     Action::Close { conn, code, reason, discard } => {
                         self.connection_log.closed(conn, code, reason);
+                        let address = table.get(conn).map(|conn| conn.address);
+                        self.status.refusals.limit(code, reason, address);
                         self.closes.add(ClosedBy::Server, code);
                         table.close(conn, code, reason, discard);
                     }

@@ -55,6 +55,8 @@ pub use jwt::{Jwt, JwtError, JwtKeyError, JwtKeys, JwtProof, JwtSettings};
 pub use net::{source::Stream, tls};
 pub use redis::{Emitter, RedisConfig, RedisError, SessionEntry, Sessions};
 pub use rustls;
+#[doc(hidden)]
+pub use server::log::Operation;
 pub use server::{
     builder::{ServerBuilder, StartError},
     config::{Config, ConfigError},

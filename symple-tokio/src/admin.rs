@@ -26,7 +26,7 @@ mod metrics;
 mod process;
 mod serve;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use symple_driver::Handle;
@@ -53,6 +53,11 @@ impl fmt::Debug for Key {
         f.write_str("Key")
     }
 }
+
+/// From where a request comes, for the log. [`Admin::serve`] knows it; an application that serves the
+/// [router](Admin::router) itself may put it among the extensions of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
 
 /// The HTTP API of a server, being set up.
 ///

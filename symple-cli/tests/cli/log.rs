@@ -6,7 +6,11 @@ use std::io::{Read as _, Write as _};
 use serde_json::{Map, json};
 use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-use super::{redis::process::Redis, *};
+use super::{
+    receiver::{Reply, Service},
+    redis::process::Redis,
+    *,
+};
 
 const REFUSED_UPGRADE: &str = "an upgrade was refused";
 const REFUSED_AUTH: &str = "an authentication was refused";
@@ -23,6 +27,28 @@ impl Server {
             .spawn()
             .unwrap();
         Self::of(child, |line| line.contains("listens on"))
+    }
+
+    /// One with the API for operators, and where that is.
+    #[cfg(feature = "admin")]
+    fn operated(folder: &Path, level: &str, arguments: &[&str]) -> (Self, SocketAddr) {
+        let child = symple(folder)
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--log-format", "json"])
+            .args(["--admin", "127.0.0.1:0"])
+            .args(arguments)
+            .env("RUST_LOG", level)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let admin = std::cell::Cell::new(None);
+        let server = Self::of(child, |line| {
+            if let Some((_, rest)) = line.split_once("operators listens on http://") {
+                let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
+                admin.set(Some(rest[..end].parse().unwrap()));
+            }
+            line.contains("listens on ws://")
+        });
+        (server, admin.get().unwrap())
     }
 
     /// The next line of the log with this message.
@@ -50,6 +76,22 @@ impl Server {
         assert_eq!(recv(&mut client)["type"], "error");
         while client.read().is_ok() {}
     }
+}
+
+/// Asks the API for operators for something, with the key that some servers here have; the answer.
+#[cfg(feature = "admin")]
+fn ask(admin: SocketAddr, call: &str, body: &str) -> String {
+    let mut socket = TcpStream::connect(admin).unwrap();
+    let length = body.len();
+    write!(
+        socket,
+        "{call} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer secret-admin-key\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn upgrade(path: &str, headers: &str) -> String {
@@ -297,6 +339,73 @@ fn every_line_of_a_log_in_json_is_an_object() {
     assert!(log.lines().map(shipped).any(|line| line["message"] == ENDED), "{log}");
 }
 
+/// R-L1: connections that are closed for a limit are told, and however many they are, not one by one.
+#[test]
+fn connections_that_break_limits() {
+    let folder = folder("log-limits");
+    let mut server = Server::logging(&folder, "info", &["--max-message-size", "1000"]);
+    for _ in 0..20 {
+        let mut client = server.client("alice");
+        client.send(Message::text("x".repeat(2000))).unwrap();
+        while client.read().is_ok() {}
+    }
+    let line = server.logged("a connection was closed for a limit");
+    let seen = members(&line, ["level", "address", "code", "reason", "more"]);
+    assert_eq!(json!(seen), json!(["INFO", "127.0.0.1", 1009, "Message too big", 0]));
+    server.signal("TERM");
+    let log = server.wait().1;
+    let lines = log.lines().filter(|line| line.contains("closed for a limit")).count();
+    assert!(lines < 19, "{log}");
+    assert!(log.contains("shutting down"), "{log}");
+}
+
+/// R-I1: what an operator does is a line each: what, to whom, from where and how many, and nothing of what was
+/// sent. That the server shuts down is said, also where the API began it.
+#[cfg(feature = "admin")]
+#[test]
+fn what_operators_do() {
+    let folder = folder("log-operators");
+    let (mut server, admin) = Server::operated(&folder, "info", &[]);
+    let _clients = (server.client("alice"), server.client("bob"), server.client("carol"));
+    let calls = [
+        ("POST /v1/emit", r#"{"type":"message","to":"alice","data":"hidden-text"}"#),
+        ("POST /v1/state", r#"{"room":"r","set":{"k":"hidden-text"}}"#),
+        ("DELETE /v1/users/alice", r#"{"reason":"hidden-text"}"#),
+        ("DELETE /v1/users/n%0ab", ""),
+        ("DELETE /v1/rooms/r", ""),
+        ("DELETE /v1/rooms/nothing", ""),
+        ("GET /v1/peers", ""),
+        ("POST /v1/drain", r#"{"seconds":0}"#),
+    ];
+    for (call, body) in calls {
+        ask(admin, call, body);
+    }
+    let mut seen = Vec::new();
+    loop {
+        let line: Map<_, _> = serde_json::from_str(&server.next_line()).unwrap();
+        if line["message"] == "shutting down" {
+            break;
+        }
+        if line["message"] == "an operator has acted" {
+            assert_eq!((&line["level"], &line["address"]), (&json!("INFO"), &json!("127.0.0.1")));
+            seen.push(json!(members(&line, ["action", "subject", "count"])));
+        }
+    }
+    let often = |action: &Value| action == "emit" || action == "set-state";
+    assert_eq!(json!(seen[0]), json!(["emit", null, 1]));
+    seen.retain(|line| !often(&line[0]));
+    let expected = json!([
+        ["kick", "alice", 1],
+        ["kick", "n\\nb", 0],
+        ["close-room", "r", 2],
+        ["drain", null, null]
+    ]);
+    assert_eq!(json!(seen), expected);
+    let (code, log) = server.wait();
+    assert!(code == 0 && !log.contains("shutting down"), "{log}");
+    assert!(!log.contains("hidden-text"), "{log}");
+}
+
 /// R-A12: nobody's token is in the log, nor the password of Redis, however much is said.
 #[test]
 fn no_token_is_in_the_log() {
@@ -313,5 +422,64 @@ fn no_token_is_in_the_log() {
     assert!(log.lines().map(shipped).any(|line| line["message"] == REFUSED_AUTH), "{log}");
     for secret in [TOKEN, "secret-password"] {
         assert!(!log.contains(secret), "{log}");
+    }
+}
+
+/// R-A12, R-V1, R-V2, R-W1, R-I1: no other secret is in the log either, however much is said: tokens that are
+/// looked up nowhere, the keys that they are made with, the key of the API, the secret of webhooks, and what
+/// stands behind the `?` of the URLs that the server asks. What is asked for is what goes wrong, too.
+#[cfg(feature = "admin")]
+#[test]
+fn no_secret_of_a_setting_is_in_the_log() {
+    const JWT: &str = "secret-jwt-that-has-more-than-32-bytes";
+    const KEY: &str = "secret-admin-key";
+    let folder = folder("log-secrets");
+    let make = |arguments: &[&str]| {
+        let arguments =
+            [&["token", "make", "--user", "alice", "--secret", JWT], arguments].concat();
+        let (code, token, problem) = run(&folder, &arguments, &[]);
+        assert_eq!(code, 0, "{problem}");
+        token.trim().to_owned()
+    };
+    let (token, expired) = (make(&[]), make(&["--claim", "exp=5"]));
+    let wrong = format!("{}x", &token[..token.len() - 1]);
+    let answers = |status| move |_: &_| Reply::Answer(status, r#"{"allow":true}"#.into());
+    for status in [200, 500] {
+        let (asked, told) = (Service::start(answers(status)), Service::start(answers(status)));
+        let keys = Service::start(|_| Reply::Answer(500, String::new()));
+        let jwks = keys.url().replace("key=", "key=secret-jwks-");
+        let (asks, tells) = (
+            asked.url().replace("key=", "key=secret-ask-"),
+            told.url().replace("key=", "key=secret-tell-"),
+        );
+        let (server, admin) = Server::operated(
+            &folder,
+            "trace",
+            &[
+                &["--jwt-secret", JWT, "--jwt-jwks", &jwks, "--admin-key", KEY][..],
+                &["--auth-url", &asks, "--webhook-url", &tells, "--webhook-secret", "secret-hook"],
+            ]
+            .concat(),
+        );
+        for token in [&token, &expired, &wrong, &format!("{token}.more")] {
+            let mut client = server.connect();
+            let auth = json!({ "type": "auth", "user": "alice", "token": token });
+            client.send(Message::text(auth.to_string())).unwrap();
+            recv(&mut client);
+        }
+        server.request(&upgrade(&format!("/?token={token}"), "Sec-WebSocket-Key: x\r\n"));
+        assert!(ask(admin, "GET /v1/peers", "").starts_with("HTTP/1.1 200 "));
+        let answer = ask(admin, &format!("GET /v1/nothing?key={KEY}"), "");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        ask(admin, "POST /v1/emit", r#"{"type":"message","to":"alice","data":"secret-text"}"#);
+        assert!(asked.next().body.contains(&token));
+        server.signal("TERM");
+        let log = server.wait().1;
+        assert!(log.contains(REFUSED_AUTH), "{log}");
+        let part = token.split('.').nth(1).unwrap();
+        for secret in ["secret-", "hidden", part, expired.split('.').nth(1).unwrap()] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
     }
 }

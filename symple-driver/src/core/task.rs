@@ -414,7 +414,9 @@ impl<R: Runtime> EngineTask<R> {
                 }
             }
             CoreRequest::Shutdown(drain) => {
-                core.status.draining.store(true, Ordering::Relaxed);
+                if !core.status.draining.swap(true, Ordering::Relaxed) {
+                    tracing::info!(drain = drain.as_secs(), "shutting down");
+                }
                 table.end_handshakes();
                 let ends_at = table.now + drain + table.config.close_timeout + SLACK;
                 self.ends_at = Some(self.ends_at.map_or(ends_at, |before| before.min(ends_at)));

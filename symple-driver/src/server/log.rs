@@ -103,6 +103,7 @@ impl fmt::Display for Shown {
 pub(crate) struct Refusals {
     upgrades: OncePerSecond,
     authentications: OncePerSecond,
+    limits: OncePerSecond,
     /// How many upgrades were refused with each of the statuses, and with others.
     statuses: [AtomicU64; UpgradeCounts::PLACES],
 }
@@ -134,6 +135,18 @@ impl Refusals {
         }
     }
 
+    /// The server closes a connection because it has broken a limit (SPEC §8): at info, at most once a second.
+    pub(crate) fn limit(&self, code: CloseCode, reason: &'static str, address: Option<IpAddr>) {
+        if !matches!(code, CloseCode::TOO_SLOW | CloseCode::POLICY | CloseCode::TOO_BIG) {
+            return;
+        }
+        if let Some(more) = self.limits.is_due() {
+            let address = address.map(|address| tracing::field::display(Shown(address)));
+            let code = code.0;
+            tracing::info!(address, code, reason, more, "a connection was closed for a limit");
+        }
+    }
+
     /// How many upgrades were refused, on all threads.
     pub(crate) fn refused_upgrades(&self) -> UpgradeCounts {
         UpgradeCounts(self.statuses.each_ref().map(|count| count.load(Ordering::Relaxed)))
@@ -148,6 +161,42 @@ impl Refusals {
             Some(more) => tracing::info!(address, status, told = told(), more, "{WHAT}"),
             None => tracing::debug!(address, status, told = told(), "{WHAT}"),
         }
+    }
+}
+
+/// What an operator has done over an API of an adapter, for the log.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// What was done: `kick`, `emit`.
+    pub action: &'static str,
+    /// To whom or what, a foreign text; none where the body says it, which the log does not have.
+    pub subject: Option<&'a str>,
+    /// From where it was asked for, where that is known.
+    pub address: Option<IpAddr>,
+    /// How many peers it concerned, where that is known.
+    pub count: Option<usize>,
+}
+
+impl Operation<'_> {
+    /// Writes the line, at info.
+    pub fn log(&self) {
+        self.write(None);
+    }
+
+    /// As [`log`](Self::log), for what a backend does all the time: at most one line a second.
+    pub fn log_often(&self) {
+        static LINES: OncePerSecond = OncePerSecond::new();
+        if let Some(more) = LINES.is_due() {
+            self.write(Some(more));
+        }
+    }
+
+    fn write(&self, more: Option<u64>) {
+        let Self { action, subject, address, count } = *self;
+        let address = address.map(|address| tracing::field::display(Shown(address)));
+        let subject = subject.map(one_line);
+        tracing::info!(action, subject, address, count, more, "an operator has acted");
     }
 }
 

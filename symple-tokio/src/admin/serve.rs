@@ -12,6 +12,8 @@ use std::{
 };
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -26,7 +28,7 @@ use tokio::{
 
 use symple_engine::server::party;
 
-use super::Admin;
+use super::{Admin, ClientAddress};
 
 /// How many connections there may be. Past it new ones wait.
 const MAX_CONNECTIONS: usize = 256;
@@ -75,7 +77,8 @@ impl Admin {
             if !address.is_loopback() && Arc::strong_count(&held) > MAX_PER_ADDRESS + 1 {
                 continue;
             }
-            let connection = graceful.watch(connection(stream, router.clone(), head_timeout));
+            let connection =
+                graceful.watch(connection(stream, address, router.clone(), head_timeout));
             // How a client's connection ended is its own affair.
             tasks.spawn(async move {
                 drop(connection.await);
@@ -87,16 +90,41 @@ impl Admin {
     }
 }
 
-type Connection =
-    hyper::server::conn::http1::Connection<TokioIo<Impatient>, TowerToHyperService<Router>>;
+type Connection = hyper::server::conn::http1::Connection<TokioIo<Impatient>, Addressed>;
 
-fn connection(stream: TcpStream, router: Router, head_timeout: Duration) -> Connection {
+/// The router, which is told from where each request comes.
+#[derive(Clone, Debug)]
+struct Addressed {
+    router: TowerToHyperService<Router>,
+    address: IpAddr,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Addressed {
+    type Response =
+        <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Error;
+    type Future =
+        <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(ClientAddress(self.address));
+        self.router.call(request)
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    address: IpAddr,
+    router: Router,
+    head_timeout: Duration,
+) -> Connection {
     let _ = stream.set_nodelay(true);
+    let router = TowerToHyperService::new(router);
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(Impatient::new(stream)), Addressed { router, address })
 }
 
 /// A stream that fails when nothing can be written to it for too long.

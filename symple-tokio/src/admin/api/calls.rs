@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    extract::{NoParams, Text},
+    extract::{Client, NoParams, Text},
     once::{self, Call},
 };
 use crate::admin::{Shared, State, error::ApiError};
@@ -36,23 +36,26 @@ enum To {
 pub(super) async fn emit(
     Extract(shared): State,
     _: NoParams,
+    client: Client,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
-    deliver(shared, &headers, &body, To::Named).await
+    deliver(shared, client, &headers, &body, To::Named).await
 }
 
 pub(super) async fn broadcast(
     Extract(shared): State,
     _: NoParams,
+    client: Client,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
-    deliver(shared, &headers, &body, To::Everyone).await
+    deliver(shared, client, &headers, &body, To::Everyone).await
 }
 
 async fn deliver(
     shared: Arc<Shared>,
+    client: Client,
     headers: &HeaderMap,
     body: &Text,
     to: To,
@@ -73,6 +76,7 @@ async fn deliver(
             To::Named => handle.emit(frame).await?,
             To::Everyone => handle.broadcast(frame).await?,
         };
+        client.did(name, None, receivers).log_often();
         Ok(Json(Delivered { receivers }).into_response())
     };
     once::once(shared, call, effect).await
@@ -95,6 +99,7 @@ struct Draining {
 pub(super) async fn drain(
     Extract(shared): State,
     _: NoParams,
+    client: Client,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
@@ -116,6 +121,7 @@ pub(super) async fn drain(
     let instance = format!("{:x}", handle.instance());
     let call = Call::new(&headers, &["drain", &instance], &body.0)?;
     let effect = async move {
+        client.did("drain", handle.node_id(), None).log();
         handle.shutdown(Duration::from_secs(seconds)).await?;
         Ok((StatusCode::ACCEPTED, Json(Draining { draining: true })).into_response())
     };

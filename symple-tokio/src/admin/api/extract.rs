@@ -1,7 +1,7 @@
 //! What requests bring: parameters, names in paths, bodies. What is not known is refused, not
 //! ignored: a misspelt parameter must not mean another list.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -10,9 +10,10 @@ use axum::{
 use http::{StatusCode, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
+use symple_driver::Operation;
 use symple_engine::server::ListCursor;
 
-use crate::admin::{Shared, error::ApiError};
+use crate::admin::{ClientAddress, Shared, error::ApiError};
 
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,6 +62,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         // Those before it are of the path that the application has mounted the router at.
         let last = names.iter().last().map(|(_, name)| Self(name.into()));
         last.ok_or_else(|| ApiError::bad_request("the path has no name"))
+    }
+}
+
+/// Who asks, as far as it is known, for the log.
+#[derive(Clone, Copy)]
+pub(super) struct Client(Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().map(|ClientAddress(address)| *address)))
+    }
+}
+
+impl Client {
+    /// Something that it has done, to be logged.
+    pub(super) fn did<'a>(
+        self,
+        action: &'static str,
+        subject: impl Into<Option<&'a str>>,
+        count: impl Into<Option<usize>>,
+    ) -> Operation<'a> {
+        let (subject, count) = (subject.into(), count.into());
+        Operation { action, subject, address: self.0, count }
     }
 }
 

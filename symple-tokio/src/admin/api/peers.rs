@@ -14,7 +14,7 @@ use symple_engine::server::{EngineError, ListCursor, PeerFilter};
 use symple_proto::RoomName;
 
 use super::{
-    extract::{Name, NoParams, Params, Text, cursor, limit, search, show_cursor},
+    extract::{Client, Name, NoParams, Params, Text, cursor, limit, search, show_cursor},
     once::{self, Call},
     view::Peer,
 };
@@ -108,10 +108,12 @@ pub(super) async fn kick(
     Extract(shared): State,
     Name(id): Name,
     _: NoParams,
+    client: Client,
     body: Text,
 ) -> Result<Json<Closed>, ApiError> {
     let kick: Kick = body.read_or_default()?;
-    shared.handle.kick_peer(id, kick.reason()).await?;
+    shared.handle.kick_peer(id.clone(), kick.reason()).await?;
+    client.did("kick", &*id, 1).log();
     Ok(Json(Closed { closed: 1 }))
 }
 
@@ -142,6 +144,7 @@ pub(super) async fn kick_user(
     Extract(shared): State,
     Name(user): Name,
     _: NoParams,
+    client: Client,
     body: Text,
 ) -> Result<Json<Closed>, ApiError> {
     let kick: Kick = body.read_or_default()?;
@@ -160,9 +163,11 @@ pub(super) async fn kick_user(
         }
         match page.next {
             Some(next) => from = next,
-            None => return Ok(Json(Closed { closed })),
+            None => break,
         }
     }
+    client.did("kick", &*user, closed).log();
+    Ok(Json(Closed { closed }))
 }
 
 /// The rooms that a peer is to be in, and those it is not to be in.
@@ -208,6 +213,7 @@ pub(super) async fn change_rooms(
     Extract(shared): State,
     Name(id): Name,
     _: NoParams,
+    client: Client,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
@@ -224,6 +230,7 @@ pub(super) async fn change_rooms(
         for room in &change.join {
             handle.join(id.clone(), room.clone()).await?;
         }
+        client.did("change-rooms", &*id, change.leave.len() + change.join.len()).log();
         let rooms = if peer.node.is_none() {
             let peer = handle.peer(id).await?.ok_or_else(no_peer)?;
             Rooms { done: true, rooms: peer.rooms }

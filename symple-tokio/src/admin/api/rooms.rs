@@ -7,7 +7,7 @@ use symple_driver::HandleError;
 use symple_engine::server::{EngineError, PeerFilter};
 
 use super::{
-    extract::{Name, NoParams, Params, Text, cursor, limit, search, show_cursor},
+    extract::{Client, Name, NoParams, Params, Text, cursor, limit, search, show_cursor},
     peers::page,
     view::{Peer, Room},
 };
@@ -107,9 +107,11 @@ pub(super) async fn close(
     Extract(shared): State,
     Name(name): Name,
     _: NoParams,
+    client: Client,
     body: Text,
 ) -> Result<Json<Removed>, ApiError> {
     let Close {} = body.read_or_default()?;
-    let removed = shared.handle.close_room(name).await?;
+    let removed = shared.handle.close_room(name.clone()).await?;
+    client.did("close-room", &*name, removed).log();
     Ok(Json(Removed { removed }))
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use symple_proto::{Fields, Json, json::MAX_DEPTH};
 
 use super::{
-    extract::{NoParams, Text},
+    extract::{Client, NoParams, Text},
     once::{self, Call},
 };
 use crate::admin::{State, error::ApiError};
@@ -63,6 +63,7 @@ impl Change {
 pub(super) async fn change(
     Extract(shared): State,
     _: NoParams,
+    client: Client,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, ApiError> {
@@ -78,14 +79,21 @@ pub(super) async fn change(
     let what = if let Act::Pin(_) = act { &["state", &instance][..] } else { &["state"] };
     let call = Call::new(&headers, what, &body.0)?;
     let effect = async move {
+        let action = match act {
+            Act::Set(_) => "set-state",
+            Act::Clear => "clear-state",
+            Act::Pin(true) => "pin-state",
+            Act::Pin(false) => "unpin-state",
+        };
         let done = match act {
-            Act::Set(set) => handle.set_state(room, &set).await?,
-            Act::Clear => handle.clear_state(room).await?,
+            Act::Set(set) => handle.set_state(room.clone(), &set).await?,
+            Act::Clear => handle.clear_state(room.clone()).await?,
             Act::Pin(pinned) => {
-                handle.pin_state(room, pinned).await?;
+                handle.pin_state(room.clone(), pinned).await?;
                 true
             }
         };
+        client.did(action, &*room, None).log_often();
         let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
         Ok((status, JsonBody(Changed { done })).into_response())
     };
