@@ -74,6 +74,7 @@ pub use server::{
     running::{Crashed, Server},
     stats::{
         CloseCounts, ClosedBy, RedisStats, RoundTrips, ServerStats, TransportStats, UpgradeCounts,
+        WebhookStats,
     },
 };
 pub use tungstenite;

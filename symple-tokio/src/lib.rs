@@ -307,7 +307,9 @@ pub use symple_proto as proto;
 
 // Types that are parts of others: of the configuration, of events, of requests.
 pub use symple_driver::http_types as http;
-pub use symple_driver::{CloseCounts, ClosedBy, RedisStats, RoundTrips, UpgradeCounts};
+pub use symple_driver::{
+    CloseCounts, ClosedBy, RedisStats, RoundTrips, UpgradeCounts, WebhookStats,
+};
 pub use symple_engine::server::{
     ClusterConfig, Config as EngineConfig, ConnId, FrameCounts, FrameKind, Latency, PublicMembers,
     SessionConfig, StateConfig, StatusCounts,

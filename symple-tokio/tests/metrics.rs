@@ -23,7 +23,9 @@ use std::{
 use process::Redis;
 use prometheus_parse::{Sample, Value};
 use serde_json::json;
-use symple_tokio::{RedisConfig, Server, ServerBuilder, admin::Admin};
+use symple_tokio::{
+    HttpEndpoint, RedisConfig, Server, ServerBuilder, WebhookSettings, admin::Admin,
+};
 use tokio::runtime::Runtime;
 use tungstenite::{
     Message, WebSocket,
@@ -413,11 +415,46 @@ fn two_nodes() {
     assert_eq!((message(&there, "in"), message(&there, "out")), (0.0, 1.0));
 }
 
+/// R-I2, R-K4, R-X2, R-W1: states with their bytes, batches of presence, and the events that a webhook has not
+/// taken, or will never take.
+#[test]
+fn states_batches_and_webhooks() {
+    let mut settings = WebhookSettings::default();
+    settings.max_events = 3;
+    let nobody = HttpEndpoint::new("http://127.0.0.1:1/").unwrap();
+    let node = Node::start(ServerBuilder::new().webhook(nobody, settings));
+    let bytes = Bytes::default();
+    let count = |name: &str| node.scrape().get(name, &[]);
+    assert_eq!((count("symple_states"), count("symple_state_bytes")), (0.0, 0.0));
+    let mut alice = Client::connect(&node, &bytes);
+    let auth = json!({ "type": "auth", "user": "alice", "extensions": ["state", "roster"] });
+    alice.send("auth", &auth.to_string());
+    alice.until("roster");
+    alice.send("other", r#"{"type":"state","room":"alice","set":{"k":"12345"}}"#);
+    alice.until("state:ok");
+    // For its own room, and whatever each key and each state counts beside that.
+    assert_eq!(count("symple_states"), 1.0);
+    assert!((8.0..1000.0).contains(&count("symple_state_bytes")));
+    assert!(count("symple_roster_batches_total") >= 1.0);
+
+    let waiting = "symple_webhook_waiting_events";
+    node.scrape_when(|scrape| scrape.get(waiting, &[]) == 1.0);
+    let others: Vec<_> = (0..5).map(|n| Client::join(&node, &bytes, &format!("user{n}"))).collect();
+    // All that have come are told or dropped, or wait: three at most, and those that are being told.
+    let dropped = "symple_webhook_dropped_events_total";
+    let scrape = node.scrape_when(|scrape| {
+        scrape.get(waiting, &[]) + scrape.get(dropped, &[]) == 1.0 + others.len() as f64
+    });
+    assert!((3.0..=5.0).contains(&scrape.get(waiting, &[])), "{}", scrape.text);
+}
+
 /// A server that has all metrics: one with Redis, also where there is none.
 fn with_everything() -> Scrape {
     let mut redis = RedisConfig::new("redis://127.0.0.1:1/").unwrap();
     redis.required = false;
-    Node::start(ServerBuilder::new().redis(redis)).scrape_when(|scrape| {
+    let nobody = HttpEndpoint::new("http://127.0.0.1:1/").unwrap();
+    let builder = ServerBuilder::new().redis(redis).webhook(nobody, WebhookSettings::default());
+    Node::start(builder).scrape_when(|scrape| {
         let losses = "symple_redis_losses_total";
         scrape.names().contains(losses) && scrape.get(losses, &[]) > 0.0
     })

@@ -32,7 +32,8 @@ use crate::{
     server::endpoint::Door,
     server::events::{NO_ROOM, TOO_LATE},
     server::mount::Opening,
-    server::stats::ServerStats,
+    server::stats::{ServerStats, WebhookStats},
+    webhook::events::EventSink,
     worker::mailbox::{WorkerCommand, WorkerMailbox},
 };
 
@@ -342,6 +343,9 @@ impl<R: Runtime> EngineTask<R> {
                     closes: core.closes,
                     refused_upgrades: core.status.refusals.refused_upgrades(),
                     redis: core.redis.as_ref().map(Link::stats),
+                    webhooks: WebhookStats::of(
+                        core.hooks.changes.sinks.iter().map(EventSink::counts),
+                    ),
                 };
                 let _ = reply.try_send(Box::new(stats));
             }

@@ -21,6 +21,27 @@ pub struct ServerStats {
     pub refused_upgrades: UpgradeCounts,
     /// What has been counted of Redis, if the server uses it.
     pub redis: Option<RedisStats>,
+    /// What has been counted of event webhooks, all together, if there are any.
+    pub webhooks: Option<WebhookStats>,
+}
+
+/// What has been counted of event webhooks (R-W1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebhookStats {
+    /// Events that have not been told, now.
+    pub waiting: usize,
+    /// Events that were dropped: too many waited, or nobody took them for too long.
+    pub dropped: u64,
+}
+
+impl WebhookStats {
+    /// The sum over all webhooks; none where there are none.
+    pub(crate) fn of(counts: impl Iterator<Item = (usize, u64)>) -> Option<Self> {
+        counts
+            .map(|(waiting, dropped)| Self { waiting, dropped })
+            .reduce(|a, b| Self { waiting: a.waiting + b.waiting, dropped: a.dropped + b.dropped })
+    }
 }
 
 /// How many WebSocket connections have ended, by who ended them and the close code. Clients choose

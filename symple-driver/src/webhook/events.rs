@@ -92,6 +92,13 @@ impl EventSink {
     }
 }
 
+impl EventSink {
+    /// How many events have not been told, and how many were dropped since the start.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        self.queue.counts()
+    }
+}
+
 /// What is told of a change, as JSON.
 fn event(change: &PeerChange, node: Option<&str>, now: SystemTime) -> String {
     let kind = match &change.what {
@@ -251,10 +258,10 @@ impl<R: Connect> Teller<R> {
         while self.has_events().await {
             self.gather().await;
             let Some(batch) = self.queue.take() else { continue };
-            let count = batch.events.len() as u64 + batch.dropped;
-            if !self.tell(&batch, &mut random).await {
-                // Whoever is told next learns how many are missing.
-                self.queue.lost(count);
+            if self.tell(&batch, &mut random).await {
+                self.queue.told();
+            } else {
+                self.queue.lost(&batch);
             }
         }
         let (left, dropped) = self.queue.left();

@@ -31,6 +31,10 @@ struct State {
     bytes: usize,
     /// How many were dropped since the last batch.
     dropped: u64,
+    /// How many are in the batch that was taken last, until it has been told or given up.
+    taken: usize,
+    /// How many were dropped at all.
+    all_dropped: u64,
 }
 
 /// Events that are told together.
@@ -60,13 +64,29 @@ impl Queue {
             let Some(oldest) = state.events.pop_front() else { break };
             state.bytes -= oldest.len();
             state.dropped += 1;
+            state.all_dropped += 1;
         }
         before == 0 && state.dropped > 0
     }
 
-    /// Counts events that were taken out and could not be told.
-    pub(super) fn lost(&self, events: u64) {
-        self.state().dropped += events;
+    /// The batch that was taken has been told.
+    pub(super) fn told(&self) {
+        self.state().taken = 0;
+    }
+
+    /// The batch that was taken could not be told: whoever is told next learns how many are missing.
+    pub(super) fn lost(&self, batch: &Batch) {
+        let (mut state, events) = (self.state(), batch.events.len() as u64);
+        state.taken = 0;
+        state.dropped += events + batch.dropped;
+        state.all_dropped += events;
+    }
+
+    /// How many events have not been told, those included that are being told; and how many were dropped since
+    /// the start.
+    pub(super) fn counts(&self) -> (usize, u64) {
+        let state = self.state();
+        (state.events.len() + state.taken, state.all_dropped)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -104,6 +124,7 @@ impl Queue {
         if events.is_empty() {
             return None;
         }
+        state.taken = events.len();
         Some(Batch { events, dropped: std::mem::take(&mut state.dropped) })
     }
 }
@@ -128,9 +149,19 @@ mod tests {
         assert_eq!(&*batch.events[0], "0010");
         let batch = queue.take().unwrap();
         assert_eq!((batch.events.len(), batch.dropped), (100, 0));
-        queue.lost(3);
+        assert_eq!(queue.counts(), (150, 10));
+        queue.lost(&batch);
+        assert_eq!(queue.counts(), (50, 110));
         let batch = queue.take().unwrap();
-        assert_eq!((batch.events.len(), batch.dropped), (50, 3));
+        assert_eq!((batch.events.len(), batch.dropped), (50, 100));
+        // What it says of those before is not dropped again.
+        queue.lost(&batch);
+        assert_eq!((queue.counts(), queue.left()), ((0, 160), (0, 150)));
+        queue.push(event(0, 4));
+        let batch = queue.take().unwrap();
+        assert_eq!((batch.events.len(), batch.dropped), (1, 150));
+        queue.told();
+        assert_eq!(queue.counts(), (0, 160));
         assert_eq!(queue.take(), None);
         assert!(queue.is_empty());
     }

@@ -203,6 +203,8 @@ impl Server {
             deliveries: self.out.deliveries,
             sent: self.out.sent,
             cluster_lag: self.cluster_lag(),
+            states: self.states.rooms.len(),
+            state_bytes: self.states.bytes(),
             ..self.stats
         }
     }

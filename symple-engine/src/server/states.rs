@@ -65,6 +65,11 @@ pub(super) struct States {
 }
 
 impl States {
+    /// How many bytes all of them have together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// A state is used, or is gone: it does not end by itself.
     fn is_used(&mut self, room: &str) {
         if let Some(state) = self.rooms.get_mut(room)

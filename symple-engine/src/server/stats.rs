@@ -102,6 +102,10 @@ pub struct Stats {
     /// How often a client fell behind with what it was sent, so that it was told of others only when it had
     /// read (R-P8).
     pub fell_behind: u64,
+    /// States of rooms that this node holds now (R-K4).
+    pub states: usize,
+    /// Their bytes, as the limit of all states counts them, now (R-K3).
+    pub state_bytes: usize,
     /// Answers that did not come in time (R-H5).
     pub hooks_late: u64,
 }

@@ -141,6 +141,12 @@ impl Scrape {
         )?;
         page.gauge("symple_peers", "Peers of this node that are online", engine.peers)?;
         page.gauge("symple_rooms", "Rooms with members on any node", engine.rooms)?;
+        page.gauge("symple_states", "States of rooms that this node holds", engine.states)?;
+        page.byte_gauges(
+            "symple_state",
+            "Bytes of these states, as their limit counts them",
+            [(NONE, engine.state_bytes as u64)],
+        )?;
         page.gauge(
             "symple_paused_connections",
             "Connections that are not read from: too fast, or waiting for a decision or the bus",
@@ -189,6 +195,7 @@ impl Scrape {
             "Frames that went out, once for each receiver",
             engine.deliveries,
         )?;
+        page.counter("symple_roster_batches", "Batches of presence sent", engine.batches)?;
         let bytes = [("in", transport.received), ("out", transport.sent)];
         page.bytes(
             "symple_traffic",
@@ -279,6 +286,17 @@ impl Scrape {
             "symple_hook_timeouts",
             "Those of them whose answer did not come in time",
             engine.hooks_late,
+        )?;
+        let Some(webhooks) = &self.stats.webhooks else { return Ok(()) };
+        page.gauge(
+            "symple_webhook_waiting_events",
+            "Events that have not been told to webhooks",
+            webhooks.waiting,
+        )?;
+        page.counter(
+            "symple_webhook_dropped_events",
+            "Events that were dropped: too many waited, or nobody took them for too long",
+            webhooks.dropped,
         )
     }
 

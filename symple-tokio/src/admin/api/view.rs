@@ -106,6 +106,8 @@ counters! {
         hooks_denied: u64,
         batches: u64,
         fell_behind: u64,
+        states: usize,
+        state_bytes: usize,
         hooks_late: u64,
     }
 }
