@@ -35,6 +35,7 @@ const PAGES: &[&str] = &[
     "symple-cli/docs/backends/python.md",
     "symple-cli/docs/backends/rails.md",
     "symple-cli/docs/cluster.md",
+    "symple-cli/docs/logs.md",
     "symple-cli/docs/performance.md",
     "symple-cli/docs/security.md",
     "symple-cli/docs/webhooks.md",
