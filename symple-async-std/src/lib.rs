@@ -155,7 +155,7 @@ pub use symple_driver::{
     trust, verify_signature,
 };
 pub use symple_engine::server::{
-    Close, ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor,
+    Close, ClusterNode, ClusterPeer, ConnectionLimits, EngineError, Event, HookConfig, ListCursor,
     OfflineReason, Page, PeerFilter, PeerInfo, PresenceMode, RateLimit, RemoteChange, RoomInfo,
     RoomSend, Stats, Text,
 };

@@ -82,7 +82,7 @@ pub use error::EngineError;
 pub use hooks::{
     Changed, FrameVerdict, HookConfig, JoinVerdict, PeerChange, Question, QuestionAbout,
 };
-pub use host::{ClusterPeer, PeerInfo, RoomInfo};
+pub use host::{ClusterNode, ClusterPeer, PeerInfo, RoomInfo};
 pub use input::{
     AllowedUser, ConnId, HostCall, Input, RequestId, SessionLookup, TransportFault, Verdict, Whom,
 };

@@ -22,6 +22,7 @@ mod api;
 mod console;
 mod error;
 mod guard;
+mod history;
 mod metrics;
 mod process;
 mod serve;
@@ -33,6 +34,7 @@ use symple_driver::Handle;
 use tokio::sync::Semaphore;
 
 use error::ApiError;
+use history::History;
 use metrics::Metrics;
 
 /// How many requests are answered at once. Past it they are refused with 503.
@@ -82,6 +84,7 @@ struct Shared {
     any_host: bool,
     body_limit: usize,
     metrics: Metrics,
+    history: History,
     /// One permit for each request that may be answered at once.
     requests: Semaphore,
     /// One permit for each call that is being carried out.
@@ -146,6 +149,11 @@ impl Admin {
 
     /// The router. It may be mounted below any path.
     pub fn router(self) -> Router {
+        self.build().0
+    }
+
+    /// The router, and what its handlers share.
+    fn build(self) -> (Router, Arc<Shared>) {
         let Self { handle, key, any_host, body_limit, dropped_log_lines, .. } = self;
         let requests = Semaphore::new(MAX_REQUESTS);
         let carried_out = Arc::new(Semaphore::new(MAX_REQUESTS));
@@ -158,12 +166,13 @@ impl Admin {
             any_host,
             body_limit,
             metrics,
+            history: History::default(),
             requests,
             carried_out,
             followers,
             keys,
         });
-        Router::new()
+        let router = Router::new()
             .merge(api::routes())
             .merge(metrics::routes())
             .merge(console::routes())
@@ -171,6 +180,7 @@ impl Admin {
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::guard))
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
-            .with_state(shared)
+            .with_state(Arc::clone(&shared));
+        (router, shared)
     }
 }

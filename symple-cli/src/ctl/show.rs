@@ -96,9 +96,10 @@ pub(super) fn rooms(answer: &Value) -> String {
 pub(super) fn nodes(answer: &Value) -> String {
     let rows = entries(answer, "nodes").map(|node| {
         let here = if node["here"] == true { "answers" } else { "" };
-        [cell(&node["id"]), cell(&node["peers"]), here.into()]
+        let heard = node["silence"].as_f64().map_or("-".into(), |s| format!("{s:.1} s ago"));
+        [cell(&node["id"]), cell(&node["peers"]), heard, here.into()]
     });
-    table(["NODE", "PEERS", ""], rows)
+    table(["NODE", "PEERS", "HEARD", ""], rows)
 }
 
 /// Names and values, a line each.
@@ -124,6 +125,8 @@ pub(super) fn node(answer: &Value) -> String {
         "protocol",
         "uptime",
         "draining",
+        "ready",
+        "reason",
         "connections",
         "peers",
         "cluster_peers",

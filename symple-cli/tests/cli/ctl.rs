@@ -93,7 +93,11 @@ fn commands() {
             json!([{ "name": "alice", "members": 1 }])
         );
         assert!(operated.prints(&["room", "r", "--json"]).contains(r#""count":2"#));
-        assert!(operated.prints(&["nodes"]).starts_with("NODE  PEERS\n-     2      answers\n"));
+        assert!(
+            operated
+                .prints(&["nodes"])
+                .starts_with("NODE  PEERS  HEARD\n-     2      -      answers\n")
+        );
         assert!(operated.prints(&["node"]).contains("protocol       symple/4\n"));
         let moved = operated.prints(&["change-rooms", id, "--join", "a/b?c", "--leave", "r"]);
         assert_eq!(moved, "in alice, a/b?c\n");

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_channel::Sender;
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ClusterPeer, ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, ListCursor, Page,
-    PeerFilter, PeerInfo, RequestId, RoomInfo, Text, Verdict, Whom,
+    ClusterNode, ClusterPeer, ConnId, EngineError, FrameVerdict, HostCall, JoinVerdict, ListCursor,
+    Page, PeerFilter, PeerInfo, RequestId, RoomInfo, Text, Verdict, Whom,
 };
 use symple_proto::{Address, Fields, UserName};
 
@@ -85,7 +85,7 @@ pub(crate) enum CoreRequest {
     ListRooms(Option<Arc<str>>, ListCursor, usize, Reply<Page<RoomInfo>>),
     Peer(String, Reply<Option<ClusterPeer>>),
     Room(String, Reply<Option<RoomInfo>>),
-    Nodes(Reply<Vec<(Box<str>, usize)>>),
+    Nodes(Reply<Vec<ClusterNode>>),
     /// Whether a frame may be emitted, or broadcast.
     CheckFrame(String, bool, Reply<Result<(), EngineError>>),
     /// A claim of the application's in the store: a key and a value. No reply if it does not say.

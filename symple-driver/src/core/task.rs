@@ -329,7 +329,7 @@ impl<R: Runtime> EngineTask<R> {
                 let _ = reply.try_send(core.engine.find_room(&room));
             }
             CoreRequest::Nodes(reply) => {
-                let _ = reply.try_send(core.engine.node_peers().collect());
+                let _ = reply.try_send(core.engine.cluster_nodes().collect());
             }
             CoreRequest::CheckFrame(text, broadcast, reply) => {
                 table.spend_frame(text.len());

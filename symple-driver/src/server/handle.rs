@@ -1,7 +1,10 @@
 //! The calls of an application to a running server.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,7 +12,8 @@ use async_broadcast::InactiveReceiver;
 use async_channel::{Receiver, Sender};
 use rustls::ServerConfig;
 use symple_engine::server::{
-    ClusterPeer, ConnId, EngineError, Event, ListCursor, Page, PeerFilter, PeerInfo, RoomInfo, Text,
+    ClusterNode, ClusterPeer, ConnId, EngineError, Event, ListCursor, Page, PeerFilter, PeerInfo,
+    RoomInfo, Text,
 };
 use symple_proto::{Address, Fields, Json, ServerFrame, UserName, frame::Peer, json::MAX_DEPTH};
 use thiserror::Error;
@@ -418,12 +422,12 @@ impl Handle {
         self.ask(|reply| CoreRequest::Room(name, reply)).await
     }
 
-    /// The other nodes that have answered this one, and how many peers each of them has, as far as
-    /// this one knows.
+    /// The other nodes that have answered this one, with how many peers each of them has, as far as this one
+    /// knows.
     ///
     /// # Errors
     /// [`HandleError::Ended`]
-    pub async fn nodes(&self) -> Result<Vec<(Box<str>, usize)>, HandleError> {
+    pub async fn nodes(&self) -> Result<Vec<ClusterNode>, HandleError> {
         self.ask(CoreRequest::Nodes).await
     }
 
@@ -484,6 +488,20 @@ impl Handle {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.status.draining.load(Ordering::Relaxed)
+    }
+
+    /// Why `/readyz` does not answer with 200 (R-T2), in a word: `draining`, `redis` (it cannot be used as it is
+    /// needed), or `catching_up` (what was missed of other nodes is not known yet). None if it does.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let status = &self.status;
+        match (is(&status.draining), is(&status.ready), is(&status.catching_up)) {
+            (true, ..) => Some("draining"),
+            (_, false, _) => Some("redis"),
+            (.., true) => Some("catching_up"),
+            (false, true, false) => None,
+        }
     }
 
     /// The rooms that a session is in, named by its id or its full address, on whatever node it is.

@@ -2,6 +2,8 @@
 
 use alloc::{boxed::Box, collections::BTreeSet, string::String, vec::Vec};
 
+use core::time::Duration;
+
 use symple_proto::{
     Address, Emission, Fields, FrameView, Json, PeerId, PeerMembers, Recipient, RoomName, UserName,
     check_room, cluster::Call, json::MAX_DEPTH,
@@ -74,6 +76,18 @@ impl ClusterPeer {
 fn fields(record: &str) -> Fields {
     let object = Json::parse(record, MAX_DEPTH).ok().and_then(Json::as_object);
     object.and_then(|object| Fields::try_from(object).ok()).unwrap_or_default()
+}
+
+/// Another node of the cluster, as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterNode {
+    /// Its id.
+    pub id: Box<str>,
+    /// How many peers it has, as far as this node knows.
+    pub peers: usize,
+    /// For how long it has not been heard: below two heartbeats while all is well (R-C2).
+    pub silence: Duration,
 }
 
 /// A room, as the host sees it.

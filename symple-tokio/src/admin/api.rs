@@ -34,6 +34,7 @@ fn paths() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
         ("/v1/drain", post(calls::drain)),
         ("/v1/emit", post(calls::emit)),
         ("/v1/events", get(events::follow)),
+        ("/v1/history", get(node::history)),
         ("/v1/node", get(node::node)),
         ("/v1/nodes", get(node::nodes)),
         ("/v1/openapi.json", get(openapi)),

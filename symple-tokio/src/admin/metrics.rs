@@ -218,24 +218,10 @@ impl Scrape {
 
     fn refusals(&self, page: &mut Page<'_>) -> fmt::Result {
         let (engine, transport) = (&self.stats.engine, &self.stats.transport);
-        let reasons = [
-            ("capacity", engine.over_capacity),
-            ("authentication", engine.refused),
-            ("permission", engine.not_permitted),
-            ("message_size", engine.too_big),
-            ("message_timeout", engine.unfinished),
-            ("protocol", engine.protocol_errors),
-            ("slow_reader", engine.too_slow),
-            ("slow_receiver", engine.undelivered),
-            ("memory", transport.shed),
-            ("bus", engine.bus_refused),
-            ("hook", engine.hooks_denied),
-            ("departed", engine.departed_cut_short),
-        ];
         page.counters(
             "symple_refusals",
             "What was refused, or closed for breaking a limit, by reason",
-            reasons.map(|(reason, count)| ([("reason", reason)], count)),
+            refusals(&self.stats).map(|(reason, count)| ([("reason", reason)], count)),
         )?;
         page.counters(
             "symple_errors",
@@ -401,6 +387,25 @@ impl Scrape {
         }
         Ok(())
     }
+}
+
+/// What was refused, by reason.
+pub(super) fn refusals(stats: &ServerStats) -> [(&'static str, u64); 12] {
+    let ServerStats { engine, transport, .. } = stats;
+    [
+        ("capacity", engine.over_capacity),
+        ("authentication", engine.refused),
+        ("permission", engine.not_permitted),
+        ("message_size", engine.too_big),
+        ("message_timeout", engine.unfinished),
+        ("protocol", engine.protocol_errors),
+        ("slow_reader", engine.too_slow),
+        ("slow_receiver", engine.undelivered),
+        ("memory", transport.shed),
+        ("bus", engine.bus_refused),
+        ("hook", engine.hooks_denied),
+        ("departed", engine.departed_cut_short),
+    ]
 }
 
 /// Whether connections can end in this way: others would be lines that are 0 for ever.

@@ -28,7 +28,7 @@ use tokio::{
 
 use symple_engine::server::party;
 
-use super::{Admin, ClientAddress};
+use super::{Admin, ClientAddress, history};
 
 /// How many connections there may be. Past it new ones wait.
 const MAX_CONNECTIONS: usize = 256;
@@ -52,7 +52,10 @@ impl Admin {
     /// There may be 256 connections at once, and 32 from one address that is not the machine's own. A head of a request has some 64 KiB at most, and a client that takes nothing of an answer for 30 seconds is dropped.
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
         let head_timeout = self.head_timeout;
-        let router = self.router();
+        let (router, shared) = self.build();
+        history::start(&shared);
+        // The samples end with the router.
+        drop(shared);
         let graceful = GracefulShutdown::new();
         // Those that are left at the end are dropped with this.
         let mut tasks = JoinSet::new();

@@ -41,6 +41,10 @@ fn a_peer_of_another_node() {
         assert_eq!(found["peers"].as_array().unwrap().len(), count);
     }
     let nodes = b.api.get("/v1/nodes").body;
+    for node in nodes["nodes"].as_array().unwrap() {
+        assert_eq!(node["silence"].is_null(), node["here"] == true, "{node}");
+        assert!(node["silence"].as_f64().is_none_or(|silence| silence < 10.0), "{node}");
+    }
     let peers: u64 =
         nodes["nodes"].as_array().unwrap().iter().map(|node| node["peers"].as_u64().unwrap()).sum();
     assert_eq!(peers, 1);
@@ -99,6 +103,10 @@ fn once_without_an_answer_of_redis() {
     redis.stop();
     let frame = json!({ "type": "message", "to": "alice", "data": 1 });
     until("Redis is missed", || service.api.post_once("/v1/emit", "k", &frame).status == 503);
+    until("it says why it is not ready", || {
+        let node = service.api.get("/v1/node").body;
+        node["ready"] == false && node["reason"] == "redis"
+    });
     let other = json!({ "type": "message", "to": "alice", "data": 2 });
     assert_eq!(service.api.post("/v1/emit", &other).status, 200);
     // It may have been claimed before it was missed, and then it was delivered.

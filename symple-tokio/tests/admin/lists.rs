@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     RUNTIME, Service,
     client::{Client, exchange},
+    until,
 };
 use symple_tokio::proto::{Fields, UserName};
 
@@ -91,7 +92,7 @@ fn nodes() {
     assert_eq!(node["stats"]["engine"]["admitted"], 1);
     assert_eq!(node["listen"][0]["address"], server.local_address().to_string());
     assert_eq!(node["protocol"], "symple/4");
-    let nodes = json!({ "nodes": [{ "id": null, "here": true, "peers": 1 }] });
+    let nodes = json!({ "nodes": [{ "id": null, "here": true, "peers": 1, "silence": null }] });
     assert_eq!(api.get("/v1/nodes").body, nodes);
     assert_eq!(api.get("/v1/openapi.json").body["openapi"], "3.1.0");
 }
@@ -252,4 +253,32 @@ fn methods() {
         }
         assert_eq!(allowed, described, "{path}");
     }
+}
+
+/// R-I1: what was counted, from the start of the listener on.
+#[test]
+fn history() {
+    let Service { server, api, .. } = &Service::start();
+    let _alice = Client::join(server, "alice", &[]);
+    until("there is a sample", || {
+        !api.get("/v1/history").body["samples"].as_array().unwrap().is_empty()
+    });
+    let history = api.get("/v1/history").body;
+    assert_eq!((&history["every"], &history["columns"][0]), (&json!(5), &json!("at")));
+    let sample = history["samples"][0].as_array().unwrap();
+    assert_eq!(sample.len(), history["columns"].as_array().unwrap().len());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!((now.as_secs_f64() - sample[0].as_f64().unwrap() / 1000.0).abs() < 60.0, "{sample:?}");
+}
+
+/// R-I1, R-T2: whether a node is ready, and why not.
+#[test]
+fn readiness() {
+    let Service { server, api, .. } = &Service::start();
+    let node = api.get("/v1/node").body;
+    assert_eq!((&node["ready"], &node["reason"]), (&json!(true), &Value::Null));
+    let _alice = Client::join(server, "alice", &[]);
+    RUNTIME.block_on(server.handle().shutdown(std::time::Duration::from_secs(60))).unwrap();
+    until("it ends", || api.get("/v1/node").body["reason"] == "draining");
+    assert_eq!(api.get("/v1/node").body["ready"], false);
 }

@@ -183,10 +183,19 @@ impl Browser {
 
     /// Presses a key and lets it go.
     pub(crate) fn key(&mut self, key: &str) {
-        for kind in ["rawKeyDown", "keyUp"] {
-            let code = if key == "Tab" { 9 } else { 13 };
-            let params =
+        let code = match key {
+            "Tab" => 9,
+            "Escape" => 27,
+            _ => 13,
+        };
+        // What a key writes is what makes Enter press a button.
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in [if text.is_empty() { "rawKeyDown" } else { "keyDown" }, "keyUp"] {
+            let mut params =
                 json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" {
+                params["text"] = text.into();
+            }
             self.ask("Input.dispatchKeyEvent", &params);
         }
     }

@@ -10,8 +10,8 @@ use symple_proto::{
 
 use super::waiting::Account;
 use crate::server::{
-    Action, ConnId, EngineError, Event, HostCall, OfflineReason, RemoteChange, Server, Whom,
-    peer::Peer, remotes::NodeIndex, rooms::RoomIndex, routing::Elsewhere,
+    Action, ClusterNode, ConnId, EngineError, Event, HostCall, OfflineReason, RemoteChange, Server,
+    Whom, peer::Peer, remotes::NodeIndex, rooms::RoomIndex, routing::Elsewhere,
 };
 
 impl Server {
@@ -209,8 +209,7 @@ impl Server {
     /// The longest time for which a node that this one knows has not been heard; zero where there is
     /// none. It stays below two heartbeats while all is well.
     pub(in crate::server) fn cluster_lag(&self) -> Duration {
-        let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.silences(self.now));
-        nodes.into_iter().flatten().max().unwrap_or_default()
+        self.cluster_nodes().map(|node| node.silence).max().unwrap_or_default()
     }
 
     /// The other nodes that this one knows, which are those that have answered it.
@@ -219,11 +218,13 @@ impl Server {
         nodes.into_iter().flatten().map(Into::into)
     }
 
-    /// The other nodes that have answered, and how many peers each of them has, as far as this one
-    /// knows.
-    pub fn node_peers(&self) -> impl Iterator<Item = (Box<str>, usize)> {
-        let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.proven());
-        let nodes = nodes.into_iter().flatten();
-        nodes.map(|(node, id)| (id.into(), self.registry.remote_count_of(node)))
+    /// The other nodes that have answered, with their peers as far as this one knows.
+    pub fn cluster_nodes(&self) -> impl Iterator<Item = ClusterNode> {
+        let nodes = self.cluster.as_ref().map(|cluster| cluster.nodes.proven(self.now));
+        nodes.into_iter().flatten().map(|(node, id, silence)| ClusterNode {
+            id: id.into(),
+            peers: self.registry.remote_count_of(node),
+            silence,
+        })
     }
 }

@@ -167,18 +167,16 @@ impl Nodes {
 
     /// The ids of the nodes that have answered.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.proven().map(|(_, id)| id)
+        self.iter().filter(|(_, node)| node.proven).map(|(_, node)| &*node.id)
     }
 
-    /// The nodes that have answered, with their ids.
-    pub(super) fn proven(&self) -> impl Iterator<Item = (NodeIndex, &str)> {
-        self.iter().filter(|(_, node)| node.proven).map(|(at, node)| (at, &*node.id))
-    }
-
-    /// For how long each of the nodes that have answered has not been heard.
-    pub(super) fn silences(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
+    /// The nodes that have answered, with their ids, and for how long each has not been heard.
+    pub(super) fn proven(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (NodeIndex, &str, Duration)> {
         let nodes = self.iter().filter(|(_, node)| node.proven);
-        nodes.map(move |(_, node)| now.since(node.heard))
+        nodes.map(move |(at, node)| (at, &*node.id, now.since(node.heard)))
     }
 
     /// All nodes that are not gone.

@@ -86,9 +86,16 @@ fn lists_of_all_nodes() {
                 .all(|peer| peer.node.is_none() == (peer.address.user.as_str() == "alice"))
         );
     }
-    assert_eq!(pair.a.server.node_peers().collect::<Vec<_>>(), [(b.into(), 1)]);
+    let node = pair.a.server.cluster_nodes().next().unwrap();
+    assert_eq!((&*node.id, node.peers), (b, 1));
+    // It has just been heard; it is silent when nothing of what it says arrives.
+    assert!(node.silence < Duration::from_secs(2), "{node:?}");
+    let b = b.to_owned();
+    pair.a.pass(Duration::from_secs(3));
+    let node = pair.a.server.cluster_nodes().next().unwrap();
+    assert!(*node.id == *b && node.silence >= Duration::from_secs(3), "{node:?}");
     assert_eq!(pair.a.server.find_room("team").unwrap().members, 2);
     pair.b.disconnect(bob);
     pair.settle();
-    assert_eq!(pair.a.server.node_peers().map(|(_, peers)| peers).sum::<usize>(), 0);
+    assert_eq!(pair.a.server.cluster_nodes().map(|node| node.peers).sum::<usize>(), 0);
 }

@@ -110,7 +110,7 @@ pub(super) async fn drain(
     let handle = shared.handle.clone();
     if let Some(node) = node.filter(|node| handle.node_id() != Some(node)) {
         let nodes = handle.nodes().await?;
-        if !nodes.iter().any(|(id, _)| **id == *node) {
+        if !nodes.iter().any(|known| *known.id == *node) {
             return Err(ApiError::not_found(format!("no such node: {node}")));
         }
         let message =

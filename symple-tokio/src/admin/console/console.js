@@ -189,6 +189,14 @@ function parseMetrics(text) {
   return sums;
 }
 
+/** What has been before the page was opened, as far as the server remembers. */
+async function remember() {
+  const { columns, samples } = await get("v1/history");
+  const known = samples.map((sample) => Object.fromEntries(columns.map((name, at) => [name, sample[at]])));
+  const first = history.length ? history[0].at : Infinity;
+  history.unshift(...known.filter(({ at }) => at < first).slice(-POINTS));
+}
+
 async function poll() {
   try {
     const [status, members, page] = await Promise.all([get("v1/node"), get("v1/nodes"), request("metrics")]);
@@ -214,13 +222,16 @@ async function poll() {
       lag: of("symple_cluster_lag_seconds"),
     });
     if (history.length > POINTS + 1) history.shift();
-    setState(status.draining ? "warn" : "good", status.draining ? "draining" : "up");
+    setState(status.ready ? "good" : "warn", status.ready ? "up" : NOT_READY[status.reason] ?? "not ready");
   } catch (error) {
     if (error.status === 401) return;
     setState("bad", "no answer");
   }
   for (const watch of watchers) watch();
 }
+
+/** Why a node is not ready, for people. */
+const NOT_READY = { draining: "draining", redis: "not ready: Redis is away", catching_up: "not ready: catching up" };
 
 function setState(kind, text) {
   const state = document.getElementById("state");
@@ -232,7 +243,9 @@ let timer = null;
 function startPolling() {
   if (timer != null) return;
   timer = setInterval(poll, EVERY);
-  poll();
+  // Without what has been, the graphs begin now.
+  if (history.length === 0) remember().catch(() => {}).then(poll);
+  else poll();
 }
 
 function stopPolling() {
@@ -324,6 +337,7 @@ function overview() {
     rows.replaceChildren(...nodes.map((one) => el("tr", {},
       el("td", { class: "mono" }, one.id ?? "this node"),
       el("td", {}, one.here && one.id ? el("span", { class: "pill" }, "this one") : ""),
+      el("td", { class: "num" }, one.silence == null ? "" : `${one.silence.toFixed(1)} s ago`),
       el("td", { class: "num" }, number(one.peers)))));
     for (const { draw } of charts) draw();
   };
@@ -331,7 +345,7 @@ function overview() {
     el("div", { class: "head" }, el("h1", {}, "Overview")), about,
     el("div", { class: "grid" }, figures.map((one) => one.card)),
     el("section", { class: "card" }, el("h2", {}, "Nodes"), el("div", { class: "table" }, el("table", {},
-      el("thead", {}, el("tr", {}, el("th", {}, "Id"), el("th", {}, ""), el("th", { class: "num" }, "Peers"))), rows))),
+      el("thead", {}, el("tr", {}, el("th", {}, "Id"), el("th", {}, ""), el("th", { class: "num" }, "Heard"), el("th", { class: "num" }, "Peers"))), rows))),
     el("div", { class: "grid charts" }, charts.map((one) => one.card)),
   );
   watchers.add(watch);
