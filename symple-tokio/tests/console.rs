@@ -141,6 +141,9 @@ fn peers_and_rooms() {
     browser.click("main form button");
     browser.until("document.querySelector('#state').textContent == 'up'");
     browser.until("document.querySelector('.figure .value').textContent == '3'");
+    // The graphs begin with what has been before the page was opened.
+    let asked = "performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/v1/history')).length";
+    assert_eq!(browser.eval(asked), 1);
     browser.screenshot("console-overview");
 
     browser.click("a[href='#/peers']");
@@ -256,6 +259,92 @@ fn events_frames_and_a_client() {
         }
     }
     browser.screenshot("console-client");
+    browser.ends_well();
+}
+
+/// Presses Tab until that has the focus.
+#[track_caller]
+fn tab_to(browser: &mut Browser, what: &str) {
+    for _ in 0..60 {
+        browser.key("Tab");
+        if browser.eval(&format!("document.activeElement.matches({})", json!(what))) == true {
+            return;
+        }
+    }
+    panic!("no Tab leads to {what}");
+}
+
+/// R-I3: whoever has no mouse opens a peer, answers a question with no and with yes, and finds the focus where it
+/// was left.
+#[test]
+fn by_keyboard() {
+    let node = Node::start(Some(KEY), "");
+    let Some(mut browser) = node.open() else { return not_run() };
+    let _alice = node.add("alice", &["lobby"]);
+    browser.go_to("#/peers");
+    browser.until("document.querySelectorAll('main tbody tr').length == 1");
+    tab_to(&mut browser, "main tbody a");
+    browser.key("Enter");
+    browser.until("document.querySelector('h1').textContent == 'alice'");
+    tab_to(&mut browser, "main .head .danger");
+    browser.key("Enter");
+    browser.until("document.querySelector('dialog')?.open");
+    // A question holds the focus: no Tab leads out of it but to the browser itself.
+    for _ in 0..6 {
+        browser.key("Tab");
+        let inside = "document.querySelector('dialog').contains(document.activeElement) \
+                      || document.activeElement == document.body";
+        assert_eq!(browser.eval(inside), true);
+    }
+    browser.key("Escape");
+    browser.until("!document.querySelector('dialog')");
+    assert_eq!(node.users(), ["alice"]);
+    assert_eq!(browser.eval("document.activeElement.textContent"), "Kick");
+    browser.key("Enter");
+    browser.until("document.querySelector('dialog')?.open");
+    tab_to(&mut browser, "#ask-yes");
+    browser.key("Enter");
+    browser.until("location.hash == '#/peers'");
+    browser.until("!document.querySelector('dialog')");
+    assert!(node.users().is_empty());
+    browser.ends_well();
+}
+
+/// R-I3: however long names are, and without a place to break them, no view is wider than a phone.
+#[test]
+fn long_names_on_a_phone() {
+    let node = Node::start(Some(KEY), "");
+    let Some(mut browser) = node.open() else { return not_run() };
+    browser.resize(360, 740);
+    let long = |c: &str| c.repeat(250);
+    let fields =
+        Fields::new().with("name", long("n").as_str()).with(&long("k"), long("v").as_str());
+    let handle = node.server.handle();
+    let (user, room) = (long("u"), long("r"));
+    let added = handle.add_peer(user.parse().unwrap(), fields, [room.clone()]);
+    let peer = node.runtime.block_on(added).unwrap();
+    let set = Fields::new().with(&"s".repeat(100), long("t").as_str());
+    node.runtime.block_on(handle.set_state(room.clone(), &set)).unwrap();
+    let id = peer.peer().id.clone();
+    for (view, sign) in [
+        ("#/peers".to_owned(), "document.querySelectorAll('main tbody tr').length == 1"),
+        (format!("#/peers/{id}"), "document.querySelector('pre').textContent.includes('vvv')"),
+        ("#/rooms".into(), "document.querySelectorAll('main tbody tr').length == 2"),
+        (format!("#/rooms/{room}"), "document.querySelector('pre').textContent.includes('ttt')"),
+        (format!("#/send/{user}"), "document.querySelector('textarea')"),
+    ] {
+        browser.go_to(&view);
+        browser.until(sign);
+        let width = browser.eval("document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(width <= 360, "{} is {width} px wide", &view[..8]);
+    }
+    // So is the question.
+    browser.go_to(&format!("#/peers/{id}"));
+    browser.click_when("main .head .danger");
+    browser.until("document.querySelector('dialog')?.open");
+    let wide = browser.eval("document.querySelector('dialog').getBoundingClientRect().right");
+    assert!(wide.as_f64().unwrap() <= 360.0, "{wide}");
+    browser.screenshot("console-long-names");
     browser.ends_well();
 }
 
