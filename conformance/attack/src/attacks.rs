@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use crate::{
     control, deflate, drop, forgery, garbage, gone, hooks, http, log, newcomers, parse,
-    report::Outcome, routing, run::Fault, scene::Stage, slow, stall, stopped, total, units,
+    report::Outcome, routing, run::Fault, scene::Stage, slow, stall, stopped, total, units, webhook,
 };
 
 type Outcomes = Pin<Box<dyn Future<Output = Result<Outcome, Fault>> + Send>>;
@@ -68,4 +68,9 @@ pub const ATTACKS: &[Attack] = &[
     attack!("hooks-panic", hooks::panics, "a hook that panics, asked without end"),
     attack!("hooks-slow", hooks::slow, "a hook that is slow, asked without end"),
     attack!("outbound-total", total::total, "many slow readers at once"),
+    attack!(
+        "webhook-away",
+        webhook::away,
+        "the receiver of webhooks is away while clients come and go"
+    ),
 ];

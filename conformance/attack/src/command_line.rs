@@ -1,6 +1,6 @@
 //! What the program can be told, and how it ends.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use symple_attack::{ATTACKS, Options, run as attack};
@@ -76,6 +76,14 @@ fn command() -> Command {
             "lenient",
             "Fail for no bound that a busy machine can break: times, and what follows from them",
         ))
+        .arg(
+            Arg::new("outage")
+                .long("outage")
+                .value_name("SECONDS")
+                .value_parser(value_parser!(u64).range(5..=500))
+                .default_value("30")
+                .help("How long the receiver of webhooks is away; 300 to measure"),
+        )
         .arg(flag("quick", "Smaller crowds, shorter attacks"))
         .arg(
             Arg::new("json")
@@ -124,7 +132,9 @@ fn run(flags: &ArgMatches) -> Result<bool, Problem> {
                        say where it is (--hooked PATH), or leave it out (--except hooks-)";
         return Err(Problem(problem.replace("{}", &hooked.display().to_string())));
     }
-    let options = Options { program, hooked, quick: flags.get_flag("quick") };
+    let outage = flags.get_one::<u64>("outage").copied().unwrap_or(30);
+    let (quick, outage) = (flags.get_flag("quick"), Duration::from_secs(outage));
+    let options = Options { program, hooked, quick, outage };
     let outcomes = attack(&options, &attacks, |outcome| println!("{}", outcome.table()))?;
     let held = outcomes.iter().filter(|outcome| outcome.held()).count();
     for outcome in &outcomes {

@@ -32,6 +32,7 @@ mod stall;
 mod stopped;
 mod total;
 mod units;
+mod webhook;
 mod wire;
 
 pub use attacks::{ATTACKS, Attack};

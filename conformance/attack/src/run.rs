@@ -16,7 +16,7 @@ use crate::{
 const NO_MORE_TRIES: Duration = Duration::from_secs(110);
 /// How often an attack is tried whose bounds a busy machine may have broken.
 const TRIES: u32 = 3;
-/// How long an attack may take.
+/// How long an attack may take, beside an outage and what it takes to get over that.
 const LONGEST: Duration = Duration::from_secs(45);
 /// How much the attacks give way to the server and the bystanders.
 const NICE: i32 = 10;
@@ -40,6 +40,8 @@ pub struct Options {
     pub hooked: PathBuf,
     /// Smaller crowds and shorter attacks: whether all is well in general.
     pub quick: bool,
+    /// How long the receiver of webhooks is away.
+    pub outage: Duration,
 }
 
 /// Carries out attacks one after the other, and says what became of each as soon as that is known.
@@ -57,6 +59,7 @@ pub fn run(
         hooked: Arc::new(absolute(&options.hooked)),
         launcher: Launcher::new(),
         quick: options.quick,
+        outage: options.outage,
     };
     let started = Instant::now();
     let mut outcomes = Vec::new();
@@ -96,11 +99,12 @@ fn once(stage: &Stage, attack: Attack) -> std::io::Result<Outcome> {
         .build()?;
     let task = runtime.spawn((attack.run)(stage.clone()));
     let outcome = runtime.block_on(async {
-        match tokio::time::timeout(LONGEST, task).await {
+        let longest = LONGEST + stage.outage * 2;
+        match tokio::time::timeout(longest, task).await {
             Ok(Ok(Ok(outcome))) => outcome,
             Ok(Ok(Err(Fault(fault)))) => Outcome::broken(fault),
             Ok(Err(panic)) => Outcome::broken(panic.to_string()),
-            Err(_) => Outcome::broken(format!("not done after {} s", LONGEST.as_secs())),
+            Err(_) => Outcome::broken(format!("not done after {} s", longest.as_secs())),
         }
     });
     runtime.shutdown_background();

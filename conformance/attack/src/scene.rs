@@ -61,6 +61,8 @@ pub(crate) struct Stage {
     pub(crate) launcher: Launcher,
     /// Crowds are smaller, and attacks are shorter.
     pub(crate) quick: bool,
+    /// How long a service of the operator's is away.
+    pub(crate) outage: Duration,
 }
 
 impl Stage {

@@ -181,7 +181,7 @@ impl Drop for Server {
 
 /// A port where nobody listens, and that this process was not given lately; other processes begin
 /// elsewhere.
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let count = u64::from(PORTS.end - PORTS.start);
     let first = u64::from(std::process::id()) * 997;

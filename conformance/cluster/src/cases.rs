@@ -2,6 +2,7 @@
 
 mod churn;
 mod greedy;
+mod listing;
 mod million;
 mod ready;
 mod record;
@@ -49,5 +50,6 @@ pub(crate) const CASES: &[Case] = &[
     case!("greedy", "One client sends all it can to a room with a member elsewhere", greedy::run),
     case!("record", "One client repeats a record that has not changed", record::run),
     case!("churn", "Peers come and go faster and faster, until Redis cannot carry it", churn::run),
+    case!("listing", "An operator walks through the lists of a large node", listing::run),
     case!("ready", "Clients connect to a node as soon as it says that it is ready", ready::run),
 ];

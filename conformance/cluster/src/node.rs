@@ -13,10 +13,12 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use symple_tokio::{
     RedisConfig, ServerBuilder,
+    admin::Admin,
     proto::{Fields, UserName},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::TcpListener,
     process::{Child, ChildStdin, ChildStdout, Command},
     time::{sleep, timeout},
 };
@@ -38,6 +40,8 @@ pub(crate) const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Setup {
     pub(crate) redis: String,
     pub(crate) port: u16,
+    /// The port of the API for operators; 0 is none.
+    pub(crate) admin: u16,
     /// How its peers' names begin.
     pub(crate) name: String,
     pub(crate) peers: usize,
@@ -192,6 +196,20 @@ pub(crate) async fn run(setup: &str) -> Result<(), Fault> {
     for n in 0..setup.peers {
         let user = UserName::new(format!("{}-{n:06}", setup.name))?;
         peers.push(handle.add_peer(user, record(setup.pad), [""; 0]).await?);
+    }
+    if setup.admin != 0 {
+        // On a thread of its own, as in the program.
+        let admin = Admin::new(server.handle());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async move {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, setup.admin)).await;
+                if let Ok(listener) = listener {
+                    let _ = admin.serve(listener, std::future::pending()).await;
+                }
+            });
+        });
     }
     println!("up");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

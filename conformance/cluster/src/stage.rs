@@ -51,6 +51,7 @@ impl Stage {
         Setup {
             redis: self.redis.url(),
             port: 0,
+            admin: 0,
             name: name.into(),
             peers: 0,
             pad: 0,
