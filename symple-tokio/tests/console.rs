@@ -317,13 +317,12 @@ fn long_names_on_a_phone() {
     let Some(mut browser) = node.open() else { return not_run() };
     browser.resize(360, 740);
     let long = |c: &str| c.repeat(250);
-    let fields =
-        Fields::new().with("name", long("n").as_str()).with(&long("k"), long("v").as_str());
+    let fields = Fields::new().with("name", long("n").as_str()).with(long("k"), long("v").as_str());
     let handle = node.server.handle();
     let (user, room) = (long("u"), long("r"));
     let added = handle.add_peer(user.parse().unwrap(), fields, [room.clone()]);
     let peer = node.runtime.block_on(added).unwrap();
-    let set = Fields::new().with(&"s".repeat(100), long("t").as_str());
+    let set = Fields::new().with("s".repeat(100), long("t").as_str());
     node.runtime.block_on(handle.set_state(room.clone(), &set)).unwrap();
     let id = peer.peer().id.clone();
     for (view, sign) in [
