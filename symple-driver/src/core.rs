@@ -39,7 +39,7 @@ use crate::{
     server::config::Config,
     server::events::{EventSenders, GAVE_WAY},
     server::hooks::{AuthRequest, Hooks, changes::Changes},
-    server::log::{self, ConnectionLog, OncePerSecond, Refusals, log_cluster},
+    server::log::{ConnectionLog, OncePerSecond, Refusals, log_cluster},
     server::proofs::{Proof, Proofs, Prover},
     server::stats::{CloseCounts, ClosedBy},
     server::status::Status,

@@ -4,7 +4,8 @@ use std::{future::Future, pin::Pin};
 
 use crate::{
     control, deflate, drop, forgery, garbage, gone, hooks, http, log, newcomers, parse,
-    report::Outcome, routing, run::Fault, scene::Stage, slow, stall, stopped, total, units, webhook,
+    report::Outcome, routing, run::Fault, scene::Stage, slow, stall, stopped, total, units,
+    webhook,
 };
 
 type Outcomes = Pin<Box<dyn Future<Output = Result<Outcome, Fault>> + Send>>;

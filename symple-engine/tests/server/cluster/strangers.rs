@@ -212,7 +212,7 @@ fn a_change_overtakes_the_rest_of_a_part() {
         let mut in_s: Vec<_> = node.server.members("s").map(|it| it.to_string()).collect();
         in_s.sort();
         assert_eq!(in_s, ["came|c0", "moved|m0"]);
-        let told = node.server.all_peers().find(|peer| *peer.address.id == *"t0").unwrap();
+        let told = node.server.peers().find(|peer| *peer.address.id == *"t0").unwrap();
         assert!(told.record.contains("new"), "{}", told.record);
         assert_eq!(node.server.stats().frames_missed, 0);
         assert_eq!(other.asked(&mut node).map(|ask| ask.after), next, "nothing is in doubt");
