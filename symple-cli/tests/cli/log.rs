@@ -6,11 +6,9 @@ use std::io::{Read as _, Write as _};
 use serde_json::{Map, json};
 use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-use super::{
-    receiver::{Reply, Service},
-    redis::process::Redis,
-    *,
-};
+#[cfg(feature = "admin")]
+use super::receiver::{Reply, Service};
+use super::{redis::process::Redis, *};
 
 const REFUSED_UPGRADE: &str = "an upgrade was refused";
 const REFUSED_AUTH: &str = "an authentication was refused";
