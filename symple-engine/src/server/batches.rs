@@ -6,7 +6,7 @@
 //! batch is written. Many receivers are told the same at the same time, so it is written once.
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
 };
@@ -62,6 +62,9 @@ struct Batch {
     entries: BTreeMap<u64, (ConnId, Entry)>,
     /// Where each of the peers stands among the entries.
     places: BTreeMap<ConnId, u64>,
+    /// Of these peers of other nodes it is noted that they are offline, by the hash of their id. A peer whose node
+    /// was taken for dead comes back with the same address and another number.
+    gone: BTreeSet<(u64, ConnId)>,
     last: u64,
     /// The batch that leaves nothing to tell is to say so.
     complete: bool,
@@ -78,6 +81,7 @@ impl Batch {
         Self {
             entries: BTreeMap::new(),
             places: BTreeMap::new(),
+            gone: BTreeSet::new(),
             last: 0,
             complete: false,
             awaits_drain: false,
@@ -95,13 +99,26 @@ impl Batch {
         self.entries.is_empty() && !self.complete
     }
 
-    /// Notes news of a peer. Returns whether there is an entry for it that was not there before
-    /// (1), or one less (-1).
-    fn note(&mut self, of: ConnId, news: News, address: impl FnOnce() -> Text) -> i8 {
+    /// Notes news of a peer; of one of another node with the hash of its id. Returns whether there is an entry for it
+    /// that was not there before (1), or one less (-1).
+    fn note(
+        &mut self,
+        of: ConnId,
+        hash: Option<u64>,
+        news: News,
+        address: impl FnOnce() -> Text,
+    ) -> i8 {
+        match (hash, news) {
+            (Some(hash), News::Offline) => drop(self.gone.insert((hash, of))),
+            (Some(hash), _) => drop(self.gone.remove(&(hash, of))),
+            (None, _) => {}
+        }
         let Some(place) = self.places.get(&of) else {
             let entry = match news {
                 News::Offline => Entry::Offline(address()),
-                _ => Entry::Online { known: news == News::Updated },
+                News::Updated => Entry::Online { known: true },
+                // The client knows it if it is back before its going was told: then that is not told.
+                News::Online => Entry::Online { known: self.forget_gone(hash) },
             };
             self.last += 1;
             self.places.insert(of, self.last);
@@ -114,6 +131,9 @@ impl Batch {
             // It was never told: nobody has come, and nobody has gone.
             (Entry::Online { known: false }, News::Offline) => {
                 self.remove(of);
+                if let Some(hash) = hash {
+                    self.gone.remove(&(hash, of));
+                }
                 return -1;
             }
             (Entry::Online { .. }, News::Offline) => *entry = Entry::Offline(address()),
@@ -123,6 +143,26 @@ impl Batch {
             _ => {}
         }
         0
+    }
+
+    /// Forgets that a peer with this hash is gone; true if that was noted.
+    fn forget_gone(&mut self, hash: Option<u64>) -> bool {
+        let Some(hash) = hash else { return false };
+        let most = ConnId::new(u32::MAX, u32::MAX);
+        let found = self.gone.range((hash, ConnId::new(0, 0))..=(hash, most)).next().copied();
+        if let Some((_, of)) = found {
+            self.gone.remove(&(hash, of));
+            self.remove(of);
+        }
+        found.is_some()
+    }
+
+    /// Keeps of those that are gone only the ones for which that is still noted.
+    fn forget_told(&mut self) {
+        if !self.gone.is_empty() {
+            let places = &self.places;
+            self.gone.retain(|(_, of)| places.contains_key(of));
+        }
     }
 
     fn remove(&mut self, of: ConnId) {
@@ -208,11 +248,12 @@ impl Server {
         }
         let Self { out, batches, registry, .. } = self;
         let mut address = None;
+        let hash = hash_of(registry, of);
         let (mut noted, mut change) = (0, 0);
         out.retain_pending(|conn| {
             let Some(batch) = batches.of.get_mut(&conn) else { return true };
             let idle = batch.is_idle();
-            change += i64::from(batch.note(of, news, || quoted(registry, of, &mut address)));
+            change += i64::from(batch.note(of, hash, news, || quoted(registry, of, &mut address)));
             noted += 1;
             if idle && !batch.is_idle() && !core::mem::replace(&mut batch.due, true) {
                 batches.due.push_back(conn);
@@ -230,7 +271,8 @@ impl Server {
     pub(super) fn note(&mut self, conn: ConnId, of: ConnId, news: News) {
         let Self { batches, registry, .. } = self;
         let Some(batch) = batches.of.get_mut(&conn) else { return };
-        let change = batch.note(of, news, || quoted(registry, of, &mut None));
+        let change =
+            batch.note(of, hash_of(registry, of), news, || quoted(registry, of, &mut None));
         self.noted += 1;
         self.deliveries_elsewhere += 1;
         count(&mut self.registry, of, i64::from(change));
@@ -371,6 +413,7 @@ impl Server {
                 entries.push((of, entry));
             }
         }
+        batch.forget_told();
         batch.count();
         let complete = batch.complete && batch.entries.is_empty() && !batch.awaits_drain;
         batch.complete &= !complete;
@@ -411,6 +454,12 @@ impl Server {
 fn quoted(registry: &Registry, of: ConnId, written: &mut Option<Text>) -> Text {
     let write = || Text::from(String::from(registry.peer(of).map_or("\"\"", Peer::quoted)));
     written.get_or_insert_with(write).clone()
+}
+
+/// The hash of the id of a peer of another node.
+fn hash_of(registry: &Registry, of: ConnId) -> Option<u64> {
+    let peer = registry.peer(of).filter(|_| of.is_remote())?;
+    Some(registry.hash(peer.id()))
 }
 
 /// The text of a batch.
@@ -457,7 +506,7 @@ mod tests {
             let mut batch = Batch::new(&Waiting::default());
             let mut entries = 0;
             for news in news {
-                entries += batch.note(of, *news, || Text::from("\"a|1\""));
+                entries += batch.note(of, None, *news, || Text::from("\"a|1\""));
             }
             let found = batch.entries.values().next().map(|(_, entry)| match entry {
                 Entry::Online { known: true } => "known",
@@ -468,5 +517,25 @@ mod tests {
             assert_eq!(entries, i8::from(told.is_some()), "{news:?}");
             assert_eq!(batch.entries.len(), batch.places.len(), "{news:?}");
         }
+    }
+
+    /// R-X2, R-C2: a peer whose node was taken for dead is back with the same address and another number before its
+    /// going was told: it is told to be there, and not to be gone.
+    #[test]
+    fn one_that_is_back_is_not_gone() {
+        use News::{Offline, Online};
+        let (before, back, other) = (ConnId::new(1, 1), ConnId::new(2, 1), ConnId::new(3, 1));
+        let mut batch = Batch::new(&Waiting::default());
+        let gone = || Text::from("\"a|1\"");
+        batch.note(before, Some(7), Offline, gone);
+        batch.note(other, Some(8), Online, gone);
+        batch.note(back, Some(7), Online, gone);
+        assert_eq!(batch.places.keys().copied().collect::<Vec<_>>(), [back, other]);
+        // The client knows it, so its going is told.
+        batch.note(back, Some(7), Offline, gone);
+        assert!(matches!(batch.entries[&batch.places[&back]].1, Entry::Offline(_)));
+        assert_eq!(batch.gone.len(), 1);
+        batch.note(other, Some(8), Offline, gone);
+        assert!(!batch.places.contains_key(&other) && batch.gone.len() == 1);
     }
 }
