@@ -15,7 +15,7 @@ use tungstenite::protocol::frame::{
 use crate::{
     http::{Answer, HeadScan, Policy},
     server::hooks::Acceptance,
-    ws::decode::{Allowed, Decoded, Decoder, Violation},
+    ws::decode::{Allowed, Decoded, Decoder, Sender, Violation},
     ws::deflate::{Compression, Deflater, InflateError, Inflater},
 };
 
@@ -115,7 +115,12 @@ impl Echo {
             Some(2) => self.kind = Data::Binary,
             _ => {}
         }
-        let allowed = Allowed { limit: LIMIT, max_fragments: u32::MAX, deflates: self.deflates };
+        let allowed = Allowed {
+            limit: LIMIT,
+            max_fragments: u32::MAX,
+            deflates: self.deflates,
+            sender: Sender::Client,
+        };
         let (used, decoded) = self.decoder.decode_within(bytes, allowed);
         *at += used;
         match decoded {

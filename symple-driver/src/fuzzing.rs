@@ -11,7 +11,7 @@ use crate::{
     http::{Answer, HeadScan, Policy},
     server::config::Config,
     server::hooks::Acceptance,
-    ws::decode::{Allowed, Decoded, Decoder, MAX_FRAGMENTS, Violation},
+    ws::decode::{Allowed, Decoded, Decoder, MAX_FRAGMENTS, Sender, Violation},
     ws::deflate::{Compression, Deflater, InflateError, Inflater},
 };
 
@@ -114,7 +114,8 @@ pub fn message(frames: &[u8], limits: &[usize]) -> Message {
     let mut limits = limits.iter().copied().peekable();
     while let Some(limit) = limits.peek().copied() {
         let rest = bytes.get_mut(at..).unwrap_or_default();
-        let allowed = Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: true };
+        let allowed =
+            Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: true, sender: Sender::Client };
         let (used, decoded) = decoder.decode_within(rest, allowed);
         let (payload, fragments) = match decoded {
             Decoded::Incomplete => return Message::Incomplete,

@@ -28,7 +28,7 @@ use crate::{
     runtime::{Runtime, Timer},
     server::events::TOO_LATE,
     server::log,
-    ws::decode::{Allowed, Decoded, Fragments, Violation},
+    ws::decode::{Allowed, Decoded, Fragments, Sender, Violation},
     ws::deflate::{InflateError, Inflater},
     ws::header::Opcode,
 };

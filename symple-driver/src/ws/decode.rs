@@ -1,4 +1,4 @@
-//! From bytes to messages: WebSocket frames as a server reads them (RFC 6455 §5).
+//! From bytes to messages: WebSocket frames as a server or a client reads them (RFC 6455 §5).
 //!
 //! It is done here for the sake of memory: a connection that has sent nothing in part holds no buffer,
 //! and a message that arrived in one piece is never copied.
@@ -28,6 +28,16 @@ pub(crate) struct Allowed {
     pub(crate) max_fragments: u32,
     /// They may be compressed: the first reserved bit says which are (RFC 7692 §6).
     pub(crate) deflates: bool,
+    /// Who sends them.
+    pub(crate) sender: Sender,
+}
+
+/// Which side of a connection it is that sends. A client must mask its frames, and a server must
+/// not (RFC 6455 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Client,
+    Server,
 }
 
 /// How the other side has broken the rules of WebSocket.
@@ -88,8 +98,8 @@ impl Decoder {
         self.fragments.as_ref().map_or(0, |fragments| fragments.message.len())
     }
 
-    /// Takes a compressed frame back, whose payload stood there: it will be decoded once more. If it
-    /// was the last of several, these are the fragments.
+    /// Takes a compressed frame of a client back, whose payload stood there: it will be decoded once
+    /// more. If it was the last of several, these are the fragments.
     pub(crate) fn take_back(
         &mut self,
         bytes: &mut [u8],
@@ -106,7 +116,7 @@ impl Decoder {
             bytes.get_mut(..payload.end).and_then(|frame| frame.split_at_mut_checked(payload.start))
             && let Some(mask) = header.last_chunk::<4>()
         {
-            unmask(payload, *mask);
+            apply_mask(payload, *mask);
         }
     }
 
@@ -118,23 +128,23 @@ impl Decoder {
     /// As [`decode_within`](Self::decode_within), in as many fragments as usual, without compression.
     #[cfg(test)]
     pub(crate) fn decode(&mut self, bytes: &mut [u8], limit: usize) -> (usize, Decoded) {
-        let allowed = Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: false };
-        self.decode_within(bytes, allowed)
+        self.decode_within(bytes, tests::allowed(limit))
     }
 
-    /// Reads the frame at the start of `bytes` and unmasks its payload there. The number of bytes
-    /// that are done with.
+    /// Reads the frame at the start of `bytes` and unmasks its payload there, if it is a client's.
+    /// The number of bytes that are done with.
     pub(crate) fn decode_within(&mut self, bytes: &mut [u8], allowed: Allowed) -> (usize, Decoded) {
         const FAULT: (usize, Decoded) = (0, Decoded::Fault(Violation::Protocol));
-        let Allowed { limit, max_fragments, deflates } = allowed;
+        let Allowed { limit, max_fragments, deflates, sender } = allowed;
         let header = match Header::parse(bytes) {
             Ok(Some(header)) => header,
             Ok(None) => return (0, Decoded::Incomplete),
             Err(Malformed) => return FAULT,
         };
         let Header { is_final, rsv1, opcode, mask, payload: length, len: start } = header;
-        // Clients must mask (§5.1).
-        let Some(mask) = mask else { return FAULT };
+        if mask.is_some() != (sender == Sender::Client) {
+            return FAULT;
+        }
         // The first reserved bit stands where a message begins, if it was agreed on (RFC 7692 §6.1).
         if rsv1 && !(deflates && matches!(opcode, Opcode::Text | Opcode::Binary)) {
             return FAULT;
@@ -169,7 +179,9 @@ impl Decoder {
             return FAULT;
         };
         let Some(payload) = bytes.get_mut(start..end) else { return (0, Decoded::Incomplete) };
-        unmask(payload, mask);
+        if let Some(key) = mask {
+            apply_mask(payload, key);
+        }
         let decoded = match opcode {
             Opcode::Ping => Decoded::Ping(start..end),
             Opcode::Close => close(payload),
@@ -247,8 +259,8 @@ fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 1016..=4999)
 }
 
-/// Takes the mask off, eight bytes at a time.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+/// Puts the mask on, or takes it off, eight bytes at a time.
+pub(crate) fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     let wide = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
@@ -270,6 +282,11 @@ mod tests {
     };
 
     use super::*;
+
+    /// What a client may send, uncompressed and in as many fragments as usual.
+    pub(super) fn allowed(limit: usize) -> Allowed {
+        Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: false, sender: Sender::Client }
+    }
 
     /// A frame as a client sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -335,14 +352,26 @@ mod tests {
         assert_eq!(decoder.decode(&mut frame(0x81, b"b"), 10).1, protocol);
     }
 
+    /// RFC 6455 §5.1: what a server sends is not masked.
+    #[test]
+    fn what_servers_send() {
+        let decode = |bytes: &[u8]| {
+            let allowed = Allowed { sender: Sender::Server, ..allowed(1000) };
+            Decoder::default().decode_within(&mut bytes.to_vec(), allowed)
+        };
+        assert_eq!(decode(b"\x81\x05hello"), (7, Decoded::Message(2..7)));
+        assert_eq!(decode(b"\x89\x04ping"), (6, Decoded::Ping(2..6)));
+        assert_eq!(decode(b"\x88\x02\x03\xe8"), (4, Decoded::Close(Some(1000), "".into())));
+        assert_eq!(decode(&frame(0x81, b"hello")), (0, Decoded::Fault(Violation::Protocol)));
+    }
+
     /// RFC 7692 §6.1: where it was agreed on, the first reserved bit stands on the first frame of a
     /// data message, and nowhere else.
     #[test]
     fn compressed_messages() {
         let protocol = Decoded::Fault(Violation::Protocol);
         let decode_with = |decoder: &mut Decoder, bytes: &mut [u8], limit| {
-            let allowed = Allowed { limit, max_fragments: MAX_FRAGMENTS, deflates: true };
-            decoder.decode_within(bytes, allowed).1
+            decoder.decode_within(bytes, Allowed { deflates: true, ..allowed(limit) }).1
         };
         let decode = |bytes: &[u8]| decode_with(&mut Decoder::default(), &mut bytes.to_vec(), 1000);
         assert_eq!(decode(&frame(0xc1, b"hello")), Decoded::Deflated(6..11));

@@ -238,7 +238,8 @@ impl<R: Runtime> Shard<R> {
         };
         let open = conn.is_open();
         let limit = conn.message_limit as usize;
-        let allowed = Allowed { limit, max_fragments, deflates: conn.deflates };
+        let (deflates, sender) = (conn.deflates, Sender::Client);
+        let allowed = Allowed { limit, max_fragments, deflates, sender };
         let (used, decoded) = conn.decoder.decode_within(bytes, allowed);
         if open {
             if decoded == Decoded::Incomplete || conn.decoder.is_within_message() {
