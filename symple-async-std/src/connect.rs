@@ -1,24 +1,17 @@
-//! How a client opens a WebSocket on async-std, and the server its own connections.
+//! How connections are opened on async-std: those of a client, and those of the server's own.
 
 use std::{future::Future, io, net::TcpStream};
 
 use async_io::Async;
 use async_std::net::ToSocketAddrs as _;
-use async_tungstenite::{WebSocketStream, client_async_with_config};
 use futures_rustls::TlsConnector;
-use futures_util::{AsyncRead, AsyncWrite};
 use symple_driver::{
     runtime::Socket,
-    transport::{Connect, DialTarget, Target, failure, io_failure},
+    transport::{Connect, DialTarget, io_failure},
 };
 use symple_engine::client::ConnectFailure;
 
 use crate::{AsyncStd, stream::Foreign};
-
-/// A stream of bytes, encrypted or not.
-pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// Connects to the first address of a server that answers.
 async fn reach(host: &str, port: u16) -> io::Result<Async<TcpStream>> {
@@ -36,38 +29,24 @@ async fn reach(host: &str, port: u16) -> io::Result<Async<TcpStream>> {
 }
 
 /// Connects, and encrypts where there is TLS.
-async fn open(target: DialTarget) -> Result<Box<dyn Bytes>, ConnectFailure> {
+async fn open(target: DialTarget) -> Result<Box<dyn Socket>, ConnectFailure> {
     let reached = reach(&target.host, target.port).await;
     let socket = reached.map_err(|error| io_failure(&error))?;
     Ok(match target.tls {
-        None => Box::new(socket),
+        None => Box::new(Foreign(Some(socket))),
         Some((config, name)) => {
             let connecting = TlsConnector::from(config).connect(name, socket).await;
-            Box::new(connecting.map_err(|error| io_failure(&error))?)
+            Box::new(Foreign(Some(connecting.map_err(|error| io_failure(&error))?)))
         }
     })
 }
 
 #[allow(clippy::manual_async_fn, reason = "the future must not borrow the runtime")]
 impl Connect for AsyncStd {
-    type WebSocket = WebSocketStream<Box<dyn Bytes>>;
-
-    fn connect(
-        &self,
-        target: Target,
-    ) -> impl Future<Output = Result<Self::WebSocket, ConnectFailure>> + Send + 'static {
-        async move {
-            let Target { request, host, port, tls, config, .. } = target;
-            let stream = open(DialTarget { host, port, tls }).await?;
-            let upgraded = client_async_with_config(request, stream, Some(config)).await;
-            upgraded.map(|(socket, _)| socket).map_err(failure)
-        }
-    }
-
     fn dial(
         &self,
         target: DialTarget,
     ) -> impl Future<Output = Result<Box<dyn Socket>, ConnectFailure>> + Send + 'static {
-        async move { Ok(Box::new(Foreign(Some(open(target).await?))) as Box<dyn Socket>) }
+        open(target)
     }
 }

@@ -174,7 +174,7 @@ pub use symple_engine::server::{
 /// The traits that this crate implements for its runtime, and the types that they name. An
 /// application needs them only to write code for any runtime.
 pub mod adapter {
-    pub use symple_driver::{runtime::*, transport::*, tungstenite};
+    pub use symple_driver::{runtime::*, transport::*};
 }
 
 /// What a client is told, and what it can be asked for.

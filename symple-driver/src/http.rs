@@ -15,6 +15,7 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub(crate) use address::{UNIX_PEER, UNKNOWN_PEER};
 pub use mounted::MountedRequest;
@@ -22,3 +23,4 @@ pub(crate) use policy::{Answer, Policy, RefusedUpgrade};
 pub use request::Request;
 pub(crate) use response::{Upgrade, parse_response, refusal};
 pub(crate) use scan::HeadScan;
+pub(crate) use upgrade::UpgradeRequest;

@@ -77,6 +77,5 @@ pub use server::{
         WebhookStats,
     },
 };
-pub use tungstenite;
 pub use webhook::events::WebhookSettings;
 pub use ws::deflate::Compression;

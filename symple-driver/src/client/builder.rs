@@ -32,9 +32,6 @@ use super::{
     transport::{Connect, Target},
 };
 
-/// How much is read at once.
-const READ: usize = 8 * 1024;
-
 /// Why a client cannot be started.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -223,15 +220,12 @@ impl<R: Connect> ClientBuilder<R> {
                 return Err(problem());
             }
             let value = HeaderValue::try_from(value.as_str()).map_err(|_| problem())?;
-            target.request.headers_mut().append(key, value);
+            target.headers.append(key, value);
         }
-        // A client of few frames need not keep much for the next ones.
-        target.config.read_buffer_size = READ;
-        target.config.max_message_size = Some(self.max_message);
-        target.config.max_frame_size = Some(self.max_message);
+        target.max_message = self.max_message;
         if let Some(name) = name {
             let config = self.tls.take().map_or_else(trust_the_system, Ok)?;
-            target.tls = Some((config, name));
+            target.server.tls = Some((config, name));
         }
         let mut config = Config::new(UserName::new(self.user.as_str())?);
         config.name = self.name.take();
@@ -252,11 +246,14 @@ impl<R: Connect> ClientBuilder<R> {
         // Without randomness of the system nothing can be started. It is asked once: each frame that
         // is sent has a random id, and that would be a system call.
         let mut random = StdRng::try_from_rng(&mut SysRng).map_err(io::Error::other)?;
+        // Of what the task sends nobody can know the masks from the ids that the machine makes.
+        let masks = StdRng::from_rng(&mut random);
         let random = move |bytes: &mut [u8]| random.fill_bytes(bytes);
         let runtime = R::current()?;
         let inbox = Inbox::new(self.inbox);
         let shared = Arc::new(Shared::new(Machine::new(config, random), Arc::clone(&inbox)));
-        runtime.spawn(Task::new(runtime.clone(), Arc::clone(&shared), target, self.find_token));
+        let task = Task::new(runtime.clone(), Arc::clone(&shared), target, masks, self.find_token);
+        runtime.spawn(task);
         let client = Client { held: Arc::new(Held(shared)), runtime: PhantomData };
         Ok((client, ClientEvents(inbox)))
     }

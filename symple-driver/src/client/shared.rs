@@ -13,6 +13,8 @@ use std::{
     time::Instant,
 };
 
+use super::{events::Inbox, handle::ClientError};
+use crate::ws::client::Outgoing;
 use atomic_waker::AtomicWaker;
 use symple_engine::{
     Timestamp,
@@ -21,9 +23,6 @@ use symple_engine::{
         Reply, Status,
     },
 };
-use tungstenite::{Message, Utf8Bytes};
-
-use super::{events::Inbox, handle::ClientError};
 
 /// How many frames may wait to be written before nothing more is asked of the machine, and how many
 /// bytes.
@@ -42,7 +41,7 @@ pub(super) type Outcome = Result<Reply, OperationError>;
 /// What is to be written.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    messages: VecDeque<Message>,
+    messages: VecDeque<Outgoing>,
     /// How many messages that is, and how many bytes, with those that the task has taken out and
     /// not given to the socket yet.
     held: (usize, usize),
@@ -51,7 +50,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: Outgoing) {
         if self.open {
             self.held.0 += 1;
             self.held.1 += message.len();
@@ -75,7 +74,7 @@ impl Outbox {
     }
 
     /// The last message on this connection.
-    pub(super) fn close(&mut self, message: Message) {
+    pub(super) fn close(&mut self, message: Outgoing) {
         self.push(message);
         self.open = false;
     }
@@ -128,13 +127,8 @@ impl State {
         }
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::Send { text } => {
-                    // It was a text before, so it is one.
-                    if let Ok(text) = Utf8Bytes::try_from(text.into_bytes()) {
-                        self.outbox.push(Message::Text(text));
-                    }
-                }
-                Action::Ping => self.outbox.push(Message::Ping(Vec::new().into())),
+                Action::Send { text } => self.outbox.push(Outgoing::Text(text)),
+                Action::Ping => self.outbox.push(Outgoing::Ping),
                 Action::Finish { id, result } => self.finish(id, result),
                 Action::Event(event) => {
                     if let Event::Closed { end } = &event {
@@ -199,7 +193,7 @@ impl State {
     /// taken out before have been given to the socket.
     pub(super) fn take_messages(
         &mut self,
-        queue: &mut VecDeque<Message>,
+        queue: &mut VecDeque<Outgoing>,
         written: &mut (usize, usize),
     ) {
         let (frames, bytes) = std::mem::take(written);

@@ -5,46 +5,45 @@ use std::{
     collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_core::Stream as _;
-use futures_sink::Sink as _;
+use rand::{SeedableRng as _, rngs::StdRng};
 use symple_engine::{
     Timestamp,
     client::{Action, ConnectFailure, ConnectionId, Input, Status, TokenRequest, TokenUnavailable},
-    server::Text,
 };
 use symple_proto::{CloseCode, Token};
-use tungstenite::{
-    Message,
-    protocol::{CloseFrame, frame::coding::CloseCode as WireCode},
-};
 
 use super::{
     builder::FindToken,
     shared::{Shared, State},
-    transport::{Connect, Target},
+    transport::{Connect, Target, open},
 };
-use crate::runtime::Timer as _;
+use crate::{
+    runtime::Timer as _,
+    ws::client::{ClientSocket, Incoming, Outgoing},
+};
 
 /// How many messages are read before what else there is has its turn.
 const READS: usize = 64;
 /// What a connection ends with that has no close frame.
 const CUT: CloseCode = CloseCode(1006);
+/// And one whose close frame has no code.
+const CODELESS: CloseCode = CloseCode(1005);
 
-type Opening<W> = Pin<Box<dyn Future<Output = Result<W, ConnectFailure>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<ClientSocket, ConnectFailure>> + Send>>;
 type Finding = Pin<Box<dyn Future<Output = Result<Option<String>, ()>> + Send>>;
 
 /// A connection that is open.
-struct Open<W> {
+struct Open {
     conn: ConnectionId,
-    socket: W,
+    socket: ClientSocket,
     /// What is to be written, and was taken out of the outbox.
-    out: VecDeque<Message>,
+    out: VecDeque<Outgoing>,
     /// How many messages, and bytes, the socket was given that the outbox still counts.
     written: (usize, usize),
     /// Something was given to the socket that it may not have written.
@@ -58,12 +57,14 @@ pub(super) struct Task<R: Connect> {
     runtime: R,
     shared: Arc<Shared>,
     target: Target,
+    /// What the masks of each connection come from.
+    random: StdRng,
     find_token: Option<FindToken>,
     timer: Option<R::Timer>,
     /// When the timer wakes the task, if that is still to come.
     armed: Option<Timestamp>,
-    opening: Option<(ConnectionId, Opening<R::WebSocket>)>,
-    open: Option<Open<R::WebSocket>>,
+    opening: Option<(ConnectionId, Opening)>,
+    open: Option<Open>,
     finding: Option<(TokenRequest, Finding)>,
     /// Something waits for room in the outbox, to be asked for or to be read.
     needs_room: bool,
@@ -77,12 +78,14 @@ impl<R: Connect> Task<R> {
         runtime: R,
         shared: Arc<Shared>,
         target: Target,
+        random: StdRng,
         find_token: Option<FindToken>,
     ) -> Self {
         Self {
             runtime,
             shared,
             target,
+            random,
             find_token,
             timer: None,
             armed: None,
@@ -117,7 +120,8 @@ impl<R: Connect> Task<R> {
                 }
                 Action::Connect { conn } => {
                     self.drop_connection();
-                    let opening = self.runtime.connect(self.target.clone());
+                    let random = StdRng::from_rng(&mut self.random);
+                    let opening = open(self.runtime.clone(), self.target.clone(), random);
                     self.opening = Some((conn, Box::pin(opening)));
                 }
                 Action::Close { conn, code, reason } => self.close(conn, code, reason, now),
@@ -135,10 +139,8 @@ impl<R: Connect> Task<R> {
 
     fn close(&mut self, conn: ConnectionId, code: CloseCode, reason: &'static str, now: Timestamp) {
         if let Some(open) = self.open.as_mut().filter(|open| open.conn == conn) {
-            let code = WireCode::from(code.0);
-            let frame = CloseFrame { code, reason: reason.into() };
             let timeout = self.shared.with(|state| {
-                state.outbox.close(Message::Close(Some(frame)));
+                state.outbox.close(Outgoing::Close(code, reason));
                 state.machine.config().limits.close_timeout
             });
             let forever = timeout.is_zero();
@@ -226,30 +228,21 @@ impl<R: Connect> Task<R> {
                 return false;
             }
             let conn = open.conn;
-            let Poll::Ready(message) = Pin::new(&mut open.socket).poll_next(cx) else {
+            let Poll::Ready(message) = open.socket.poll_read(cx) else {
                 return false;
             };
             // A ping or a close is answered by the socket itself, when it is flushed.
             open.dirty = true;
             match message {
-                Some(Ok(Message::Text(text))) => {
-                    self.input(Input::Text { conn, text: Text::from(String::from(text.as_str())) });
-                }
-                Some(Ok(Message::Close(frame))) => {
+                Ok(Incoming::Text(text)) => self.input(Input::Text { conn, text }),
+                Ok(Incoming::Alive) => self.input(Input::Alive { conn }),
+                Ok(Incoming::Close(code, reason)) => {
                     // The answer goes as far as the system takes it at once; a server that keeps
                     // the connection open does not keep the client from knowing.
-                    let _ = Pin::new(&mut open.socket).poll_flush(cx);
-                    let (code, reason) = match frame {
-                        Some(frame) => {
-                            (CloseCode(u16::from(frame.code)), frame.reason.as_str().into())
-                        }
-                        None => (CloseCode(1005), "".into()),
-                    };
-                    self.gone(conn, code, reason);
+                    let _ = open.socket.poll_flush(cx);
+                    self.gone(conn, code.unwrap_or(CODELESS), reason);
                 }
-                Some(Ok(_)) => self.input(Input::Alive { conn }),
-                Some(Err(error)) => self.gone(conn, CUT, error.to_string().into()),
-                None => self.gone(conn, CUT, "".into()),
+                Err(error) => self.gone(conn, CUT, error.to_string().into()),
             }
         }
         true
@@ -291,7 +284,6 @@ impl<R: Connect> Task<R> {
     /// True if there is room for what needed it, or there is no connection any more.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(open) = &mut self.open else { return false };
-        let mut socket = pin!(&mut open.socket);
         let mut some = false;
         let result = loop {
             if open.out.is_empty() {
@@ -301,7 +293,7 @@ impl<R: Connect> Task<R> {
                 if !open.dirty {
                     return some && self.needs_room;
                 }
-                match socket.as_mut().poll_flush(cx) {
+                match open.socket.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
                         open.dirty = false;
                         return some && self.needs_room;
@@ -310,7 +302,7 @@ impl<R: Connect> Task<R> {
                     Poll::Ready(Err(error)) => break error,
                 }
             };
-            match socket.as_mut().poll_ready(cx) {
+            match open.socket.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     self.shared.with(|state| state.take_messages(&mut open.out, &mut open.written));
@@ -323,9 +315,7 @@ impl<R: Connect> Task<R> {
             let Some(message) = open.out.pop_front() else { return false };
             some = true;
             open.dirty = true;
-            if let Err(error) = socket.as_mut().start_send(message) {
-                break error;
-            }
+            open.socket.push(&message);
         };
         let conn = open.conn;
         self.gone(conn, CUT, result.to_string().into());

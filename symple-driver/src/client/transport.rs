@@ -1,30 +1,30 @@
-//! What a client needs of an async runtime beside what a server does.
+//! What a client needs of an async runtime beside what a server does, and how it opens a WebSocket
+//! with that.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    sync::Arc,
+};
 
-use futures_core::Stream;
-use futures_sink::Sink;
-use http::header::RETRY_AFTER;
+use http::{HeaderMap, Uri};
+use rand::{Rng as _, rngs::StdRng};
 use rustls::{ClientConfig, pki_types::ServerName};
 use symple_engine::client::ConnectFailure;
-use tungstenite::{Error, Message, client::IntoClientRequest as _, protocol::WebSocketConfig};
 
-use crate::runtime::{Runtime, Socket};
+use crate::{
+    http::UpgradeRequest,
+    runtime::{Runtime, Socket},
+    ws::{client::ClientSocket, deflate::Compression},
+};
 
-/// A runtime that can open a [`WebSocket`].
+/// How much of a response is read at once.
+const READ: usize = 2 * 1024;
+
+/// A runtime that can open connections.
 pub trait Connect: Runtime {
-    /// An open WebSocket.
-    type WebSocket: WebSocket;
-
-    /// Opens a WebSocket: connects, encrypts where there is [TLS](Target::tls), and upgrades. The
-    /// driver drops what takes too long.
-    fn connect(
-        &self,
-        target: Target,
-    ) -> impl Future<Output = Result<Self::WebSocket, ConnectFailure>> + Send + 'static;
-
-    /// Opens a connection for HTTP: connects, and encrypts where there is TLS. The socket is used
-    /// where the host's tasks run.
+    /// Opens a connection: connects, and encrypts where there is [TLS](DialTarget::tls). The socket
+    /// is used where the host's tasks run. The driver drops what takes too long.
     fn dial(
         &self,
         target: DialTarget,
@@ -38,40 +38,64 @@ pub struct DialTarget {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// As [`Target::tls`].
+    /// How to encrypt, and the name that the server's certificate must have; not at all without
+    /// it.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-}
-
-/// An open WebSocket.
-pub trait WebSocket:
-    Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Send + Unpin + 'static
-{
-}
-
-impl<T> WebSocket for T where
-    T: Stream<Item = Result<Message, Error>>
-        + Sink<Message, Error = Error>
-        + Send
-        + Unpin
-        + 'static
-{
 }
 
 /// Where a WebSocket is to be opened, and how.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Target {
-    /// The request of the upgrade.
-    pub request: http::Request<()>,
-    /// The name or address of the server, without brackets.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How to encrypt, and the name that the server's certificate must have; not at all without
-    /// it.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    /// The limits of messages.
-    pub config: WebSocketConfig,
+pub(super) struct Target {
+    pub(super) server: DialTarget,
+    /// Path and query of the request.
+    path: String,
+    /// The server as it is called in the request.
+    authority: String,
+    /// More headers of the request.
+    pub(super) headers: HeaderMap,
+    /// How many bytes a message may have.
+    pub(super) max_message: usize,
+    /// What is asked of the server, and how texts are compressed where it agrees.
+    pub(super) compression: Option<Compression>,
+}
+
+/// Opens a WebSocket: connects, and asks for the upgrade.
+pub(super) async fn open<R: Connect>(
+    runtime: R,
+    target: Target,
+    mut random: StdRng,
+) -> Result<ClientSocket, ConnectFailure> {
+    let Target { server, path, authority, headers, max_message, compression } = target;
+    let mut socket = runtime.dial(server).await?;
+    let mut key = [0; 16];
+    random.fill_bytes(&mut key);
+    let request = UpgradeRequest::new(&path, &authority, &headers, key, compression.is_some());
+    write(&mut *socket, &request.bytes).await.map_err(|error| io_failure(&error))?;
+    let mut bytes = Vec::new();
+    loop {
+        let mut chunk = [0; READ];
+        let read = poll_fn(|cx| socket.poll_read(cx, &mut chunk)).await;
+        let count = read.map_err(|error| io_failure(&error))?;
+        if count == 0 {
+            return Err(ConnectFailure::Protocol("the server ended the handshake".into()));
+        }
+        bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        if let Some(upgraded) = request.response(&bytes)? {
+            let behind = bytes.get(upgraded.length..).unwrap_or_default();
+            let compression = compression.filter(|_| upgraded.deflates);
+            return Ok(ClientSocket::new(socket, behind, max_message, compression, random));
+        }
+    }
+}
+
+async fn write(socket: &mut dyn Socket, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match poll_fn(|cx| socket.poll_write(cx, bytes)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => bytes = bytes.get(count..).unwrap_or_default(),
+        }
+    }
+    poll_fn(|cx| socket.poll_flush(cx)).await
 }
 
 /// Why a URL is none that a client can use, in one line.
@@ -81,11 +105,10 @@ impl Target {
     /// Reads a URL such as `wss://example.org/ws`, and says by which name the server must prove
     /// itself, if it must.
     pub(super) fn new(url: &str) -> Result<(Self, Option<ServerName<'static>>), UrlProblem> {
-        let request = url.into_client_request().map_err(|error| error.to_string())?;
-        let uri = request.uri();
-        let encrypted = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+        let encrypted = match uri.scheme() {
+            Some(scheme) if scheme.as_str() == "ws" => false,
+            Some(scheme) if scheme.as_str() == "wss" => true,
             _ => return Err("it must begin with ws:// or wss://".into()),
         };
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -98,31 +121,24 @@ impl Target {
             return Err("its port is none".into());
         }
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-        let config = WebSocketConfig::default();
         let name = encrypted.then(|| ServerName::try_from(host.clone())).transpose();
         let name = name.map_err(|_| "its server has a name that no certificate can have")?;
-        Ok((Self { request, host, port, tls: None, config }, name))
+        let target = Self {
+            server: DialTarget { host, port, tls: None },
+            path: uri.path_and_query().map_or_else(|| "/".into(), ToString::to_string),
+            // Names and passwords are no part of it.
+            authority: authority.rsplit('@').next().unwrap_or_default().to_owned(),
+            headers: HeaderMap::new(),
+            max_message: usize::MAX,
+            compression: None,
+        };
+        Ok((target, name))
     }
 }
 
-/// Says of an error of the upgrade what it means for the client.
+/// Says what it means for a client that the system or TLS reports this.
 #[must_use]
-pub fn failure(error: Error) -> ConnectFailure {
-    match error {
-        Error::Http(response) => {
-            let retry_after = response.headers().get(RETRY_AFTER);
-            let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let status = response.status().as_u16();
-            ConnectFailure::Http { status, retry_after: seconds.map(Duration::from_secs) }
-        }
-        Error::Io(error) => io_failure(&error),
-        other => ConnectFailure::Protocol(other.to_string().into()),
-    }
-}
-
-/// As [`failure`], for what the system or TLS reports.
-#[must_use]
-pub fn io_failure(error: &std::io::Error) -> ConnectFailure {
+pub fn io_failure(error: &io::Error) -> ConnectFailure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(tls) => ConnectFailure::Tls(tls.to_string().into()),
@@ -144,7 +160,8 @@ mod tests {
         ] {
             let (target, name) = Target::new(url).unwrap();
             let tls = name.is_some();
-            assert_eq!((&*target.host, target.port, tls), (host, port, encrypted), "{url}");
+            let server = target.server;
+            assert_eq!((&*server.host, server.port, tls), (host, port, encrypted), "{url}");
         }
         for url in [
             "ws://a:",
@@ -162,17 +179,24 @@ mod tests {
         }
     }
 
-    /// R-L2: who asks to stay away is heard.
+    /// What is asked for, and of whom.
+    #[test]
+    fn requests() {
+        for (url, path, authority) in [
+            ("ws://localhost", "/", "localhost"),
+            ("ws://[::1]:4500/ws?a=b#c", "/ws?a=b", "[::1]:4500"),
+            ("wss://name@example.org?a", "/?a", "example.org"),
+        ] {
+            let (target, _) = Target::new(url).unwrap();
+            assert_eq!((&*target.path, &*target.authority), (path, authority), "{url}");
+        }
+    }
+
     #[test]
     fn what_failures_mean() {
-        let response = http::Response::builder().status(503).header("retry-after", "7");
-        let response = response.body(None::<Vec<u8>>).unwrap();
-        let retry_after = Some(Duration::from_secs(7));
-        let expected = ConnectFailure::Http { status: 503, retry_after };
-        assert_eq!(failure(Error::Http(Box::new(response))), expected);
-        let tls = std::io::Error::other(rustls::Error::DecryptError);
+        let tls = io::Error::other(rustls::Error::DecryptError);
         assert!(matches!(io_failure(&tls), ConnectFailure::Tls(_)));
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert!(matches!(io_failure(&refused), ConnectFailure::Unreachable(_)));
     }
 }

@@ -2,11 +2,20 @@
 
 use std::fmt::Write as _;
 
+use thiserror::Error;
+
 use super::head::is_token;
 
 /// How many extensions are looked at. Those behind them are as if they were not known.
 const MAX_OFFERS: usize = 16;
 const NAME: &str = "permessage-deflate";
+/// The parameters that it may have (RFC 7692 §7.1).
+const PARAMETERS: [&str; 4] = [
+    "server_no_context_takeover",
+    "client_no_context_takeover",
+    "server_max_window_bits",
+    "client_max_window_bits",
+];
 
 /// What the server and a client have agreed on about compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +76,43 @@ pub(super) fn negotiate(values: &[&[u8]], window_bits: u8) -> Result<Option<Defl
     if any || values.is_empty() { Ok(found) } else { Err(Malformed) }
 }
 
+/// What a client offers: neither side refers to a message before, so that it needs no memory for
+/// that (RFC 7692 §7.1.1).
+pub(crate) const OFFER: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+/// True if a server has accepted [`OFFER`]; false if it wants no extension. The values are those of
+/// the header in its answer.
+///
+/// A client has to fail the connection if the server says what it was not offered, or what makes no
+/// sense (RFC 6455 §4.1, RFC 7692 §7.1).
+pub(super) fn accepted(values: &[&[u8]], offered: bool) -> Result<bool, BadAnswer> {
+    if values.is_empty() {
+        return Ok(false);
+    }
+    if !offered {
+        return Err(BadAnswer::NotOffered);
+    }
+    let [value] = values else { return Err(BadAnswer::Extensions) };
+    let value = std::str::from_utf8(value).map_err(|_| BadAnswer::Extensions)?;
+    let mut parser = Parser { rest: value };
+    let parameters = parser.answer().map_err(|Malformed| BadAnswer::Extensions)?;
+    let Some(seen) = parameters else { return Err(BadAnswer::Extensions) };
+    // Without it the server's messages may refer to those before.
+    if seen[0] { Ok(true) } else { Err(BadAnswer::ContextTakeover) }
+}
+
+/// Why a client cannot take what a server says of extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum BadAnswer {
+    #[error("an extension that was not offered")]
+    NotOffered,
+    #[error("an answer to permessage-deflate that cannot be accepted")]
+    Extensions,
+    #[error("permessage-deflate without server_no_context_takeover")]
+    ContextTakeover,
+}
+
 struct Parser<'a> {
     rest: &'a str,
 }
@@ -120,28 +166,52 @@ impl<'a> Parser<'a> {
     /// parameter that is unknown, repeated, or has a value that it may not have, makes it one that
     /// must not be (RFC 7692 §7.1).
     fn offer(&mut self, window_bits: u8) -> Result<Option<Deflate>, Malformed> {
+        let seen = self.parameters(|name, value| {
+            match name {
+                "server_max_window_bits" => {
+                    value.and_then(bits).is_some_and(|most| most >= window_bits)
+                }
+                "client_max_window_bits" => value.is_none_or(|value| bits(value).is_some()),
+                // The others have no value.
+                _ => value.is_none(),
+            }
+        })?;
+        Ok(seen.map(|seen| Deflate { window_bits, is_asked: seen[2] }))
+    }
+
+    /// Reads the answer to [`OFFER`], which is all that there is, and says which parameters it has. A
+    /// server may say how large its window is without having been asked, but only who offers
+    /// `client_max_window_bits` may be told one (RFC 7692 §7.1.2).
+    fn answer(&mut self) -> Result<Option<[bool; 4]>, Malformed> {
+        let seen = self.parameters(|name, value| match name {
+            "server_max_window_bits" => value.and_then(bits).is_some(),
+            "client_max_window_bits" => false,
+            _ => value.is_none(),
+        })?;
+        if self.rest.is_empty() { Ok(seen) } else { Err(Malformed) }
+    }
+
+    /// Reads an extension. Which of [`PARAMETERS`] it has, if it is permessage-deflate and has no
+    /// others, and none twice or with a value that is not valid.
+    fn parameters(
+        &mut self,
+        is_valid: impl Fn(&str, Option<&str>) -> bool,
+    ) -> Result<Option<[bool; 4]>, Malformed> {
         let mut acceptable = self.token()?.eq_ignore_ascii_case(NAME);
         let mut seen = [false; 4];
         while self.take(';') {
             let name = self.token()?;
             let value = if self.take('=') { Some(self.value()?) } else { None };
-            let value = value.as_deref();
-            let (index, valid) = match name {
-                "server_no_context_takeover" => (0, value.is_none()),
-                "client_no_context_takeover" => (1, value.is_none()),
-                "server_max_window_bits" => {
-                    (2, value.and_then(bits).is_some_and(|most| most >= window_bits))
+            match PARAMETERS.iter().position(|known| *known == name) {
+                Some(at) => {
+                    let repeated = std::mem::replace(&mut seen[at], true);
+                    acceptable &= !repeated && is_valid(name, value.as_deref());
                 }
-                "client_max_window_bits" => (3, value.is_none_or(|value| bits(value).is_some())),
-                _ => {
-                    acceptable = false;
-                    continue;
-                }
-            };
-            acceptable &= valid && !std::mem::replace(&mut seen[index], true);
+                None => acceptable = false,
+            }
         }
         self.skip_space();
-        Ok(acceptable.then_some(Deflate { window_bits, is_asked: seen[2] }))
+        Ok(acceptable.then_some(seen))
     }
 }
 
@@ -227,6 +297,50 @@ mod tests {
             assert_eq!(ask(&[value], 15), Err(Malformed), "{value}");
         }
         assert_eq!(negotiate(&[b"\xff"], 15), Err(Malformed));
+    }
+
+    /// RFC 7692 §7.1, RFC 6455 §4.1: a client takes what it has offered, and nothing else.
+    #[test]
+    fn what_a_client_accepts() {
+        let ask = |values: &[&str], offered| {
+            let values: Vec<_> = values.iter().map(|value| value.as_bytes()).collect();
+            accepted(&values, offered)
+        };
+        assert_eq!(ask(&[], true), Ok(false));
+        assert_eq!(ask(&[], false), Ok(false));
+        for value in [
+            OFFER,
+            "permessage-deflate; server_no_context_takeover",
+            "Permessage-Deflate;server_no_context_takeover ;server_max_window_bits=\"8\"",
+        ] {
+            assert_eq!(ask(&[value], true), Ok(true), "{value}");
+            assert_eq!(ask(&[value], false), Err(BadAnswer::NotOffered), "{value}");
+        }
+        for value in [
+            "permessage-deflate",
+            "permessage-deflate; client_no_context_takeover",
+            "permessage-deflate; server_max_window_bits=15",
+        ] {
+            assert_eq!(ask(&[value], true), Err(BadAnswer::ContextTakeover), "{value}");
+        }
+        for parameter in [
+            "unknown",
+            "client_max_window_bits=15",
+            "client_max_window_bits",
+            "server_max_window_bits",
+            "server_max_window_bits=7",
+            "server_no_context_takeover",
+            "client_no_context_takeover=1",
+        ] {
+            let value = format!("permessage-deflate; server_no_context_takeover; {parameter}");
+            assert_eq!(ask(&[&value], true), Err(BadAnswer::Extensions), "{value}");
+        }
+        let twice = [OFFER, OFFER].join(", ");
+        for value in ["", ",", "x-other", "x-other; server_no_context_takeover", &twice, "a b"] {
+            assert_eq!(ask(&[value], true), Err(BadAnswer::Extensions), "{value}");
+        }
+        assert_eq!(ask(&[OFFER, OFFER], true), Err(BadAnswer::Extensions));
+        assert_eq!(accepted(&[b"\xff"], true), Err(BadAnswer::Extensions));
     }
 
     #[test]

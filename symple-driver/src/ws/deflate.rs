@@ -43,6 +43,11 @@ impl Compression {
     pub(crate) fn is_valid(&self) -> bool {
         (9..=15).contains(&self.window_bits) && (1..=9).contains(&self.level)
     }
+
+    /// A text of so many bytes is compressed.
+    pub(crate) fn applies_to(&self, length: usize) -> bool {
+        is_compressed(self.threshold, length)
+    }
 }
 
 /// What a message must end with that was compressed with a sync flush, and what is left out of it
@@ -68,6 +73,11 @@ const STEP: usize = 16 * 1024;
 /// compressed becomes a little longer.
 pub(crate) fn compressed_limit(limit: usize) -> usize {
     limit.saturating_add(limit / 8).saturating_add(64)
+}
+
+/// A text of so many bytes is compressed where that is the fewest.
+fn is_compressed(threshold: usize, length: usize) -> bool {
+    (threshold.max(1)..=MOST).contains(&length)
 }
 
 /// Why a message cannot be inflated.
@@ -211,7 +221,7 @@ impl Deflater {
             return Some(Arc::clone(known));
         }
         let bytes = text.as_bytes();
-        if bytes.len() < self.threshold.max(1) || bytes.len() > MOST {
+        if !is_compressed(self.threshold, bytes.len()) {
             return None;
         }
         // As long as it is kept here, no other text stands at its place.

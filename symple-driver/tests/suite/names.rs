@@ -2,11 +2,9 @@
 //!
 //! Whoever adds a type to a public signature adds its path here.
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
-use crate::adapter::{
-    self, adapter as traits, adapter::tungstenite as websocket, client, http, proto, rustls, tls,
-};
+use crate::adapter::{self, adapter as traits, client, http, proto, rustls, tls};
 
 /// Names a type, whatever it can do.
 const fn name<T: ?Sized>() {}
@@ -98,11 +96,9 @@ fn bounds() {
                 Socket: traits::Socket,
                 Listener: traits::Listener,
                 Timer: traits::Timer,
-            > + traits::Connect<WebSocket: traits::WebSocket>,
+            > + traits::Connect,
     {
     }
     implements::<adapter::Runtime>();
-    name::<(traits::Target, client::ConnectFailure, websocket::Error)>();
-    fn debug<T: Debug>() {}
-    debug::<websocket::protocol::WebSocketConfig>();
+    name::<(traits::DialTarget, client::ConnectFailure, Box<dyn traits::Socket>)>();
 }
