@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches};
 use symple_driver::{
-    ClientStartError,
+    ClientStartError, Compression,
     rustls::pki_types::{CertificateDer, pem::PemObject as _},
     trust,
 };
@@ -50,6 +50,10 @@ pub(crate) fn arguments() -> Vec<Arg> {
             "FILE",
             "Certificates in PEM to trust, in the place of those that the system trusts",
         ),
+        Arg::new("compression")
+            .long("compression")
+            .action(ArgAction::SetTrue)
+            .help("Compresses texts in both directions, if the server does (permessage-deflate)"),
     ]
 }
 
@@ -82,6 +86,9 @@ pub(crate) fn builder(flags: &ArgMatches) -> Result<ClientBuilder, Failure> {
             Failure::usage(format!("a header is NAME: VALUE, not {}", one_line(header, 100)))
         })?;
         builder = builder.header(name.trim(), value.trim());
+    }
+    if flags.get_flag("compression") {
+        builder = builder.compression(Compression::default());
     }
     if let Some(file) = text("ca") {
         builder = builder.tls(trust(certificates(Path::new(file))?).map_err(Failure::usage)?);

@@ -158,7 +158,7 @@ fn has_member(texts: &[String], name: &str, member: &str) -> bool {
     let (function, waits) = (format!("pub fn {member}"), format!("pub async fn {member}"));
     let field = format!("pub {member}:");
     let variants = ["(", ",", " {"].map(|end| format!("\n    {member}{end}"));
-    let starts = [format!("\nimpl {name}"), format!("\nimpl<R: Runtime> {name}")];
+    let starts = ["", "<R: Runtime>", "<R: Connect>"].map(|of| format!("\nimpl{of} {name}"));
     starts
         .iter()
         .any(|start| bodies(texts, start).any(|body| has(body, &function) || has(body, &waits)))

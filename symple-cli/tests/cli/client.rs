@@ -99,6 +99,30 @@ fn nobody_is_there() {
     assert_eq!((code, problem.contains("a header is NAME: VALUE")), (2, true), "{problem}");
 }
 
+/// R-T10: `--compression` asks the server for it.
+#[test]
+fn compression_is_asked_for() {
+    let folder = folder("client-compression");
+    for (flags, asked) in [(&["--compression"][..], true), (&[], false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() > 0 {
+                head.push(byte[0]);
+            }
+            socket.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        let arguments = [&["send", &url, "--user", "a", "--text", "x"], flags].concat();
+        let (code, _, problem) = run(&folder, &arguments, &[]);
+        assert_eq!((code, problem.contains("403")), (1, true), "{problem}");
+        let head = server.join().unwrap();
+        assert_eq!(head.contains("Sec-WebSocket-Extensions: permessage-deflate"), asked, "{head}");
+    }
+}
+
 /// A listener comes back when its server does, and ends when it is sent away.
 #[test]
 fn a_listener_is_told_of_its_connection() {

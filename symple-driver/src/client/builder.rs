@@ -31,6 +31,7 @@ use super::{
     task::Task,
     transport::{Connect, Target},
 };
+use crate::ws::deflate::Compression;
 
 /// Why a client cannot be started.
 #[derive(Debug, Error)]
@@ -53,6 +54,9 @@ pub enum ClientStartError {
     /// This is no header, or one of the handshake's own.
     #[error("{0} is no header that can be set, or has a value that is none")]
     Header(String),
+    /// There is no such compressor.
+    #[error("compression must have a window of 9 to 15 bits and a level from 1 to 9")]
+    Compression,
     /// The certificates that are to be trusted cannot be read, or there are none.
     #[error("no certificates to trust: {0}")]
     Certificates(String),
@@ -86,6 +90,7 @@ pub struct ClientBuilder<R> {
     tls: Option<Arc<ClientConfig>>,
     inbox: InboxLimits,
     max_message: usize,
+    compression: Option<Compression>,
     configure: Vec<Change>,
     runtime: PhantomData<fn() -> R>,
 }
@@ -104,6 +109,7 @@ impl<R: Connect> ClientBuilder<R> {
             tls: None,
             inbox: InboxLimits::default(),
             max_message: 16 * 1024 * 1024,
+            compression: None,
             configure: Vec::new(),
             runtime: PhantomData,
         }
@@ -174,9 +180,19 @@ impl<R: Connect> ClientBuilder<R> {
     }
 
     /// The largest message that the server may send, in bytes; a larger one ends the connection.
-    /// 16 MiB.
+    /// It counts as it is inflated. 16 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
+        self
+    }
+
+    /// Asks servers for compression, and compresses texts where they agree (R-T10); without this
+    /// nothing is compressed. A server that answers what it was not asked is not connected to.
+    ///
+    /// A connection takes about 40 KB once it has inflated a message, and about 300 KB once it has
+    /// compressed one.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
         self
     }
 
@@ -223,6 +239,10 @@ impl<R: Connect> ClientBuilder<R> {
             target.headers.append(key, value);
         }
         target.max_message = self.max_message;
+        if self.compression.as_ref().is_some_and(|compression| !compression.is_valid()) {
+            return Err(ClientStartError::Compression);
+        }
+        target.compression = self.compression;
         if let Some(name) = name {
             let config = self.tls.take().map_or_else(trust_the_system, Ok)?;
             target.server.tls = Some((config, name));

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use symple_engine::server::Text;
 
-/// How texts to clients are compressed (permessage-deflate, RFC 7692).
+/// How texts are compressed (permessage-deflate, RFC 7692): those of a server to its clients, or of a
+/// client to its server.
 ///
-/// A text that goes to many clients is compressed once for all of them. Clients compress as they
-/// like, but each message by itself: a server remembers nothing of the one before.
+/// A text that goes to many clients is compressed once for all of them. The other side compresses as it
+/// likes, but each message by itself: nothing is remembered of the one before.
 ///
 /// Where a text has something secret in it and something that an attacker chooses, its compressed
 /// length tells about the secret (as with CRIME and BREACH); messages do not tell about each other.
@@ -23,8 +24,8 @@ pub struct Compression {
     /// does not become shorter is sent as it is, and so is what has more than 256 KiB: others would
     /// have to wait for it.
     pub threshold: usize,
-    /// The base-2 logarithm of the window, 9 to 15. 15, which is 32 KiB. A client that asks for a
-    /// smaller one (`server_max_window_bits`) is not compressed for, since what it is sent must be
+    /// The base-2 logarithm of the window, 9 to 15. 15, which is 32 KiB. A client that asks a
+    /// server for a smaller one (`server_max_window_bits`) is not compressed for, since what it is sent must be
     /// the same as for all others.
     pub window_bits: u8,
     /// How much work is done for a shorter result, 1 to 9. 2: about half the work of 6, for texts

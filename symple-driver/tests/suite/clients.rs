@@ -14,7 +14,7 @@ use symple_proto::RoutedType;
 use super::{start, start_with};
 use crate::adapter::{
     AuthDecision, AuthRequest, Client, ClientBuilder, ClientError, ClientEvents, ClientStartError,
-    Config, Server, ServerBuilder, THREADS, block_on, tls, trust,
+    Compression, Config, Server, ServerBuilder, THREADS, block_on, tls, trust,
 };
 
 pub(super) fn url(address: SocketAddr) -> String {
@@ -259,6 +259,8 @@ fn set_up_wrongly() {
     block_on(async {
         let start = |builder: ClientBuilder| builder.start().unwrap_err().to_string();
         let good = "ws://127.0.0.1:1";
+        let mut no_compressor = Compression::default();
+        no_compressor.level = 0;
         for (builder, expected) in [
             (Client::builder("127.0.0.1:4500").user("a"), "127.0.0.1:4500 is no URL of a server"),
             (Client::builder("http://localhost").user("a"), "it must begin with ws:// or wss://"),
@@ -269,6 +271,7 @@ fn set_up_wrongly() {
             (Client::builder(good).user("a").header("a b", "c"), "a b is no header"),
             (Client::builder(good).user("a").header("X-A", "b\nc"), "X-A is no header"),
             (Client::builder(good).user("a").header("Host", "b"), "Host is no header"),
+            (Client::builder(good).user("a").compression(no_compressor), "a level from 1 to 9"),
         ] {
             let error = start(builder);
             assert!(error.contains(expected) && !error.contains('\n'), "{error:?}");
@@ -364,6 +367,153 @@ fn open_impostor(says: Vec<u8>) -> SocketAddr {
         }
     });
     address
+}
+
+/// R-T10: what a client and a server both can is compressed, in both directions; where one of them
+/// cannot, everything goes as it is.
+#[test]
+fn with_and_without_compression() {
+    for (server_does, client_does) in [(true, true), (true, false), (false, true)] {
+        let server = start(|config| config.compression = server_does.then(Compression::default));
+        block_on(async {
+            let connect = async |user: &str| {
+                let mut builder = builder(url(server.local_address()), user).room("lobby");
+                if client_does {
+                    builder = builder.compression(Compression::default());
+                }
+                builder.connect().await.unwrap()
+            };
+            let (alice, _alice_events) = connect("alice").await;
+            let (_bob, mut events) = connect("bob").await;
+            for text in ["short".to_owned(), "long ".repeat(1000)] {
+                alice.send(Outgoing::message(text.as_str()).to("bob")).await.unwrap();
+                let heard = until(
+                    &mut events,
+                    |event| matches!(event, Event::Frame(frame) if frame.kind() == RoutedType::Message),
+                )
+                .await;
+                let Event::Frame(frame) = heard else { unreachable!() };
+                assert_eq!(frame.data().unwrap().as_str().as_deref(), Some(&*text));
+            }
+            let stats = server.handle().stats().await.unwrap().transport;
+            let once = u64::from(server_does && client_does);
+            assert_eq!((stats.inflated, stats.deflated), (once, once));
+        });
+    }
+}
+
+/// A server that answers an upgrade with this header of extensions, says something, and then does
+/// nothing until the test is over.
+fn deflating_impostor(extensions: &'static str, says: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept() {
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() > 0 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let (_, rest) = head.split_once("Sec-WebSocket-Key: ").unwrap();
+            let key = rest.split_once("\r\n").unwrap().0;
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let answer = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n{extensions}\r\n"
+            );
+            // What comes with the response is read with it, and is not lost.
+            let _ = socket.write_all(&[answer.as_bytes(), &says].concat());
+            open.push(socket);
+        }
+    });
+    address
+}
+
+const AGREED: &str = "Sec-WebSocket-Extensions: permessage-deflate; \
+    server_no_context_takeover; client_no_context_takeover\r\n";
+
+/// R-T10: a client does not connect to a server that agrees to what it was not asked, or to less than
+/// the client needs.
+#[test]
+fn bad_answers_about_compression() {
+    for (offers, extensions, problem) in [
+        (false, AGREED, "not offered"),
+        (true, "Sec-WebSocket-Extensions: x-other\r\n", "cannot be accepted"),
+        (true, "Sec-WebSocket-Extensions: permessage-deflate\r\n", "server_no_context_takeover"),
+        (
+            true,
+            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; x\r\n",
+            "cannot be accepted",
+        ),
+    ] {
+        let address = deflating_impostor(extensions, welcome());
+        block_on(async {
+            let once = |config: &mut symple_engine::client::Config| {
+                config.reconnect.max_attempts = Some(1);
+            };
+            let mut builder = builder(url(address), "alice").configure(once);
+            if offers {
+                builder = builder.compression(Compression::default());
+            }
+            let error = builder.connect().await.unwrap_err().to_string();
+            assert!(error.contains(problem), "{extensions}: {error}");
+        });
+    }
+}
+
+/// A frame of the server.
+fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first, 127];
+    bytes.extend((payload.len() as u64).to_be_bytes());
+    if let Ok(short @ 0..126) = u8::try_from(payload.len()) {
+        bytes = vec![first, short];
+    } else if let Ok(length) = u16::try_from(payload.len()) {
+        bytes = vec![first, 126];
+        bytes.extend(length.to_be_bytes());
+    }
+    bytes.extend(payload);
+    bytes
+}
+
+/// R-T10: the limit of a client holds for what is inflated, while it runs; what is compressed although
+/// that was not agreed on ends the connection.
+#[test]
+fn compressed_messages_that_are_too_large() {
+    const LIMIT: usize = 64 * 1024;
+    let deflate = |size: usize| {
+        let text =
+            format!(r#"{{"type":"message","from":"bob|8gf","data":"{}"}}"#, "x".repeat(size));
+        let mut out = Vec::with_capacity(text.len() + 1000);
+        let mut state = flate2::Compress::new(flate2::Compression::best(), false);
+        state.compress_vec(text.as_bytes(), &mut out, flate2::FlushCompress::Sync).unwrap();
+        out.truncate(out.len() - 4);
+        (out, text.len())
+    };
+    let exact = LIMIT - deflate(0).1;
+    for (size, fits) in [(exact, true), (exact + 1, false), (100_000_000, false)] {
+        let message = deflate(size).0;
+        let (one, other) = message.split_at(message.len() / 2);
+        let in_fragments =
+            [server_frame(0x41, one), server_frame(0x89, b""), server_frame(0x80, other)].concat();
+        for frames in [server_frame(0xc1, &message), in_fragments] {
+            let says = [welcome(), frames].concat();
+            let agreed = deflating_impostor(AGREED, says.clone());
+            let not_agreed = deflating_impostor("", says);
+            for (address, fits) in [(agreed, fits), (not_agreed, false)] {
+                block_on(async {
+                    let builder = builder(url(address), "alice").max_message(LIMIT);
+                    let builder = builder.compression(Compression::default());
+                    let (_client, mut events) = builder.connect().await.unwrap();
+                    let seen = until(&mut events, |event| {
+                        matches!(event, Event::Frame(_) | Event::Disconnected { .. })
+                    });
+                    let seen = seen.await;
+                    assert_eq!(matches!(seen, Event::Frame(_)), fits, "{size}: {seen:?}");
+                });
+            }
+        }
+    }
 }
 
 /// R-A12: what a close frame says counts at once, also where the server leaves the rest open.
