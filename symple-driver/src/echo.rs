@@ -7,16 +7,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
-
 use crate::{
     http::{Answer, HeadScan, Policy},
     server::hooks::Acceptance,
     ws::decode::{Allowed, Decoded, Decoder, Sender, Violation},
     ws::deflate::{Compression, Deflater, InflateError, Inflater},
+    ws::header::{Opcode, encode},
 };
 
 /// How many bytes a message may have. Suites send 16 MiB.
@@ -34,7 +30,7 @@ pub struct Echo {
     deflater: Deflater,
     input: Vec<u8>,
     /// What the message is that has begun.
-    kind: Data,
+    kind: Opcode,
 }
 
 /// What comes next.
@@ -58,7 +54,7 @@ impl Echo {
             inflater: Inflater::default(),
             deflater: Deflater::new(&settings),
             input: Vec::new(),
-            kind: Data::Text,
+            kind: Opcode::Text,
         }
     }
 
@@ -111,8 +107,8 @@ impl Echo {
         }
         // The decoder need not tell the kinds of messages apart, but an echo is of the same.
         match bytes.first().map(|first| first & 0x0f) {
-            Some(1) => self.kind = Data::Text,
-            Some(2) => self.kind = Data::Binary,
+            Some(1) => self.kind = Opcode::Text,
+            Some(2) => self.kind = Opcode::Binary,
             _ => {}
         }
         let allowed = Allowed {
@@ -131,13 +127,13 @@ impl Echo {
             Decoded::AssembledDeflated(fragments, _) => self.deflated(&fragments.message, out),
             Decoded::Fragment | Decoded::Pong => Next::More,
             Decoded::Ping(range) => {
-                push(OpCode::Control(Control::Pong), false, &bytes[range], out);
+                push(Opcode::Pong, false, &bytes[range], out);
                 Next::More
             }
             Decoded::Close(code, _) => {
                 let code = code.map(u16::to_be_bytes);
                 let payload = code.as_ref().map_or(&[][..], |code| code);
-                push(OpCode::Control(Control::Close), false, payload, out);
+                push(Opcode::Close, false, payload, out);
                 Next::End
             }
             Decoded::Fault(violation) => close(
@@ -161,25 +157,24 @@ impl Echo {
     }
 
     fn message(&mut self, message: &[u8], out: &mut Vec<u8>) -> Next {
-        if self.kind == Data::Text && std::str::from_utf8(message).is_err() {
+        if self.kind == Opcode::Text && std::str::from_utf8(message).is_err() {
             return close(1007, out);
         }
         // Autobahn's cases stumble over what is sent uncompressed where compression was agreed on.
         let deflated = if self.deflates { self.deflater.deflate_always(message) } else { None };
         let payload = deflated.as_deref().unwrap_or(message);
-        push(OpCode::Data(self.kind), deflated.is_some(), payload, out);
+        push(self.kind, deflated.is_some(), payload, out);
         Next::More
     }
 }
 
 fn close(code: u16, out: &mut Vec<u8>) -> Next {
-    push(OpCode::Control(Control::Close), false, &code.to_be_bytes(), out);
+    push(Opcode::Close, false, &code.to_be_bytes(), out);
     Next::End
 }
 
-fn push(opcode: OpCode, rsv1: bool, payload: &[u8], out: &mut Vec<u8>) {
-    let header = FrameHeader { opcode, rsv1, ..FrameHeader::default() };
-    // A vector takes everything.
-    let _ = header.format(payload.len() as u64, out);
+fn push(opcode: Opcode, rsv1: bool, payload: &[u8], out: &mut Vec<u8>) {
+    let (header, len) = encode(opcode, rsv1, payload.len());
+    out.extend_from_slice(&header[..len]);
     out.extend_from_slice(payload);
 }

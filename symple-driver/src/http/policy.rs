@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header::HOST};
-use tungstenite::handshake::derive_accept_key;
 
 use super::{
     Request, Upgrade,
@@ -16,6 +15,7 @@ use super::{
     response::{refusal, response},
     scan::{HeadScan, Scanned},
     target::Target,
+    upgrade::accept_key,
 };
 use crate::{
     http::origin::{Origin, OriginPattern},
@@ -286,7 +286,7 @@ impl Policy<'_> {
             return Err(Instead::Refusal(status, "No more connections\n"));
         }
         let address = self.client_address(peer, headers, found.real_ip);
-        let accept_key = derive_accept_key(key);
+        let accept_key = accept_key(key);
         let request = self.keep_request.then(|| Request {
             headers: header_map(headers, target.authority),
             uri: Uri::from(target.path_and_query),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header::RETRY_AFTER};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use symple_engine::client::ConnectFailure;
-use tungstenite::handshake::derive_accept_key;
 
 use super::{
     extensions::{OFFER, accepted},
@@ -46,7 +46,7 @@ impl UpgradeRequest {
         offers_deflate: bool,
     ) -> Self {
         let key = BASE64_STANDARD.encode(key);
-        let accept_key = derive_accept_key(key.as_bytes());
+        let accept_key = accept_key(key.as_bytes());
         let mut head = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
@@ -116,6 +116,12 @@ impl UpgradeRequest {
             deflates.map_err(|error| protocol(format_args!("the response has {error}")))?;
         Ok(Some(Upgraded { length, deflates }))
     }
+}
+
+/// What a server has to answer to a key (RFC 6455 §4.2.2).
+pub(super) fn accept_key(key: &[u8]) -> String {
+    let text = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+    BASE64_STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &text))
 }
 
 fn protocol(problem: impl std::fmt::Display) -> ConnectFailure {
