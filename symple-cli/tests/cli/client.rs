@@ -1,6 +1,6 @@
 //! `symple listen` and `symple send`, as their users see them.
 
-use std::process::ChildStdout;
+use std::{io::Write as _, process::ChildStdout, thread};
 
 use super::*;
 
