@@ -13,6 +13,8 @@ struct Client {
     id: String,
     rooms: BTreeSet<String>,
     roster: BTreeSet<String>,
+    /// Nobody is told of it (R-H4).
+    hidden: bool,
 }
 
 impl Client {
@@ -23,6 +25,7 @@ impl Client {
         match frame["type"].as_str() {
             Some("welcome") => {
                 self.id = text(&frame["peer"]["id"]);
+                self.hidden = frame["peer"]["hidden"] == true;
                 let rooms = frame["rooms"].as_array().unwrap();
                 self.rooms = rooms.iter().map(text).collect();
             }
@@ -49,7 +52,7 @@ impl Client {
 }
 
 /// R-P1: at every barrier, the roster that a client folds from presence is the set of the others
-/// that share a room with it.
+/// that share a room with it and are not hidden.
 #[test]
 fn rosters_are_right_in_all_that_is_expected() {
     let declarations = Declarations::of_the_specification().unwrap();
@@ -79,6 +82,7 @@ fn rosters_are_right_in_all_that_is_expected() {
                     for (conn, client) in &clients {
                         let others = clients.iter().filter(|(other, _)| *other != conn);
                         let seen = others
+                            .filter(|(_, other)| !other.hidden)
                             .filter(|(_, other)| !other.rooms.is_disjoint(&client.rooms))
                             .map(|(_, other)| other.id.clone());
                         assert_eq!(client.roster, seen.collect(), "{name} at {seq}: {conn}");

@@ -187,7 +187,7 @@ fn joining_and_leaving_others() {
         assert_eq!(sent, 2 + 4 * size);
         // A frame for each of the others, about it, twice.
         // A large roster is told bit by bit, and kept in pieces meanwhile.
-        let bits = size as u64 / 12;
+        let bits = size as u64 / 11;
         let bound = JOIN_AND_LEAVE_OTHERS + bits + 4 * size as u64;
         assert!(count <= bound, "{count} allocations for {size}");
     }

@@ -96,5 +96,5 @@ fn what_cannot_be_done() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/program cannot be started"), "{said}");
     let (code, said) = run(&["--list"]);
-    assert_eq!((code, said.lines().count()), (Some(0), 10), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), 11), "{said}");
 }

@@ -547,10 +547,10 @@ mod tests {
     }
 
     /// An idle connection is this and its socket's part in the runtime; whoever makes it larger has to
-    /// say so by raising the bound.
+    /// say so by raising the bound. The allocator takes 304 bytes for it.
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<Connection<()>>() <= 288, "{}", size_of::<Connection<()>>());
+        assert!(size_of::<Connection<()>>() <= 296, "{}", size_of::<Connection<()>>());
     }
 }

@@ -285,8 +285,8 @@ impl Registry {
         let position = self.rooms.add(room, Member { conn, membership });
         if let Some(peer) = self.peer_mut(conn) {
             if peer.memberships.is_empty() {
-                // Most peers are in one room: no place is kept for more.
-                peer.memberships.reserve_exact(1);
+                // Most peers are in a room or two: no place is kept for many.
+                peer.memberships.reserve_exact(2);
             }
             peer.memberships.push(Membership { room, position, reason });
         }

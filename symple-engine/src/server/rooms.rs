@@ -159,8 +159,8 @@ impl Rooms {
         let room = &mut self.rooms[room.at()];
         let list = if member.conn.is_remote() { &mut room.remotes } else { &mut room.members };
         if list.is_empty() {
-            // Most rooms are those of users, and have one member: no place is kept for more.
-            list.reserve_exact(1);
+            // Most rooms are those of users, and have one member: no place is kept for many.
+            list.reserve_exact(2);
         }
         list.push(member);
         if let Some(occupancy) = &mut self.occupancy
