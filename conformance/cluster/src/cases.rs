@@ -8,6 +8,7 @@ mod ready;
 mod record;
 mod restart;
 mod slow;
+mod storm;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -51,5 +52,6 @@ pub(crate) const CASES: &[Case] = &[
     case!("record", "One client repeats a record that has not changed", record::run),
     case!("churn", "Peers come and go faster and faster, until Redis cannot carry it", churn::run),
     case!("listing", "An operator walks through the lists of a large node", listing::run),
+    case!("storm", "A node dies whose peers share a room with many clients", storm::run),
     case!("ready", "Clients connect to a node as soon as it says that it is ready", ready::run),
 ];

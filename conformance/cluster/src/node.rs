@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     fault::{Fault, fault},
-    process::{free_port, memory, signal},
+    process::{free_port, memory, processor, signal},
 };
 
 /// How long a node may take to start and to have its peers.
@@ -47,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) peers: usize,
     /// How many bytes their records have beside their names.
     pub(crate) pad: usize,
+    /// The room that its peers are in beside their own; none if it is empty.
+    pub(crate) room: String,
     /// Clients need sessions.
     pub(crate) authentication: bool,
 }
@@ -155,6 +157,11 @@ impl Node {
         self.child.id().map_or(0, memory)
     }
 
+    /// The time that it has used processors for.
+    pub(crate) fn processor(&self) -> Duration {
+        self.child.id().map_or(Duration::ZERO, processor)
+    }
+
     /// Ends it as if its machine were gone.
     pub(crate) async fn kill(mut self) -> Result<(), Fault> {
         if let Some(id) = self.child.id() {
@@ -195,7 +202,14 @@ pub(crate) async fn run(setup: &str) -> Result<(), Fault> {
     let mut peers = Vec::with_capacity(setup.peers);
     for n in 0..setup.peers {
         let user = UserName::new(format!("{}-{n:06}", setup.name))?;
-        peers.push(handle.add_peer(user, record(setup.pad), [""; 0]).await?);
+        let room = (!setup.room.is_empty()).then_some(&*setup.room);
+        let mut peer = handle.add_peer(user, record(setup.pad), room).await?;
+        if room.is_none() {
+            peers.push(peer);
+        } else {
+            // It hears of the others, and would be closed if it never read that.
+            tokio::spawn(async move { while peer.recv().await.is_some() {} });
+        }
     }
     if setup.admin != 0 {
         // On a thread of its own, as in the program.

@@ -55,6 +55,7 @@ impl Stage {
             name: name.into(),
             peers: 0,
             pad: 0,
+            room: String::new(),
             authentication: false,
         }
     }

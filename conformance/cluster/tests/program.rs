@@ -57,8 +57,16 @@ fn a_restart_in_small() {
 /// is there. Here, too, only what can be counted.
 #[test]
 fn the_other_cases_in_small() {
-    let cases =
-        ["greedy", "record", "ready", "slow-teller", "slow-newcomer", "restart-peers", "churn"];
+    let cases = [
+        "greedy",
+        "record",
+        "ready",
+        "slow-teller",
+        "slow-newcomer",
+        "restart-peers",
+        "churn",
+        "storm",
+    ];
     let Some(outcomes) = measure(&cases.join(",")) else { return };
     let links = ["Redis cuts no subscriber", "no node loses its connection"];
     let alive = "nobody who lives is taken for dead";
@@ -72,6 +80,11 @@ fn the_other_cases_in_small() {
             ],
             "ready" => vec!["who comes in sees who is there", "what it says arrives"],
             "churn" => vec![links[0], links[1]],
+            "storm" => vec![
+                "each is told of each that is gone",
+                "nobody is told twice, or anything else",
+                "no client loses its connection",
+            ],
             "slow-teller" | "slow-newcomer" => vec![links[0], links[1], alive],
             "restart-peers" => {
                 vec![links[0], links[1], alive, "Redis writes at most 1.5 times what there is"]
@@ -96,5 +109,5 @@ fn what_cannot_be_done() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/program cannot be started"), "{said}");
     let (code, said) = run(&["--list"]);
-    assert_eq!((code, said.lines().count()), (Some(0), 11), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), 12), "{said}");
 }
