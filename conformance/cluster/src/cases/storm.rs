@@ -91,6 +91,10 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Fault> {
     }
     stage.settle(&mut nodes, PATIENCE).await?;
     stage.quiet(PATIENCE).await?;
+    // A node that has nothing to do with it, on a Redis of its own: what one waits there is the machine's affair.
+    let elsewhere = Stage::set(options).await?;
+    let idle = elsewhere.start(&elsewhere.setup("idle")).await?;
+    let control = Probe::pair(idle.address, EVERY).await?;
     let probe = Probe::pair(address, EVERY).await?;
     sleep(Duration::from_secs(2)).await;
     let calm = probe.take();
@@ -102,7 +106,8 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Fault> {
     let used = nodes[0].processor() - before;
     let at = |it: &AtomicU64| Duration::from_micros(it.load(Relaxed));
     let (first, last) = (at(&told.first).min(at(&told.last)), at(&told.last));
-    let telling = probe.since(told.begun + first.saturating_sub(BEFORE));
+    let from = told.begun + first.saturating_sub(BEFORE);
+    let (telling, machine) = (probe.since(from), control.since(from));
     // What comes twice may come late.
     sleep(Duration::from_secs(1)).await;
     let (offline, more) = (told.offline.load(Relaxed), told.more.load(Relaxed) - early);
@@ -122,6 +127,7 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Fault> {
     );
     outcome.note("the last is told, from the kill", never(last.saturating_sub(killed), all));
     outcome.note("processor time of the node that tells", format!("{used:.2?}"));
+    outcome.note("meanwhile on a node with nothing to do", machine);
     outcome.note("others, before", calm);
     outcome.note("others, from the kill", probe.take());
     Ok(outcome)
