@@ -41,8 +41,10 @@ const READ: usize = 64 * 1024;
 /// a large room is written to is queued behind what waits, and shares the write of every receiver
 /// whose turn has not come.
 const WRITES: usize = 16;
-/// Each turn in which nothing was ready doubles that, so many times at most: to look is a system call,
-/// and where nothing comes the one who waits for the last of a large room waits for it, too.
+/// Two turns in which nothing was ready double that, so many times at most: to look is a system call, and
+/// only delays the last receiver of a large room when nothing arrives. It takes two, since some runtimes
+/// look at their sockets in every other turn: where something comes each time they look, what comes is
+/// to share as many writes as it can.
 const DOUBLINGS: u32 = 3;
 /// When a deadline has passed by so much, this thread stood still or had too much to do: what has
 /// arrived meanwhile is to be read before anybody is judged.
@@ -201,7 +203,7 @@ impl<R: Runtime> Shard<R> {
     pub(crate) fn poll_ready(&mut self, up: &mut impl Upstream<R::Socket>) {
         let mut woken = std::mem::take(&mut self.woken);
         self.ready.take(&mut woken);
-        self.lull = if woken.is_empty() { DOUBLINGS.min(self.lull + 1) } else { 0 };
+        self.lull = if woken.is_empty() { (2 * DOUBLINGS).min(self.lull + 1) } else { 0 };
         let (mut done, mut kept) = (0, 0);
         while !self.table.is_spent()
             && !up.is_full()
@@ -270,7 +272,7 @@ impl<R: Runtime> Shard<R> {
     /// Writes some of what has been queued. True if there is more to be done.
     pub(crate) fn finish(&mut self, up: &impl Upstream<R::Socket>) -> bool {
         self.table.shed(up.kept(), |id| up.kept_of(id));
-        self.table.flush_some(WRITES << self.lull);
+        self.table.flush_some(WRITES << (self.lull / 2));
         self.table.count_traffic();
         let table = &self.table;
         table.has_dirty()
