@@ -463,17 +463,6 @@ impl OutQueue {
     /// So many bytes have been written.
     pub(crate) fn advance(&mut self, count: usize, buffers: &mut Buffers) {
         if count == self.len {
-            if self.notes.is_none() && self.parts.is_empty() {
-                // As nearly always: what was gathered has been taken at once.
-                buffers.waiting -= self.len;
-                if let Tail::Small(buffer) = &mut self.tail {
-                    buffers.give(std::mem::take(buffer));
-                } else {
-                    self.tail = Tail::default();
-                }
-                (self.written, self.len, self.frame_left) = (0, 0, 0);
-                return;
-            }
             let next_pong = self.notes.take().and_then(|notes| notes.next_pong);
             self.clear(buffers);
             if let Some(payload) = next_pong {
@@ -565,11 +554,17 @@ impl OutQueue {
     }
 
     /// Drops everything.
+    #[inline]
     pub(crate) fn clear(&mut self, buffers: &mut Buffers) {
         buffers.waiting -= self.len - self.parts.shared();
-        buffers.shares -= self.parts.shared();
-        self.notes = None;
-        self.parts = Parts::default();
+        // Nearly always there is nothing but what was gathered.
+        if !self.parts.is_empty() {
+            buffers.shares -= self.parts.shared();
+            self.parts = Parts::default();
+        }
+        if self.notes.is_some() {
+            self.notes = None;
+        }
         if let Tail::Small(buffer) = std::mem::take(&mut self.tail) {
             buffers.give(buffer);
         }
