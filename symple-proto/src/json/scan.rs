@@ -222,6 +222,13 @@ impl<'a> Scanner<'a> {
         let start = self.pos;
         let escaped = self.string()?;
         let key = start..self.pos;
+        // Texts of many members have no space.
+        if let Some([b':', value, ..]) = self.bytes.get(self.pos..)
+            && *value > b' '
+        {
+            self.pos += 1;
+            return Ok((key, escaped));
+        }
         self.skip_whitespace();
         self.expect(b':', Fault::ExpectedColon)?;
         self.skip_whitespace();
@@ -345,7 +352,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Passes digits, the cursor on the first of them.
     fn digits(&mut self) {
+        self.pos += 1;
+        if !matches!(self.peek(), Some(b'0'..=b'9')) {
+            return;
+        }
         // Times are long enough for that.
         while let Some(word) = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk) {
             let others = not_digits(u64::from_le_bytes(*word));
