@@ -467,8 +467,15 @@ pub(crate) async fn cpu(stage: Stage) -> Result<Outcome, Fault> {
             let after = cost(&server, &mut client, &plain).await?;
             let (input, plain) =
                 (input * frame.len() as f64, before.min(after) * plain.len() as f64);
-            // To authenticate again is charged for two frames, and each byte four times.
-            let units = if name.contains("auth again") { 2 + frame.len() * 3 / 8192 } else { 1 };
+            // To authenticate again is charged for two frames, and each byte four times; a record for one frame,
+            // and each byte twice (R-L3).
+            let units = if name.contains("auth again") {
+                2 + frame.len() * 3 / 8192
+            } else if name.contains("a record") {
+                1 + frame.len() * 2 / 8192
+            } else {
+                1
+            };
             let factor = FACTOR * units as f64;
             outcome.noisy(
                 format!("{name}: at most {factor} times a plain message that is received"),
