@@ -157,12 +157,12 @@ impl Batch {
         found.is_some()
     }
 
-    /// Keeps of those that are gone only the ones for which that is still noted.
-    fn forget_told(&mut self) {
-        if !self.gone.is_empty() {
-            let places = &self.places;
-            self.gone.retain(|(_, of)| places.contains_key(of));
-        }
+    /// Keeps of those that are gone only the ones for which that is still noted. Returns how many were looked
+    /// at.
+    fn forget_told(&mut self) -> usize {
+        let (places, looks) = (&self.places, self.gone.len());
+        self.gone.retain(|(_, of)| places.contains_key(of));
+        looks
     }
 
     fn remove(&mut self, of: ConnId) {
@@ -413,7 +413,11 @@ impl Server {
                 entries.push((of, entry));
             }
         }
-        batch.forget_told();
+        // Only who is told to be offline may have to be forgotten: all are looked at for that, and who sends
+        // often has single entries told.
+        let is_gone = |entry: &Entry| matches!(entry, Entry::Offline(_));
+        let told_gone = entries.iter().any(|(_, entry)| is_gone(entry));
+        let looks = if told_gone { batch.forget_told() } else { 0 };
         batch.count();
         let complete = batch.complete && batch.entries.is_empty() && !batch.awaits_drain;
         batch.complete &= !complete;
@@ -433,7 +437,7 @@ impl Server {
                 text
             }
         };
-        self.noted += entries.len() as u64;
+        self.noted += (entries.len() + looks) as u64;
         for (of, _) in &entries {
             count(&mut self.registry, *of, -1);
         }
