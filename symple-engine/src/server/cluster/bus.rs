@@ -103,6 +103,14 @@ impl Server {
         cluster.waiting.has_room_for(bytes, count)
     }
 
+    /// True if there is room on the bus for a question of the application's (R-C6).
+    pub(in crate::server) fn has_room_for_question(&self) -> bool {
+        /// It has hardly more than the name of a room.
+        const QUESTION: u64 = 1024;
+        let cluster = self.cluster.as_ref().filter(|cluster| cluster.up);
+        cluster.is_none_or(|cluster| cluster.waiting.has_room_for(QUESTION, 1))
+    }
+
     /// Publishes a frame of a client to the nodes that have receivers of it. If too much waits
     /// for the bus, they do not get it, and the client is told (R-C6).
     pub(in crate::server) fn publish_frame(

@@ -62,7 +62,9 @@ impl Server {
         question: u64,
     ) -> Result<usize, EngineError> {
         symple_proto::check_room(room)?;
-        if self.states.questions >= MAX_QUESTIONS {
+        // A question goes on the bus unless this node knows the answer, and all others answer it.
+        let known = self.states.rooms.get(room).is_some_and(|state| state.known);
+        if self.states.questions >= MAX_QUESTIONS || !known && !self.has_room_for_question() {
             return Err(EngineError::Busy);
         }
         self.states.questions += 1;

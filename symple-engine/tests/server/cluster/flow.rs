@@ -322,6 +322,7 @@ fn a_greedy_application_is_refused() {
         HostCall::CloseRoom { room: "r" },
         HostCall::Kick { whom: Whom::User("bob"), reason: "out" },
         HostCall::Emit { text: r#"{"to":"b0"}"# },
+        HostCall::ReadState { room: "unknown", question: 1 },
     ] {
         assert_eq!(node.host(call.clone()), Err(EngineError::Busy), "{call:?}");
     }
