@@ -9,8 +9,7 @@ use axum::{
 };
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use symple_driver::HandleError;
-use symple_engine::server::{EngineError, ListCursor, PeerFilter};
+use symple_engine::server::{ListCursor, PeerFilter};
 use symple_proto::RoomName;
 
 use super::{
@@ -149,23 +148,7 @@ pub(super) async fn kick_user(
 ) -> Result<Json<Closed>, ApiError> {
     let kick: Kick = body.read_or_default()?;
     let reason = kick.reason();
-    // One by one: to look for all of them at once would keep the server from its other work.
-    let (mut closed, mut from) = (0, ListCursor::default());
-    loop {
-        let page = shared.handle.list_peers(sessions_of(&user), from, MANY).await?;
-        for peer in page.entries {
-            match shared.handle.kick_peer(peer.address.id.to_string(), reason.clone()).await {
-                Ok(()) => closed += 1,
-                // It has left meanwhile.
-                Err(HandleError::Engine(EngineError::UnknownPeer)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        match page.next {
-            Some(next) => from = next,
-            None => break,
-        }
-    }
+    let closed = shared.handle.kick_user(user.to_string(), reason).await?;
     client.did("kick", &*user, closed).log();
     Ok(Json(Closed { closed }))
 }

@@ -79,11 +79,11 @@ pub(super) async fn change(
     let what = if let Act::Pin(_) = act { &["state", &instance][..] } else { &["state"] };
     let call = Call::new(&headers, what, &body.0)?;
     let effect = async move {
-        let action = match act {
-            Act::Set(_) => "set-state",
-            Act::Clear => "clear-state",
-            Act::Pin(true) => "pin-state",
-            Act::Pin(false) => "unpin-state",
+        let (action, often) = match act {
+            Act::Set(_) => ("set-state", true),
+            Act::Clear => ("clear-state", false),
+            Act::Pin(true) => ("pin-state", false),
+            Act::Pin(false) => ("unpin-state", false),
         };
         let done = match act {
             Act::Set(set) => handle.set_state(room.clone(), &set).await?,
@@ -93,7 +93,13 @@ pub(super) async fn change(
                 true
             }
         };
-        client.did(action, &*room, None).log_often();
+        let operation = client.did(action, &*room, None);
+        // What backends do often must not keep what operators do now and then out of the log.
+        if often {
+            operation.log_often();
+        } else {
+            operation.log();
+        }
         let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
         Ok((status, JsonBody(Changed { done })).into_response())
     };
